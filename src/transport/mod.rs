@@ -1,0 +1,90 @@
+//! Transports: moving bytes into a peer's slot and saying so.
+//!
+//! A [`Transport`] is one rank's end of the link to one peer. It never reduces, never blocks and does not allocate on the
+//! path. A link carries [`LANES`] *lanes*; each is an ordered stream of messages with its own slots at the receiver, so a
+//! lane whose receiver is late holds up no other lane. A message is a [`Head`] and `bytes` of payload.
+//!
+//! The sender opens a message and writes its payload in as many pieces as it likes; the receiver sees the head, then takes
+//! the payload as it comes: [`Transport::read`] moves it to where it belongs (a socket transport reads from the socket
+//! straight to there), [`Transport::peek`] lends what has arrived in place, for a reduction to read.
+//!
+//! Credit: a lane lets its sender be `slot_bytes × credits` of payload ahead of its receiver ([`Capabilities`]); `write`
+//! accepts no more than that. A schedule's messages fit one slot, so declared credits are what the proof assumes.
+
+use crate::types::Call;
+use std::os::fd::RawFd;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Lanes a link has. Slices in flight are spread over them; four hide a link's latency and keep the slots inside L2.
+pub const LANES: usize = 4;
+
+/// The head of a message: which call and which slice it belongs to. 40 bytes, sent as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Head {
+    /// The call, as the sender sees it.
+    pub call: Call,
+    /// The slice of the message.
+    pub slice: u32,
+    /// The sender's step within the slice: tells where it stood.
+    pub step: u32,
+    /// Payload bytes that follow.
+    pub bytes: u64,
+}
+
+/// What a transport can do. Differences are values here, never methods that fail.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// The transport's name in tables and errors: `shm`, `tcp`, `sim`.
+    pub name: &'static str,
+    /// The largest payload of one message.
+    pub slot_bytes: usize,
+    /// Slots a lane has.
+    pub credits: u32,
+}
+
+/// Why a link no longer works. The communicator adds rank and operation to it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fault {
+    /// The peer's end is gone: closed, reset, or out of reach.
+    #[error("the link was lost: {0}")]
+    Lost(String),
+    /// The peer sent what no serried of this version sends.
+    #[error("the peer sent nonsense: {0}")]
+    Nonsense(String),
+}
+
+/// One end of a link between two ranks. All calls return at once.
+pub trait Transport {
+    /// What this link can do; constant over its life.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Begins a message on `lane`. `false`: not now (no credit or room for a head); try again later. The previous message on the lane must
+    /// have been written whole. A message of 0 bytes is whole at once.
+    fn open(&mut self, lane: usize, head: &Head) -> Result<bool, Fault>;
+
+    /// Writes payload of the open message; returns how many bytes were accepted, from the front. Accepted bytes may be overwritten
+    /// by the caller at once.
+    fn write(&mut self, lane: usize, payload: &[u8]) -> Result<usize, Fault>;
+
+    /// The head of the message that the receiver is at on `lane`, if it has come.
+    fn head(&mut self, lane: usize) -> Result<Option<Head>, Fault>;
+
+    /// Moves payload of that message to its place; returns how many bytes came.
+    fn read(&mut self, lane: usize, into: &mut [u8]) -> Result<usize, Fault>;
+
+    /// Lends payload of that message that has arrived and not been consumed: contiguous, maybe not all, maybe none.
+    fn peek(&mut self, lane: usize) -> Result<&[u8], Fault>;
+
+    /// Gives back the first `bytes` of what `peek` lent. When a message's last byte is read or consumed, the next begins; a message of
+    /// 0 bytes ends by `consume(lane, 0)`.
+    fn consume(&mut self, lane: usize, bytes: usize);
+
+    /// Moves what can be moved without being asked (accepted bytes out, arriving bytes to their slots, credits either way). Returns whether
+    /// anything moved.
+    fn pump(&mut self) -> Result<bool, Fault>;
+
+    /// Descriptors that become readable when something arrives (and, with `.1`, writable when something can leave); a transport without
+    /// any (shared memory) must be polled.
+    fn descriptors(&self, each: &mut dyn FnMut(RawFd, bool));
+}

@@ -1,0 +1,11 @@
+//! What is reduced and how it is named: element types, operators, and the description of one collective call.
+//!
+//! This module depends on nothing else in the crate; everything may depend on it.
+
+mod call;
+mod element;
+mod op;
+
+pub use call::{Call, CollectiveKind};
+pub use element::{DataType, Element};
+pub use op::Op;

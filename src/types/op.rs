@@ -1,0 +1,45 @@
+//! Reduction operators.
+
+/// How two elements become one. Every operator is commutative *to the bit* (see [`crate::reduce`]), which is why ranks
+/// that combine the same values in mirrored order still end with the same bits. The numbers are NCCL's `ncclRedOp_t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Op {
+    /// Sum; integers wrap.
+    Sum = 0,
+    /// Product; integers wrap.
+    Prod = 1,
+    /// Largest; NaN if any input is NaN; +0 is larger than −0.
+    Max = 2,
+    /// Smallest; NaN if any input is NaN; −0 is smaller than +0.
+    Min = 3,
+    /// Sum divided by the number of ranks. Integers wrap in the sum and then round toward zero.
+    Avg = 4,
+}
+
+impl Op {
+    /// Every operator, in the order of its number.
+    pub const ALL: [Self; 5] = [Self::Sum, Self::Prod, Self::Max, Self::Min, Self::Avg];
+
+    /// The name that nccl-tests prints for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Prod => "prod",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::Avg => "avg",
+        }
+    }
+
+    /// The operator with this number, if there is one.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+impl std::fmt::Display for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,2 @@
+//! The `serried` program.
+fn main() {}
