@@ -31,7 +31,7 @@ fn rank_process() {
     let count: usize = std::env::var(COUNT).expect("set by the parent").parse().expect("a number");
     let mut config = Config::from_env().expect("the parent sets a sound environment");
     config.transport = std::env::var(TRANSPORT).expect("set by the parent").parse().expect("a transport");
-    config.silence = SILENCE;
+    config.control.silence = SILENCE;
     config.timeout = Duration::from_secs(30);
     let comm = Communicator::from_env(&config).expect("all ranks come");
     let odd = comm.rank() + 1 == comm.size();
@@ -114,7 +114,7 @@ impl Drop for Rank {
 }
 
 fn start(scenario: &str, transport: &str, ranks: u32, count: usize) -> Vec<Rank> {
-    let id = UniqueId::create(&Config::default()).expect("a rendezvous").to_string();
+    let id = UniqueId::create(&Config::default().control).expect("a rendezvous").to_string();
     let one = |rank: u32| {
         let mut child = Command::new(std::env::current_exe().expect("this test's binary"))
             .args(["--exact", "rank_process", "--nocapture", "--test-threads=1"])

@@ -11,7 +11,7 @@ pub use config::{Config, TransportChoice};
 pub use started::Handle;
 
 use crate::bootstrap::{Control, Launch, UniqueId};
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::memory::Buffer;
 use crate::types::{DataType, Element, Op};
 use executor::Executor;
@@ -47,7 +47,7 @@ impl Communicator {
     /// [`Error::Missing`] names the ranks that did not come within `config.init_timeout`; [`Error::Unreachable`] says that the rendezvous
     /// did not answer; [`Error::InvalidArgument`] that rank and size make no sense, or not together with what the others said.
     pub fn create(id: &UniqueId, rank: u32, size: u32, config: &Config) -> Result<Self> {
-        let control = Control::join(id, rank, size, &config.bootstrap()?)?;
+        let control = Control::join(id, rank, size, &config.control)?;
         Self::over(control, rank, config)
     }
 
@@ -59,7 +59,7 @@ impl Communicator {
     pub fn from_env(config: &Config) -> Result<Self> {
         let launch = Launch::from_env()?;
         let local_rank = launch.local_rank;
-        let control = Control::join_launched(&launch, &config.bootstrap()?)?;
+        let control = Control::join_launched(&launch, &config.control)?;
         Self::over(control, local_rank, config)
     }
 
@@ -84,6 +84,17 @@ impl Communicator {
     /// This rank's number on its host, as the launcher said; without a launcher, its number.
     pub fn local_rank(&self) -> u32 {
         self.local_rank
+    }
+
+    /// Whether the communicator is still whole, without calling anything: the error that broke it here or on any other rank.
+    ///
+    /// # Errors
+    /// The error that a call would return now.
+    pub fn health(&self) -> Result<()> {
+        match self.shared.control.verdict() {
+            Some(failure) => Err(watch::named(self.rank(), Operation::Idle, failure)),
+            None => Ok(()),
+        }
     }
 
     /// Replaces `data` by its reduction over all ranks: element by element, and the same bits on every rank.
