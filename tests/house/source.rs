@@ -84,6 +84,46 @@ impl Source {
         let above = self.lines[..line.saturating_sub(1)].iter().rev().map(|line| line.trim());
         above.take_while(|line| is_attached(line))
     }
+
+    /// All paths that the file imports by `use`.
+    pub(crate) fn imports(&self) -> Vec<Vec<String>> {
+        let mut paths = Vec::new();
+        for at in (0..self.tokens.len()).filter(|&at| self.text(at) == "use") {
+            self.expand(at + 1, Vec::new(), &mut paths);
+        }
+        paths
+    }
+
+    /// All paths of the tree that begins at token `at`, behind `path`: `a::{b, c::d}` is `a::b` and `a::c::d`. Returns the
+    /// index after it.
+    pub(crate) fn expand(&self, mut at: usize, mut path: Vec<String>, paths: &mut Vec<Vec<String>>) -> usize {
+        loop {
+            match self.text(at) {
+                "{" => {
+                    let end = self.close(at);
+                    at += 1;
+                    while at < end {
+                        at = self.expand(at, path.clone(), paths);
+                        while at < end && self.text(at) != "," {
+                            at += 1;
+                        }
+                        at += 1;
+                    }
+                    return end + 1;
+                }
+                "self" | "*" => at += 1,
+                part => {
+                    path.push(part.to_owned());
+                    at += 1;
+                }
+            }
+            if self.text(at) != "::" {
+                paths.push(path);
+                return at;
+            }
+            at += 1;
+        }
+    }
 }
 
 /// Marks the files that are test code because a parent declares them so: `#[cfg(test)] mod name;`.
