@@ -175,7 +175,7 @@ impl Executor {
         for (peer, link) in connector.connect(&peers)? {
             self.engine.connect(peer, link);
         }
-        self.backoff.watch_links(&self.engine)
+        Ok(())
     }
 
     /// Why the engine stopped: what the control plane knows comes first, since a broken link is often only a symptom.
