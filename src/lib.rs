@@ -1,6 +1,7 @@
 //! serried: collective communication that makes ranks move as one.
 
 pub mod error;
+pub mod manual;
 pub mod reduce;
 pub mod schedule;
 pub mod transport;

@@ -5,6 +5,7 @@
 //! work tree. Nothing here needs git, the network or the library itself.
 
 mod direction;
+mod manual;
 mod naming;
 mod purity;
 mod size;
@@ -79,6 +80,9 @@ fn the_tree_keeps_the_house_rules() {
     }
     violations.extend(direction::dependencies_point_one_way(&rust));
     violations.extend(rust.iter().flat_map(purity::pure_modules_touch_nothing));
+    let page =
+        rust.iter().find(|source| source.path == manual::PAGE).map_or(String::new(), |page| page.lines.join("\n"));
+    violations.extend(rust.iter().flat_map(|source| manual::lists_every_variable(source, &page)));
 
     violations.sort();
     let list = violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("\n");
