@@ -33,12 +33,16 @@
 //! | `SERRIED_INIT_TIMEOUT` | joining, until all ranks have come |
 //! | `SERRIED_CONNECT_TIMEOUT` | connecting links, and exchanges between ranks outside of calls; unless set, as `SERRIED_INIT_TIMEOUT` |
 //! | `SERRIED_SILENCE` | how long nothing may be heard from a rank before it counts as lost |
+//! | `SERRIED_TIMEOUT` | one operation, although all ranks live |
 //!
 //! # Choice
 //!
 //! | variable | value |
 //! |---|---|
 //! | `SERRIED_TRANSPORT` | `auto`, `shm` or `tcp` |
+//! | `SERRIED_ALGO` | an algorithm by [name](super::choosing_an_algorithm) for every size, or `auto`; the same on all ranks |
+//! | `SERRIED_SOCKETS` | TCP sockets per pair of ranks; one fills most links, a network that spreads load by connection wants several |
+//! | `SERRIED_HOST_ID` | the host that this rank claims to be on, so that one machine can play several |
 //!
 //! # Programs
 //!
