@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("bootstrap", &["types", "error", "topology"]),
     ("transport", &["types", "error"]),
     ("memory", &["types", "error", "transport::shm"]),
-    ("tune", &["types", "error", "schedule", "topology"]),
+    ("tune", &["types", "error", "schedule", "topology", "transport::LANES"]),
     ("engine", &["types", "error", "schedule", "reduce", "transport", "memory"]),
     (
         "communicator",

@@ -14,6 +14,14 @@ pub(crate) struct Token {
     pub(crate) text: String,
     /// The line it begins on, from 1.
     pub(crate) line: usize,
+    /// A literal as written.
+    pub(crate) literal: Option<String>,
+}
+
+impl Token {
+    fn new(text: &str, line: usize) -> Self {
+        Self { text: text.to_owned(), line, literal: None }
+    }
 }
 
 /// A parsed file.
@@ -155,18 +163,19 @@ fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
         match tree {
             TokenTree::Group(group) => {
                 let (open, close) = delimiters(group.delimiter());
-                tokens.push(Token { text: open.to_owned(), line });
+                tokens.push(Token::new(open, line));
                 flatten(group.stream(), tokens);
-                tokens.push(Token { text: close.to_owned(), line: group.span_close().end().line });
+                tokens.push(Token::new(close, group.span_close().end().line));
             }
-            TokenTree::Ident(ident) => tokens.push(Token { text: ident.to_string(), line }),
-            TokenTree::Literal(_) => tokens.push(Token { text: "\"…\"".to_owned(), line }),
+            TokenTree::Ident(ident) => tokens.push(Token::new(&ident.to_string(), line)),
+            TokenTree::Literal(literal) => {
+                tokens.push(Token { literal: Some(literal.to_string()), ..Token::new("\"…\"", line) });
+            }
             TokenTree::Punct(punct) => match tokens.last_mut() {
+                // The first of two colons waits as `:…` for the second, to become one token.
                 Some(last) if punct.as_char() == ':' && last.text == ":…" => last.text = "::".to_owned(),
-                _ if punct.as_char() == ':' && punct.spacing() == Spacing::Joint => {
-                    tokens.push(Token { text: ":…".to_owned(), line });
-                }
-                _ => tokens.push(Token { text: punct.as_char().to_string(), line }),
+                _ if punct.as_char() == ':' && punct.spacing() == Spacing::Joint => tokens.push(Token::new(":…", line)),
+                _ => tokens.push(Token::new(&punct.to_string(), line)),
             },
         }
     }
