@@ -1,0 +1,13 @@
+//! What a wait asks while it lasts: whether it still makes sense. The answer comes from outside (the control plane knows who is
+//! alive, the communicator its deadline); this module only has the question.
+
+use crate::{Call, Result};
+
+/// Asked from time to time by every wait that lasts, never by one that ends soon.
+pub trait Watch {
+    /// Whether to go on waiting for `peer` in `call`.
+    ///
+    /// # Errors
+    /// The error with which the call ends: the peer died, the operation's deadline has passed, or the user gave up.
+    fn check(&self, call: &Call, peer: u32) -> Result<()>;
+}
