@@ -8,7 +8,23 @@
 //!   NaN if either input is one, and order −0 below +0.
 //! * **One rounding.** 16-bit floats are widened, combined in `f32`, and rounded once (to nearest, ties to even).
 //!
-//! Integers wrap.
+//! Integers wrap. The floating-point environment is taken to be Rust's: a thread that has told its CPU to flush subnormal
+//! numbers to zero gets them flushed here too, and may then end with other bits than its peers.
+//!
+//! This module knows element types and operators, nothing of ranks, messages or where memory comes from. The meaning of every
+//! operator is written once, for one element (`fold`, `half`); `generic` runs it over slices; each instruction set
+//! (`x86_64`) is the same loops compiled with more features.
+
+mod fold;
+mod generic;
+mod half;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use crate::types::{DataType, Op};
+use std::sync::OnceLock;
 
 /// The kernels of one type and operator. Slices hold whole elements in native byte order, at any alignment; those of one call
 /// have equal length.
@@ -22,4 +38,53 @@ pub struct Kernels {
     pub combine_streaming: fn(out: &mut [u8], a: &[u8], b: &[u8]),
     /// What an average does to a finished sum of `ranks` inputs; `None` for the other operators.
     pub finish: Option<fn(acc: &mut [u8], ranks: u32)>,
+}
+
+/// The kernels of this type and operator, in the widest instruction set that this CPU has.
+pub fn kernels(data_type: DataType, op: Op) -> &'static Kernels {
+    &chosen().table[data_type as usize][op as usize]
+}
+
+/// The name of the instruction set that [`kernels`] uses on this CPU.
+pub fn instruction_set() -> &'static str {
+    chosen().name
+}
+
+/// Copies `src` over `out` with stores that bypass the cache, for copies larger than it. The stores are ordered before
+/// everything the caller does afterwards.
+///
+/// # Panics
+///
+/// If the lengths differ.
+pub fn copy_streaming(out: &mut [u8], src: &[u8]) {
+    assert_eq!(out.len(), src.len(), "a copy's two sides have one length");
+    stream(out, src);
+    fence();
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+use generic::{fence, stream};
+#[cfg(target_arch = "x86_64")]
+use x86_64::{fence, stream};
+
+/// The kernels of every type (outer index, by its number) and operator (inner).
+type Table = [[Kernels; Op::ALL.len()]; DataType::ALL.len()];
+
+/// A table and the instruction set it was compiled for.
+#[derive(Debug)]
+struct InstructionSet {
+    name: &'static str,
+    available: fn() -> bool,
+    table: Table,
+}
+
+/// Every instruction set of this architecture, the widest first; the last is always available.
+#[cfg(target_arch = "x86_64")]
+static INSTRUCTION_SETS: [&InstructionSet; 3] = [&x86_64::AVX512, &x86_64::AVX2, &generic::BASELINE];
+#[cfg(not(target_arch = "x86_64"))]
+static INSTRUCTION_SETS: [&InstructionSet; 1] = [&generic::BASELINE];
+
+fn chosen() -> &'static InstructionSet {
+    static CHOSEN: OnceLock<&InstructionSet> = OnceLock::new();
+    CHOSEN.get_or_init(|| INSTRUCTION_SETS.into_iter().find(|set| (set.available)()).unwrap_or(&generic::BASELINE))
 }

@@ -1,0 +1,452 @@
+//! The kernels of every available instruction set against an oracle that works on one element, spelled out from the contract.
+
+use super::{INSTRUCTION_SETS, InstructionSet, copy_streaming};
+use crate::types::{DataType, Op};
+use proptest::prelude::*;
+
+/// The oracle: slow, scalar, and sharing nothing with the kernels.
+mod oracle {
+    use super::{DataType, Op};
+
+    /// `a ⊕ b` of two elements given as bits.
+    pub(super) fn fold(data_type: DataType, op: Op, a: u64, b: u64) -> u64 {
+        match data_type {
+            DataType::I8 | DataType::I32 | DataType::I64 => signed(data_type, op, a, b),
+            DataType::U8 | DataType::U32 | DataType::U64 => unsigned(data_type, op, a, b),
+            DataType::F16 | DataType::Bf16 => {
+                let (format, x, y) = (Format::of(data_type), decode(data_type, a), decode(data_type, b));
+                // Combined in f32 (whose sums and products are those of f64, rounded), then rounded to the format.
+                float(op, x, y).map_or(format.nan(), |exact| format.encode(exact as f32 as f64))
+            }
+            DataType::F32 => float(op, decode(data_type, a), decode(data_type, b))
+                .map_or(0x7fc0_0000, |exact| (exact as f32).to_bits().into()),
+            DataType::F64 => float(op, f64::from_bits(a), f64::from_bits(b)).map_or(0x7ff8 << 48, f64::to_bits),
+        }
+    }
+
+    /// The average of `ranks` inputs with this sum.
+    pub(super) fn average(data_type: DataType, sum: u64, ranks: u32) -> u64 {
+        match data_type {
+            DataType::I8 | DataType::I32 | DataType::I64 => {
+                (i128::from(extended(data_type, sum)) / i128::from(ranks)) as u64 & mask(data_type)
+            }
+            DataType::U8 | DataType::U32 | DataType::U64 => sum / u64::from(ranks),
+            DataType::F16 | DataType::Bf16 => {
+                let (format, quotient) = (Format::of(data_type), decode(data_type, sum) as f32 / ranks as f32);
+                if quotient.is_nan() { format.nan() } else { format.encode(quotient.into()) }
+            }
+            DataType::F32 => {
+                let quotient = decode(data_type, sum) as f32 / ranks as f32;
+                if quotient.is_nan() { 0x7fc0_0000 } else { quotient.to_bits().into() }
+            }
+            DataType::F64 => {
+                let quotient = f64::from_bits(sum) / f64::from(ranks);
+                if quotient.is_nan() { 0x7ff8 << 48 } else { quotient.to_bits() }
+            }
+        }
+    }
+
+    pub(super) fn mask(data_type: DataType) -> u64 {
+        u64::MAX >> (64 - 8 * data_type.size())
+    }
+
+    fn extended(data_type: DataType, bits: u64) -> i64 {
+        let unused = 64 - 8 * data_type.size();
+        ((bits << unused) as i64) >> unused
+    }
+
+    fn signed(data_type: DataType, op: Op, a: u64, b: u64) -> u64 {
+        let (a, b) = (i128::from(extended(data_type, a)), i128::from(extended(data_type, b)));
+        let exact = match op {
+            Op::Sum | Op::Avg => a + b,
+            Op::Prod => a * b,
+            Op::Max => std::cmp::max(a, b),
+            Op::Min => std::cmp::min(a, b),
+        };
+        exact as u64 & mask(data_type)
+    }
+
+    fn unsigned(data_type: DataType, op: Op, a: u64, b: u64) -> u64 {
+        let (a, b) = (u128::from(a), u128::from(b));
+        let exact = match op {
+            Op::Sum | Op::Avg => a + b,
+            Op::Prod => a * b,
+            Op::Max => std::cmp::max(a, b),
+            Op::Min => std::cmp::min(a, b),
+        };
+        exact as u64 & mask(data_type)
+    }
+
+    /// The result in `f64`: exact, or rounded so finely that rounding again to `f32` is as one rounding. `None` is NaN.
+    fn float(op: Op, a: f64, b: f64) -> Option<f64> {
+        if a.is_nan() || b.is_nan() {
+            return None;
+        }
+        let below = |x: f64, y: f64| x < y || (x == 0.0 && y == 0.0 && x.is_sign_negative() && y.is_sign_positive());
+        let result = match op {
+            Op::Sum | Op::Avg => a + b,
+            Op::Prod => a * b,
+            Op::Max => [a, b][usize::from(below(a, b))],
+            Op::Min => [a, b][usize::from(below(b, a))],
+        };
+        (!result.is_nan()).then_some(result)
+    }
+
+    pub(super) fn decode(data_type: DataType, bits: u64) -> f64 {
+        match data_type {
+            DataType::F16 | DataType::Bf16 => Format::of(data_type).decode(bits),
+            DataType::F32 => f32::from_bits(bits as u32).into(),
+            _ => f64::from_bits(bits),
+        }
+    }
+
+    /// A 16-bit format by its parameters.
+    pub(super) struct Format {
+        fraction_bits: i32,
+        bias: i32,
+    }
+
+    impl Format {
+        pub(super) fn of(data_type: DataType) -> Self {
+            if data_type == DataType::F16 {
+                Self { fraction_bits: 10, bias: 15 }
+            } else {
+                Self { fraction_bits: 7, bias: 127 }
+            }
+        }
+
+        pub(super) fn infinity(&self) -> u64 {
+            0x8000 - (1 << self.fraction_bits)
+        }
+
+        pub(super) fn nan(&self) -> u64 {
+            self.infinity() + (1 << (self.fraction_bits - 1))
+        }
+
+        pub(super) fn decode(&self, code: u64) -> f64 {
+            let (sign, magnitude) = (if code & 0x8000 == 0 { 1.0 } else { -1.0 }, code & 0x7fff);
+            if magnitude == self.infinity() {
+                return sign * f64::INFINITY;
+            } else if magnitude > self.infinity() {
+                return f64::NAN;
+            }
+            let (exponent, fraction) =
+                ((magnitude >> self.fraction_bits) as i32, magnitude & ((1 << self.fraction_bits) - 1));
+            let significand = if exponent == 0 { fraction } else { fraction + (1 << self.fraction_bits) };
+            sign * significand as f64 * 2f64.powi(exponent.max(1) - self.bias - self.fraction_bits)
+        }
+
+        /// The code of the nearest value, found by bisection over all of them.
+        pub(super) fn encode(&self, value: f64) -> u64 {
+            let (sign, magnitude) = (if value.is_sign_negative() { 0x8000 } else { 0 }, value.abs());
+            let (mut below, mut above) = (0, self.infinity());
+            while above - below > 1 {
+                let middle = (below + above) / 2;
+                if self.decode(middle) <= magnitude { below = middle } else { above = middle }
+            }
+            // The value that follows the largest finite one, were there an exponent for it.
+            let largest = self.infinity() - 1;
+            let beyond = 2.0 * self.decode(largest) - self.decode(largest - 1);
+            let upper = if above == self.infinity() { beyond } else { self.decode(above) };
+            let (down, up) = (magnitude - self.decode(below), upper - magnitude);
+            let nearest = if down < up || (down == up && below % 2 == 0) { below } else { above };
+            sign | nearest
+        }
+    }
+}
+
+fn available() -> impl Iterator<Item = &'static InstructionSet> {
+    INSTRUCTION_SETS.into_iter().filter(|set| (set.available)())
+}
+
+/// A small generator of reproducible bits (splitmix64).
+struct Bits(u64);
+
+impl Bits {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// Where things go wrong: zeros, ones, extremes, infinities, NaNs of all kinds, subnormals, and halves of a last place.
+fn special(data_type: DataType) -> Vec<u64> {
+    let bits = 8 * data_type.size() as u32;
+    let (top, all) = (1u64 << (bits - 1), oracle::mask(data_type));
+    let mut values = vec![0, 1, 2, 3, top, top - 1, top + 1, all, all - 1];
+    let mut float = |fraction_bits: u32| {
+        let (infinity, quiet, one) = (top - (1 << fraction_bits), 1 << (fraction_bits - 1), (top >> 2) + (top >> 1));
+        let one = one & !((1 << fraction_bits) - 1);
+        for value in [
+            infinity,
+            infinity + 1,         // signalling NaN
+            infinity + quiet,     // quiet NaN
+            infinity + quiet + 5, // quiet NaN with a payload
+            top - 1,              // quiet NaN, all ones
+            infinity - 1,         // largest finite
+            infinity - 2,
+            1 << fraction_bits,       // smallest normal
+            (1 << fraction_bits) - 1, // largest subnormal
+            quiet,                    // a subnormal
+            one,
+            one + 1,
+            one - 1,
+            one - (u64::from(fraction_bits + 1) << fraction_bits), // half of one's last place
+            one - (u64::from(fraction_bits + 1) << fraction_bits) + 1,
+            one - (u64::from(fraction_bits) << fraction_bits),
+            one + (1 << fraction_bits),
+            one + quiet,
+        ] {
+            values.extend([value, value | top]);
+        }
+    };
+    match data_type {
+        DataType::F16 => float(10),
+        DataType::Bf16 => float(7),
+        DataType::F32 => float(23),
+        DataType::F64 => float(52),
+        _ => {}
+    }
+    values
+}
+
+fn to_bytes(data_type: DataType, elements: &[u64]) -> Vec<u8> {
+    elements.iter().flat_map(|element| element.to_le_bytes().into_iter().take(data_type.size())).collect()
+}
+
+fn types_and_ops() -> impl Iterator<Item = (DataType, Op)> {
+    DataType::ALL.into_iter().flat_map(|data_type| Op::ALL.into_iter().map(move |op| (data_type, op)))
+}
+
+/// Runs the three kernels of every set on these pairs, which must fit the arrays of the caller's loop, and compares.
+fn check_pairs(data_type: DataType, op: Op, a: &[u64], b: &[u64]) {
+    let expected: Vec<u64> = a.iter().zip(b).map(|(&a, &b)| oracle::fold(data_type, op, a, b)).collect();
+    let (a_bytes, b_bytes, expected_bytes) =
+        (to_bytes(data_type, a), to_bytes(data_type, b), to_bytes(data_type, &expected));
+    for set in available() {
+        let kernels = &set.table[data_type as usize][op as usize];
+        let mut acc = a_bytes.clone();
+        (kernels.reduce)(&mut acc, &b_bytes);
+        for (i, (got, want)) in acc.chunks(data_type.size()).zip(expected_bytes.chunks(data_type.size())).enumerate() {
+            assert_eq!(got, want, "{} {data_type} {op}: {:#x} ⊕ {:#x}", set.name, a[i], b[i]);
+        }
+        let mut out = vec![0x55; acc.len()];
+        (kernels.combine)(&mut out, &a_bytes, &b_bytes);
+        assert_eq!(out, expected_bytes, "{} {data_type} {op}: combine", set.name);
+        out.fill(0x55);
+        (kernels.combine_streaming)(&mut out, &a_bytes, &b_bytes);
+        assert_eq!(out, expected_bytes, "{} {data_type} {op}: combine_streaming", set.name);
+    }
+}
+
+#[test]
+fn special_values_meet_each_other() {
+    for (data_type, op) in types_and_ops() {
+        let values = special(data_type);
+        let a: Vec<u64> = values.iter().flat_map(|&a| values.iter().map(move |_| a)).collect();
+        let b: Vec<u64> = values.iter().flat_map(|_| values.iter().copied()).collect();
+        check_pairs(data_type, op, &a, &b);
+    }
+}
+
+#[test]
+fn all_pairs_of_bytes() {
+    for data_type in [DataType::I8, DataType::U8] {
+        for op in Op::ALL {
+            let a: Vec<u64> = (0..65_536).map(|pair| pair >> 8).collect();
+            let b: Vec<u64> = (0..65_536).map(|pair| pair & 0xff).collect();
+            check_pairs(data_type, op, &a, &b);
+        }
+    }
+}
+
+#[test]
+fn every_code_of_the_16_bit_floats_meets_special_values() {
+    for data_type in [DataType::F16, DataType::Bf16] {
+        let a: Vec<u64> = (0..65_536).collect();
+        let one = if data_type == DataType::F16 { 0x3c00 } else { 0x3f80 };
+        for (op, others) in [
+            (Op::Sum, &[0, 0x8000, one, 0x0001, 0x7bff][..]),
+            // Multiplying by 2, ½ and ⅓-like values exercises every rounding and the subnormals.
+            (Op::Prod, &[one, one + 0x0400, one - 0x0400, 0x3555, 0x0002, 0xbbff]),
+            (Op::Max, &[0, 0x8000, one]),
+            (Op::Min, &[0, 0x8000, one]),
+        ] {
+            for &other in others {
+                check_pairs(data_type, op, &a, &vec![other; a.len()]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_code_of_the_16_bit_floats_is_widened_exactly() {
+    use super::half::{Bfloat16, Binary16, Format};
+    for code in 0..=u16::MAX {
+        for (data_type, value) in [(DataType::F16, Binary16::widen(code)), (DataType::Bf16, Bfloat16::widen(code))] {
+            let exact = oracle::decode(data_type, code.into());
+            assert!(value.is_nan() == exact.is_nan(), "{data_type} {code:#x}");
+            assert!(exact.is_nan() || f64::from(value).to_bits() == exact.to_bits(), "{data_type} {code:#x}");
+        }
+    }
+}
+
+#[test]
+fn narrowing_rounds_at_every_boundary_between_codes() {
+    use super::half::{Bfloat16, Binary16, Format};
+    for data_type in [DataType::F16, DataType::Bf16] {
+        let format = oracle::Format::of(data_type);
+        let narrow =
+            |value: f32| if data_type == DataType::F16 { Binary16::narrow(value) } else { Bfloat16::narrow(value) };
+        for code in 0..format.infinity() {
+            let (value, next) = (format.decode(code), format.decode(code + 1));
+            let next = if next.is_infinite() { 2.0 * value - format.decode(code - 1) } else { next };
+            let middle = ((value + next) / 2.0) as f32;
+            for exact in [value as f32, middle.next_down(), middle, middle.next_up()] {
+                for signed in [exact, -exact] {
+                    assert_eq!(u64::from(narrow(signed)), format.encode(signed.into()), "{data_type} {signed:e}");
+                }
+            }
+        }
+        for nan in [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffff_ffff)] {
+            assert_eq!(u64::from(narrow(nan)), format.nan());
+        }
+    }
+}
+
+/// Memory whose first byte lies on a multiple of 64.
+#[repr(align(64))]
+struct Aligned([u8; 2048]);
+
+/// Elements that the length and alignment tests work on.
+const LENGTH_MAX: usize = 200;
+
+#[test]
+fn every_length_and_misalignment() {
+    let mut bits = Bits(1);
+    for (data_type, op) in types_and_ops() {
+        let mut draw = || (0..LENGTH_MAX).map(|_| bits.next() & oracle::mask(data_type)).collect::<Vec<_>>();
+        let (a, b) = (draw(), draw());
+        let expected: Vec<u64> = a.iter().zip(&b).map(|(&a, &b)| oracle::fold(data_type, op, a, b)).collect();
+        let (a, b, expected) = (to_bytes(data_type, &a), to_bytes(data_type, &b), to_bytes(data_type, &expected));
+        for set in available() {
+            let kernels = &set.table[data_type as usize][op as usize];
+            for length in 0..=LENGTH_MAX {
+                let bytes = length * data_type.size();
+                for shift in 0..64 {
+                    // Over the lengths, every shift of one operand meets every shift of the others.
+                    let (second, third) = ((shift * 7 + length) % 64, (shift * 13 + length * 3 + length / 64) % 64);
+                    let place = |shift: usize, from: &[u8]| {
+                        let mut memory = Aligned([0xa5; 2048]);
+                        memory.0[shift..][..bytes].copy_from_slice(&from[..bytes]);
+                        memory
+                    };
+                    let at = |shift: usize| shift..shift + bytes;
+                    let (x, y) = (place(shift, &a), place(second, &b));
+                    let mut acc = place(shift, &a);
+                    (kernels.reduce)(&mut acc.0[at(shift)], &y.0[at(second)]);
+                    let context = || format!("{} {data_type} {op} of {length} at {shift}, {second}, {third}", set.name);
+                    assert!(acc.0 == place(shift, &expected).0, "{}", context());
+                    for combine in [kernels.combine, kernels.combine_streaming] {
+                        let mut out = Aligned([0xa5; 2048]);
+                        combine(&mut out.0[at(third)], &x.0[at(shift)], &y.0[at(second)]);
+                        assert!(out.0 == place(third, &expected).0, "{}", context());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn streaming_writes_every_byte_and_no_other() {
+    let mut bits = Bits(2);
+    let source: Vec<u8> = (0..40_000).map(|_| bits.next() as u8).collect();
+    for bytes in [0, 1, 63, 64, 65, 4095, 4096, 4104, 8192, 8256, 12_000, 20_000] {
+        for shift in 0..65 {
+            let mut out = vec![0x5a; bytes + 256];
+            copy_streaming(&mut out[shift..shift + bytes], &source[7..7 + bytes]);
+            assert!(out[shift..shift + bytes] == source[7..7 + bytes], "{bytes} at {shift}");
+            assert!(out[..shift].iter().chain(&out[shift + bytes..]).all(|&byte| byte == 0x5a), "{bytes} at {shift}");
+        }
+    }
+    for (data_type, op) in types_and_ops() {
+        for set in available() {
+            let kernels = &set.table[data_type as usize][op as usize];
+            for (bytes, shift) in [(4096, 0), (4104, 8), (9_000, 4), (16_384, 2), (20_000, 1), (20_000, 63)] {
+                let (a, b) = (&source[3..3 + bytes], &source[20_000..20_000 + bytes]);
+                let mut expected = vec![0; bytes];
+                (kernels.combine)(&mut expected, a, b);
+                let mut out = vec![0x5a; bytes + 256];
+                (kernels.combine_streaming)(&mut out[shift..shift + bytes], a, b);
+                assert!(out[shift..shift + bytes] == expected, "{} {data_type} {op}", set.name);
+                assert!(out[..shift].iter().chain(&out[shift + bytes..]).all(|&byte| byte == 0x5a));
+            }
+        }
+    }
+}
+
+#[test]
+fn averages_divide_the_sum() {
+    let mut bits = Bits(3);
+    for data_type in DataType::ALL {
+        let random = std::iter::repeat_with(|| bits.next() & oracle::mask(data_type)).take(1000);
+        let sums: Vec<u64> = special(data_type).into_iter().chain(random).chain(0..256).collect();
+        for ranks in [1, 2, 3, 7, 8, 127, 128, 129, 255, 256, 1000, 65_537, 1 << 20, 0x7fff_ffff, 0x8000_0000, u32::MAX]
+        {
+            let expected: Vec<u64> = sums.iter().map(|&sum| oracle::average(data_type, sum, ranks)).collect();
+            for set in available() {
+                let mut acc = to_bytes(data_type, &sums);
+                let finish = set.table[data_type as usize][Op::Avg as usize].finish.expect("an average is finished");
+                finish(&mut acc, ranks);
+                assert!(acc == to_bytes(data_type, &expected), "{} {data_type} / {ranks}", set.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn only_averages_are_finished() {
+    for (data_type, op) in types_and_ops() {
+        for set in available() {
+            let finish = set.table[data_type as usize][op as usize].finish;
+            assert_eq!(finish.is_some(), op == Op::Avg, "{} {data_type} {op}", set.name);
+        }
+    }
+}
+
+#[test]
+fn the_chosen_set_is_the_widest_available() {
+    let widest = available().next().expect("the baseline is always available");
+    assert_eq!(super::instruction_set(), widest.name);
+    let chosen = super::kernels(DataType::F32, Op::Sum);
+    assert!(std::ptr::eq(chosen, &widest.table[DataType::F32 as usize][Op::Sum as usize]));
+}
+
+proptest! {
+    #[test]
+    fn operators_commute_to_the_bit(pairs in prop::collection::vec(any::<(u64, u64)>(), 1..80)) {
+        let a: Vec<u8> = pairs.iter().flat_map(|pair| pair.0.to_ne_bytes()).collect();
+        let b: Vec<u8> = pairs.iter().flat_map(|pair| pair.1.to_ne_bytes()).collect();
+        for (data_type, op) in types_and_ops() {
+            for set in available() {
+                let kernels = &set.table[data_type as usize][op as usize];
+                let (mut ab, mut ba) = (a.clone(), b.clone());
+                (kernels.reduce)(&mut ab, &b);
+                (kernels.reduce)(&mut ba, &a);
+                prop_assert_eq!(&ab, &ba, "{} {} {}", set.name, data_type, op);
+            }
+        }
+    }
+
+    #[test]
+    fn raw_bits_fold_as_the_oracle_says(pairs in prop::collection::vec(any::<(u64, u64)>(), 1..80)) {
+        for (data_type, op) in types_and_ops() {
+            let mask = oracle::mask(data_type);
+            let (a, b): (Vec<u64>, Vec<u64>) = pairs.iter().map(|&(a, b)| (a & mask, b & mask)).unzip();
+            check_pairs(data_type, op, &a, &b);
+        }
+    }
+}
