@@ -1,5 +1,6 @@
 //! serried: collective communication that makes ranks move as one.
 
+pub mod engine;
 pub mod error;
 pub mod reduce;
 pub mod schedule;

@@ -33,7 +33,7 @@ pub(super) fn read(theirs: &Region) -> Option<Call> {
     let words: [u64; CALL_WORDS] =
         std::array::from_fn(|index| theirs.word(DESCRIPTOR_AT + 8 * (1 + index)).load(Ordering::Relaxed));
     fence(Ordering::Acquire);
-    let whole = before != 0 && before % 2 == 0 && version.load(Ordering::Relaxed) == before;
+    let whole = before != 0 && before.is_multiple_of(2) && version.load(Ordering::Relaxed) == before;
     whole.then(|| transmute!(words))
 }
 

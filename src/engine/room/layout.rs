@@ -111,7 +111,10 @@ mod tests {
                         end = end.max(range.end);
                     }
                     assert_eq!(end, bytes, "{cut:?}");
-                    assert!((1..cut.pieces).all(|piece| cut.piece(piece).start == cut.piece(piece - 1).end) || bytes > 1 << 30);
+                    assert!(
+                        (1..cut.pieces).all(|piece| cut.piece(piece).start == cut.piece(piece - 1).end)
+                            || bytes > 1 << 30
+                    );
                 }
             }
         }
