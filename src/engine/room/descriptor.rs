@@ -12,29 +12,45 @@ use zerocopy::transmute;
 
 /// Words of a call.
 const CALL_WORDS: usize = size_of::<Call>() / 8;
+/// Where the version, the state and the call are.
+const VERSION_AT: usize = DESCRIPTOR_AT;
+const STATE_AT: usize = VERSION_AT + 8;
+const CALL_AT: usize = STATE_AT + 8;
+
+/// What a rank is doing in the call that it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It was waiting long when it wrote this; the call may have ended well since, unless no later one is shown or made.
+    Waited,
+    /// The call is its last: it has found that the ranks disagree.
+    Disagreed,
+}
 
 /// Shows `call` in the own region.
-pub(super) fn publish(mine: &Region, call: &Call) {
-    let version = mine.word(DESCRIPTOR_AT);
+pub(super) fn publish(mine: &Region, call: &Call, state: State) {
+    let version = mine.word(VERSION_AT);
     let before = version.load(Ordering::Relaxed);
     let words: [u64; CALL_WORDS] = transmute!(*call);
     version.store(before + 1, Ordering::Relaxed);
     fence(Ordering::Release);
+    mine.word(STATE_AT).store((state == State::Disagreed).into(), Ordering::Relaxed);
     for (index, word) in words.into_iter().enumerate() {
-        mine.word(DESCRIPTOR_AT + 8 * (1 + index)).store(word, Ordering::Relaxed);
+        mine.word(CALL_AT + 8 * index).store(word, Ordering::Relaxed);
     }
     version.store(before + 2, Ordering::Release);
 }
 
 /// The call that `theirs` shows, if it shows one and is not just changing it.
-pub(super) fn read(theirs: &Region) -> Option<Call> {
-    let version = theirs.word(DESCRIPTOR_AT);
+pub(super) fn read(theirs: &Region) -> Option<(Call, State)> {
+    let version = theirs.word(VERSION_AT);
     let before = version.load(Ordering::Acquire);
     let words: [u64; CALL_WORDS] =
-        std::array::from_fn(|index| theirs.word(DESCRIPTOR_AT + 8 * (1 + index)).load(Ordering::Relaxed));
+        std::array::from_fn(|index| theirs.word(CALL_AT + 8 * index).load(Ordering::Relaxed));
+    let state = theirs.word(STATE_AT).load(Ordering::Relaxed);
     fence(Ordering::Acquire);
     let whole = before != 0 && before.is_multiple_of(2) && version.load(Ordering::Relaxed) == before;
-    whole.then(|| transmute!(words))
+    let state = if state == 0 { State::Waited } else { State::Disagreed };
+    whole.then(|| (transmute!(words), state))
 }
 
 #[cfg(test)]
@@ -53,7 +69,8 @@ mod tests {
             let theirs = Region::open(&card).expect("the own process can be reached");
             let mut last = 0;
             while last < CALLS {
-                if let Some(call) = read(&theirs) {
+                if let Some((call, state)) = read(&theirs) {
+                    assert_eq!(state == State::Disagreed, call.sequence % 2 == 1);
                     assert_eq!(call.count, call.sequence * 3);
                     assert!(call.sequence >= last);
                     last = call.sequence;
@@ -61,7 +78,8 @@ mod tests {
             }
         });
         for sequence in 1..=CALLS {
-            publish(&mine, &Call::all_reduce(sequence, sequence * 3, DataType::F32, Op::Sum, 0));
+            let state = if sequence % 2 == 1 { State::Disagreed } else { State::Waited };
+            publish(&mine, &Call::all_reduce(sequence, sequence * 3, DataType::F32, Op::Sum, 0), state);
         }
         reader.join().expect("it saw whole calls only");
     }

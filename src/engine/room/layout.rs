@@ -69,7 +69,7 @@ impl Cut {
     pub(super) fn new(bytes: usize, ranks: usize, wanted: usize) -> Self {
         // One piece even of nothing: every call exchanges something, or ranks that disagree would not find out.
         let pieces = bytes.div_ceil(wanted).max(1);
-        let piece_bytes = bytes.div_ceil(pieces).next_multiple_of(APART * ranks).min(piece_bytes_max(ranks));
+        let piece_bytes = bytes.div_ceil(pieces).max(1).next_multiple_of(APART * ranks).min(piece_bytes_max(ranks));
         Self { bytes, ranks, piece_bytes, pieces: bytes.div_ceil(piece_bytes).max(1) }
     }
 

@@ -25,6 +25,7 @@ use crate::engine::Watch;
 use crate::reduce::Kernels;
 use crate::transport::shm::Region;
 use crate::{Call, Error, Result};
+use descriptor::State;
 use wait::Waiter;
 
 /// The most ranks of one room; all of them look at each other's flags.
@@ -171,7 +172,8 @@ impl Room {
     /// Ends the room's work, and leaves the call for all to see: others may have yet to find out what this rank has found.
     #[cold]
     fn break_with(&mut self, call: &Call, error: Error) -> Error {
-        descriptor::publish(&self.regions[self.me], call);
+        let state = if matches!(error, Error::Mismatch { .. }) { State::Disagreed } else { State::Waited };
+        descriptor::publish(&self.regions[self.me], call, state);
         wait::wake_sleepers(&self.regions[self.me]);
         self.broken = Some(error.clone());
         error

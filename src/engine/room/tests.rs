@@ -233,7 +233,7 @@ fn ranks_that_disagree_all_find_out() {
         let n = [2, 3, 4][round % 3];
         let odd = round % n;
         let (count, algorithm) = ways[round % ways.len()];
-        let (other_count, other_algorithm) = ways[(round / ways.len() + 1 + round) % ways.len()];
+        let (other_count, other_algorithm) = ways[(round + 1 + round / ways.len() % (ways.len() - 1)) % ways.len()];
         let usual = call(count, DataType::F32, Op::Sum, algorithm);
         let unusual = match round % 4 {
             0 => call(count + 1, DataType::F32, Op::Sum, algorithm),

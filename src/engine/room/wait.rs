@@ -12,8 +12,9 @@
 //! saying so and its last look at the flag, for much longer than a store takes to reach memory; and a sleep ends by itself
 //! soon enough. The common path then costs one read of an own line.
 
+use super::descriptor::{self, State};
 use super::layout::{BELL_AT, CPU_AT};
-use super::{Room, Scene, descriptor};
+use super::{Room, Scene};
 use crate::transport::shm::{Region, region};
 use crate::{Error, Result};
 use std::cell::Cell;
@@ -113,7 +114,7 @@ impl Room {
 
     #[cold]
     fn wait_long(&self, scene: &Scene<'_>, awaited: Awaited, start: Instant) -> Result<()> {
-        descriptor::publish(&self.regions[self.me], scene.call);
+        descriptor::publish(&self.regions[self.me], scene.call, State::Waited);
         let mut sleep = SLEEP_FIRST;
         loop {
             scene.watch.check(scene.call, self.ranks[awaited.peer])?;
@@ -141,8 +142,8 @@ impl Room {
     /// for was set before, so it is seen now.
     fn compare(&self, scene: &Scene<'_>, awaited: Awaited) -> Result<()> {
         for (peer, region) in self.regions.iter().enumerate() {
-            let Some(theirs) = descriptor::read(region) else { continue };
-            let stale = theirs.sequence < scene.call.sequence;
+            let Some((theirs, state)) = descriptor::read(region) else { continue };
+            let stale = state == State::Waited && theirs.sequence < scene.call.sequence;
             if peer != self.me && !stale && theirs != *scene.call && !self.arrived(awaited) {
                 let (rank, peer) = (self.ranks[self.me], self.ranks[peer]);
                 return Err(Error::Mismatch { rank, ours: *scene.call, peer, theirs });
