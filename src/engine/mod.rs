@@ -9,6 +9,7 @@
 
 mod cut;
 mod job;
+pub mod room;
 pub mod simulate;
 pub mod wait;
 mod watch;

@@ -100,7 +100,7 @@ const STRIP: usize = 4096;
 
 /// `out = a ⊕ b` with streaming stores: strip by strip through a buffer that stays in the L1 cache, which costs a few
 /// percent of what the memory does and spares every kernel a second form.
-pub(super) fn streaming(
+pub(crate) fn streaming(
     combine: fn(&mut [u8], &[u8], &[u8]),
     element_bytes: usize,
     out: &mut [u8],
@@ -128,10 +128,10 @@ pub(super) fn streaming(
 
 /// Copies with plain stores, where safe Rust has no others.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn stream(out: &mut [u8], src: &[u8]) {
+pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
     out.copy_from_slice(src);
 }
 
 /// Plain stores need no fence.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn fence() {}
+pub(crate) fn fence() {}

@@ -63,9 +63,9 @@ pub fn copy_streaming(out: &mut [u8], src: &[u8]) {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-use generic::{fence, stream};
+pub(crate) use generic::{fence, stream};
 #[cfg(target_arch = "x86_64")]
-use x86_64::{fence, stream};
+pub(crate) use x86_64::{fence, stream};
 
 /// The kernels of every type (outer index, by its number) and operator (inner).
 type Table = [[Kernels; Op::ALL.len()]; DataType::ALL.len()];

@@ -255,7 +255,7 @@ impl<W: Widened> Average for WideAverage<W> {
 }
 
 /// Copies with stores that bypass the cache wherever a whole line is written; they are ordered only by [`fence`].
-pub(super) fn stream(out: &mut [u8], src: &[u8]) {
+pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
     debug_assert_eq!(out.len(), src.len());
     let len = out.len().min(src.len());
     // SAFETY: any bytes are a line.
@@ -280,7 +280,7 @@ pub(super) fn stream(out: &mut [u8], src: &[u8]) {
 }
 
 /// Orders the stores of [`stream`] before everything that follows.
-pub(super) fn fence() {
+pub(crate) fn fence() {
     // SAFETY: SSE is part of x86-64.
     unsafe { _mm_sfence() }
 }
