@@ -34,11 +34,9 @@ pub(crate) fn tie_to(launcher: i32) -> Result<()> {
 /// Starts `ranks` processes of this program with the same arguments, and ends with the worst of their exit statuses.
 pub(crate) fn launch(ranks: u32, config: &Config) -> std::result::Result<ExitCode, serried::Error> {
     // The root of the rendezvous lives in this process.
-    let id = UniqueId::create(config)?;
-    let system = |reason: Error| serried::Error::System {
-        what: format!("starting {ranks} ranks"),
-        reason: reason.to_string(),
-    };
+    let id = UniqueId::create(&config.control)?;
+    let system =
+        |reason: Error| serried::Error::System { what: format!("starting {ranks} ranks"), reason: reason.to_string() };
     let mut crew = Crew::start(ranks, &id.to_string()).map_err(system)?;
     let worst = crew.attend().map_err(system)?;
     Ok(ExitCode::from(worst))
@@ -121,7 +119,8 @@ impl Crew {
 
     /// Those that have ended since the last look, once there are some or `timeout` has passed.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<(u32, ExitStatus)>> {
-        let timeout = timeout.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
+        let timeout =
+            timeout.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
         let running = self.members.iter().filter(|member| member.ended.is_none());
         let mut ends: Vec<PollFd<'_>> = running.map(|member| PollFd::new(&member.pidfd, PollFlags::IN)).collect();
         match poll(&mut ends, timeout.as_ref()) {
@@ -175,7 +174,8 @@ fn pump(rank: u32, lines: ChildStderr) -> Result<mpsc::Receiver<()>> {
         let mut lines = BufReader::new(lines);
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
-            let whole = [format!("[rank {rank}] ").as_bytes(), line.strip_suffix(b"\n").unwrap_or(&line), b"\n"].concat();
+            let whole =
+                [format!("[rank {rank}] ").as_bytes(), line.strip_suffix(b"\n").unwrap_or(&line), b"\n"].concat();
             // Nobody may be listening any more: the rank must not stall for that.
             let _ = stderr().lock().write_all(&whole);
             line.clear();

@@ -29,7 +29,8 @@ mod tests {
 
     #[test]
     fn our_own_setting_goes_before_nccls() {
-        let directives = |serried: Option<&str>, nccl: Option<&str>| directives(serried.map(str::to_owned), nccl.map(str::to_owned));
+        let directives =
+            |serried: Option<&str>, nccl: Option<&str>| directives(serried.map(str::to_owned), nccl.map(str::to_owned));
         assert_eq!(directives(None, None), "warn");
         assert_eq!(directives(None, Some("info")), "info");
         assert_eq!(directives(None, Some("TRACE")), "trace");

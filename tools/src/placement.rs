@@ -143,7 +143,10 @@ mod tests {
 
     #[test]
     fn classes_are_those_of_the_comparison() {
-        assert_eq!([25.0, 37.9, 38.0, 57.0, 119.9, 120.0, 250.0].map(class), ["SMT", "SMT", "NEAR", "NEAR", "NEAR", "FAR", "FAR"]);
+        assert_eq!(
+            [25.0, 37.9, 38.0, 57.0, 119.9, 120.0, 250.0].map(class),
+            ["SMT", "SMT", "NEAR", "NEAR", "NEAR", "FAR", "FAR"]
+        );
         assert_eq!(Nearness::Apart(57.4).to_string(), "NEAR (57 ns a cache line one way)");
     }
 

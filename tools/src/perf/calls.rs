@@ -3,7 +3,7 @@
 //! All of perf's use of a communicator is behind [`Calls`], so the rest is tested with ranks that err on purpose.
 
 use crate::perf::buffers::Batch;
-use serried::{Buffer, Communicator, Element, Handle, Op, Result};
+use serried::{Communicator, Element, Handle, Op, Result};
 
 /// One rank's side of the calls under test.
 pub(crate) trait Calls {
@@ -40,18 +40,18 @@ impl Calls for Communicator {
 
     fn all_reduce_batch<T: Element>(&self, batch: &mut Batch<T>, op: Op) -> Result<()> {
         match batch {
-            Batch::Private(buffers) => start_then_wait(self, buffers, op),
-            Batch::Mapped(buffers) => start_then_wait(self, buffers, op),
+            Batch::Private(buffers) => start_then_wait(buffers, |buffer| self.start_all_reduce(buffer, op)),
+            Batch::Mapped(buffers) => start_then_wait(buffers, |buffer| self.start_all_reduce(buffer, op)),
         }
     }
 }
 
-fn start_then_wait<T: Element, B: Buffer<T>>(communicator: &Communicator, buffers: &mut Vec<B>, op: Op) -> Result<()> {
-    let started: Vec<Handle<B>> = buffers.drain(..).map(|buffer| communicator.start_all_reduce(buffer, op)).collect();
+fn start_then_wait<B>(buffers: &mut Vec<B>, start: impl FnMut(B) -> Result<Handle<B>>) -> Result<()> {
+    let started: Vec<Result<Handle<B>>> = buffers.drain(..).map(start).collect();
     // Every handle is waited for, also behind one that failed; the first error counts.
     let mut outcome = Ok(());
     for handle in started {
-        match handle.wait() {
+        match handle.and_then(Handle::wait) {
             Ok(buffer) => buffers.push(buffer),
             Err(error) => outcome = outcome.and(Err(error)),
         }

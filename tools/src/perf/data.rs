@@ -7,6 +7,7 @@
 
 use half::{bf16, f16};
 use serried::{Element, Op};
+use zerocopy::IntoBytes;
 
 /// Units in the last place by which a float average may differ, as in nccl-tests.
 const AVERAGE_ULPS: u64 = 2;
@@ -64,6 +65,17 @@ impl Recipe {
         u64::from(rank) + index + self.repetition
     }
 
+    /// An input of min or max as its place in the type's order, stretched over 64 bits: from the middle half, except that
+    /// one rank, another at each index, has the extreme. So every rank decides the result somewhere, and is missed there.
+    #[inline]
+    fn standing(&self, draw: u64, turn: u64) -> u64 {
+        match (turn.is_multiple_of(u64::from(self.ranks)), self.op) {
+            (true, Op::Min) => draw >> 2,
+            (true, _) => !(draw >> 2),
+            (false, _) => (1 << 62) + (draw >> 1),
+        }
+    }
+
     /// A whole number of at most `budget` over the ranks in absolute value, summed over all ranks: every rank has an equal
     /// part of the budget; where there are more ranks than that, an equal part of the ranks has 1 each.
     #[inline]
@@ -106,11 +118,13 @@ macro_rules! integer_samples {
     ($($type:ty),*) => {$(
         impl Sample for $type {
             #[inline]
-            fn input(recipe: &Recipe, draw: u64, _turn: u64) -> Self {
+            fn input(recipe: &Recipe, draw: u64, turn: u64) -> Self {
                 match recipe.op {
+                    Op::Sum | Op::Avg => draw as $type,
                     // Odd numbers have inverses modulo a power of two: a product of them never fades to zero.
                     Op::Prod => draw as $type | 1,
-                    Op::Sum | Op::Avg | Op::Min | Op::Max => draw as $type,
+                    // The order begins at MIN, whether the type has a sign or not.
+                    Op::Min | Op::Max => (recipe.standing(draw, turn) >> (64 - Self::BITS)) as $type ^ Self::MIN,
                 }
             }
 
@@ -151,9 +165,13 @@ macro_rules! float_samples {
                         $from(if draw & 1 == 0 { power_of_two(power) } else { -power_of_two(power) })
                     }
                     Op::Min | Op::Max => {
-                        let any = <$type>::from_bits(draw as $bits);
-                        // Clearing the exponent's top bit makes an infinity or NaN finite.
-                        if any.is_finite() { any } else { <$type>::from_bits(draw as $bits & !(1 << (<$bits>::BITS - 2))) }
+                        // The order of floats is that of their bits above zero, and the reverse below.
+                        let place = (recipe.standing(draw, turn) >> (64 - <$bits>::BITS)) as $bits;
+                        let top = 1 << (<$bits>::BITS - 1);
+                        let any = <$type>::from_bits(if place & top == 0 { !place } else { place ^ top });
+                        // An exponent lowered by one makes an infinity or NaN finite.
+                        let lowest_of_exponent = <$type>::INFINITY.to_bits() & <$type>::INFINITY.to_bits().wrapping_neg();
+                        if any.is_finite() { any } else { <$type>::from_bits(any.to_bits() & !lowest_of_exponent) }
                     }
                 }
             }
@@ -257,7 +275,8 @@ mod tests {
     // One bit for the exact operators is less than an average's tolerance: a bit worth 4 ulp is more.
     arithmetic!(float f16, f16::from_f32, 4; bf16, bf16::from_f32, 4; f32, f32::from, 4; f64, f64::from, 4);
 
-    const COUNT: usize = 257;
+    /// More than ranks: each rank's turn comes.
+    const COUNT: usize = 401;
     const RANKS: [u32; 8] = [1, 2, 3, 5, 8, 64, 100, 300];
 
     fn inputs<T: Sample>(recipe: &Recipe) -> Vec<Vec<T>> {
@@ -358,7 +377,9 @@ mod tests {
             recipe.fill(1, &mut b);
             Recipe { repetition: 2, ..recipe }.fill(0, &mut c);
             let differ = |a: &[T], b: &[T]| a.iter().zip(b).filter(|(a, b)| a.as_bytes() != b.as_bytes()).count();
-            for (what, count) in [("rank", differ(&a, &b)), ("repetition", differ(&a, &c)), ("index", differ(&a[1..], &a))] {
+            for (what, count) in
+                [("rank", differ(&a, &b)), ("repetition", differ(&a, &c)), ("index", differ(&a[1..], &a))]
+            {
                 assert!(count > COUNT * 9 / 10, "{} {op}: {count} of {COUNT} differ by {what}", T::TYPE);
             }
         }

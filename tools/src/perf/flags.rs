@@ -7,7 +7,8 @@ use crate::perf::calls::Average;
 use crate::perf::sizes::{Growth, Sizes, parse_size};
 use crate::perf::table::{Stamps, TimeColumn};
 use clap::{ArgAction, Args, ValueEnum};
-use serried::{Algorithm, DataType, Op, TransportChoice};
+use serried::schedule::Algorithm;
+use serried::{DataType, Op, TransportChoice};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -95,16 +96,16 @@ pub(crate) struct Flags {
 
     /// Threads a process: 1.
     #[arg(short = 't', long = "nthreads", value_name = "1", default_value = "1", value_parser = only_one, hide = true)]
-    threads: (),
+    threads: u8,
     /// Devices a thread: 1.
     #[arg(short = 'g', long = "ngpus", value_name = "1", default_value = "1", value_parser = only_one, hide = true)]
-    devices: (),
+    devices: u8,
     /// CUDA graph launches: 0.
     #[arg(short = 'G', long = "cudagraph", value_name = "0", default_value = "0", value_parser = only_zero, hide = true)]
-    graphs: (),
+    graphs: u8,
     /// Root: 0, since an allreduce has none.
     #[arg(short = 'r', long = "root", value_name = "0", default_value = "0", value_parser = only_zero, hide = true)]
-    root: (),
+    root: u8,
     /// Parallel initialisation: 0 or 1, the same with one rank a process.
     #[arg(short = 'p', long = "parallel_init", value_name = "0|1", default_value = "0", hide = true, value_parser = clap::value_parser!(u8).range(0..=1))]
     parallel_init: u8,
@@ -245,7 +246,9 @@ impl Flags {
         match (self.step_factor, self.step_bytes) {
             (Some(0), _) => Err("-f 0 would never come to an end: use 2 or more, or -i".to_owned()),
             (_, Some(0)) => Err("-i 0 would never come to an end: use 1 or more, or -f".to_owned()),
-            (Some(factor @ 2..), Some(_)) => Err(format!("-f {factor} and -i exclude each other: sizes grow one way or the other")),
+            (Some(factor @ 2..), Some(_)) => {
+                Err(format!("-f {factor} and -i exclude each other: sizes grow one way or the other"))
+            }
             (Some(factor @ 2..), None) => Ok(Growth::Factor(factor)),
             (Some(1) | None, Some(bytes)) => Ok(Growth::Bytes(bytes)),
             // nccl-tests takes a factor of 1 to mean that sizes grow by addition.
@@ -276,18 +279,29 @@ fn unknown<const N: usize>(what: &str, names: [&str; N]) -> String {
 }
 
 fn parse_algorithm(text: &str) -> Result<AlgorithmName, String> {
-    match text {
-        "auto" => Ok(AlgorithmName(None)),
-        name => name.parse().map(|algorithm| AlgorithmName(Some(algorithm))).map_err(|why: serried::Error| why.to_string()),
+    if text == "auto" {
+        return Ok(AlgorithmName(None));
+    }
+    let named = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == text);
+    let unknown =
+        || format!("no such algorithm; there are {} and auto", Algorithm::ALL.map(Algorithm::name).join(", "));
+    named.map(|algorithm| AlgorithmName(Some(algorithm))).ok_or_else(unknown)
+}
+
+fn only_one(text: &str) -> Result<u8, String> {
+    if text == "1" {
+        Ok(1)
+    } else {
+        Err("here a process is one rank on host memory, so this can only be 1 (--ranks starts more)".to_owned())
     }
 }
 
-fn only_one(text: &str) -> Result<(), String> {
-    if text == "1" { Ok(()) } else { Err("here a process is one rank on host memory, so this can only be 1 (--ranks starts more)".to_owned()) }
-}
-
-fn only_zero(text: &str) -> Result<(), String> {
-    if text == "0" { Ok(()) } else { Err("an allreduce on host memory has no such thing, so this can only be 0".to_owned()) }
+fn only_zero(text: &str) -> Result<u8, String> {
+    if text == "0" {
+        Ok(0)
+    } else {
+        Err("an allreduce on host memory has no such thing, so this can only be 0".to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -302,7 +316,8 @@ mod tests {
     }
 
     fn plan(line: &str) -> Result<Plan, String> {
-        let line = Line::try_parse_from(std::iter::once("perf").chain(line.split_whitespace())).map_err(|why| why.to_string())?;
+        let line = Line::try_parse_from(std::iter::once("perf").chain(line.split_whitespace()))
+            .map_err(|why| why.to_string())?;
         line.flags.plan()
     }
 
@@ -331,7 +346,9 @@ mod tests {
     fn ranks_are_bound_when_they_are_started_here() {
         let launched = plan("--ranks 4 --transport shm --algo ring").expect("valid");
         assert_eq!((launched.start, launched.bind), (Start::Launch(4), Bind::Core));
-        assert!(matches!(launched.transport, Some(TransportChoice::Shm)) && matches!(launched.algorithm, Some(Some(_))));
+        assert!(
+            matches!(launched.transport, Some(TransportChoice::Shm)) && matches!(launched.algorithm, Some(Some(_)))
+        );
         assert_eq!(plan("--ranks 4 --bind none").expect("valid").bind, Bind::None);
         assert_eq!(plan("--ranks 4 --launched-by 12").expect("valid").start, Start::LaunchedBy(12));
         assert!(matches!(plan("--algo auto").expect("valid").algorithm, Some(None)));
@@ -355,7 +372,7 @@ mod tests {
             ("-a 4", "4 is not in 0..=3"),
             ("--ranks 0", "0 is not in 1..=1024"),
             ("--transport pigeon", "possible values"),
-            ("--algo pigeon", "pigeon"),
+            ("--algo pigeon", "and auto"),
             ("-b twelve", "is not a size"),
         ] {
             let why = plan(line).expect_err(line);

@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn buckets_are_in_order_and_narrow() {
         let mut before = 0;
-        for ns in (0..5000).chain((1..41).map(|bit| 1 << bit)).chain([u64::MAX]) {
+        for ns in (0..5000).chain((13..41).map(|bit| 1 << bit)).chain([u64::MAX]) {
             let bucket = bucket(ns);
             if ns < 1 << 41 {
                 assert!(last_of(bucket) >= ns && last_of(bucket) - ns <= ns / 32, "{ns} in {bucket}");

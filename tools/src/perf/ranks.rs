@@ -54,7 +54,9 @@ impl Presence {
     /// The line of nccl-tests' list of devices; a rank's device is its CPU.
     pub(crate) fn line(&self, rank: usize) -> String {
         let Self { pid, cpu, local_rank, host, .. } = self;
-        format!("#  Rank {rank:>2} Group  0 Pid {pid:>6} on {host:>10} device {local_rank:>2} [cpu {cpu}] host memory\n")
+        format!(
+            "#  Rank {rank:>2} Group  0 Pid {pid:>6} on {host:>10} device {local_rank:>2} [cpu {cpu}] host memory\n"
+        )
     }
 
     fn to_bytes(&self) -> Vec<u8> {

@@ -7,7 +7,8 @@ const FIRST_AFTER_ZERO: u64 = 8;
 
 /// Reads a size as nccl-tests writes it: a number, whole or not, and perhaps K, M, G or T (powers of 1024).
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let refuse = || format!("{text:?} is not a size: write bytes, with K, M, G or T if you like, for example 8, 64K or 1.5M");
+    let refuse =
+        || format!("{text:?} is not a size: write bytes, with K, M, G or T if you like, for example 8, 64K or 1.5M");
     let trimmed = text.trim();
     let (number, shift) = match trimmed.char_indices().next_back() {
         Some((at, 'k' | 'K')) => (&trimmed[..at], 10),
@@ -99,7 +100,8 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused_in_one_sentence() {
-        for text in ["", "K", "-1", "8B", "12Q", "inf", "nan", "0x10", "1..2", "1 2", "infK", "99999999T", "1e99", "é"] {
+        for text in ["", "K", "-1", "8B", "12Q", "inf", "nan", "0x10", "1..2", "1 2", "infK", "99999999T", "1e99", "é"]
+        {
             let why = parse_size(text).expect_err(text);
             assert!(why.contains(text) && !why.contains('\n'), "{why}");
         }
@@ -107,7 +109,8 @@ mod tests {
 
     #[test]
     fn the_short_form_reads_back() {
-        for bytes in [0, 1, 8, 1023, 1024, 1536, 1 << 20, 3 << 19, 128 << 20, 5 << 30, (5 << 30) + 1, 1 << 40, u64::MAX] {
+        for bytes in [0, 1, 8, 1023, 1024, 1536, 1 << 20, 3 << 19, 128 << 20, 5 << 30, (5 << 30) + 1, 1 << 40, u64::MAX]
+        {
             assert_eq!(parse_size(&short_size(bytes)), Ok(bytes));
         }
         assert_eq!(short_size(128 << 20), "128M");

@@ -113,6 +113,9 @@ fn half(half: Option<&Half>) -> String {
 
 /// A number in `width` places with as many decimals (two, one, none) as fit; then with an exponent.
 fn fixed(value: f64, width: usize) -> String {
+    if !value.is_finite() {
+        return format!("{value:>width$}");
+    }
     let digits = (0..20).find(|&digits| value < 10_f64.powi(digits)).unwrap_or(20) as usize;
     let decimals = match digits {
         _ if digits + 2 < width => 2,
@@ -125,7 +128,7 @@ fn fixed(value: f64, width: usize) -> String {
         .rev()
         .map(|decimals| format!("{value:>width$.decimals$}"))
         .find(|text| text.len() <= width)
-        .unwrap_or_else(|| exponent(value, 0))
+        .unwrap_or_else(|| format!("{:>width$}", exponent(value, 0)))
 }
 
 /// C's `%g`: six significant digits, no trailing zeros, an exponent outside 1e-4..1e6.
@@ -170,7 +173,9 @@ mod tests {
             #        (B)    (elements)                               (us)  (GB/s)  (GB/s)             (us)  (GB/s)  (GB/s)         \n";
         assert_eq!(header(TimeColumn::Wall, Stamps::Without), expected);
         let stamped = header(TimeColumn::Cpu, Stamps::With);
-        assert!(stamped.contains("    root  cputime   algbw   busbw  #wrong  cputime   algbw   busbw  #wrong           timestamp\n"));
+        assert!(stamped.contains(
+            "    root  cputime   algbw   busbw  #wrong  cputime   algbw   busbw  #wrong           timestamp\n"
+        ));
         assert!(stamped.ends_with("(us)  (GB/s)  (GB/s)           %Y-%m-%d %H:%M:%S\n"), "{stamped}");
     }
 
@@ -232,7 +237,10 @@ mod tests {
     #[test]
     fn footer_says_whether_the_run_is_good() {
         assert_eq!(footer(0, 123.456, None), "# Out of bounds values : 0 OK\n# Avg bus bandwidth    : 123.456 \n#\n");
-        assert_eq!(footer(2, 8.9, Some(10.0)), "# Out of bounds values : 2 FAILED\n# Avg bus bandwidth    : 8.9 FAILED\n#\n");
+        assert_eq!(
+            footer(2, 8.9, Some(10.0)),
+            "# Out of bounds values : 2 FAILED\n# Avg bus bandwidth    : 8.9 FAILED\n#\n"
+        );
         assert!(footer(0, 9.0, Some(10.0)).contains(" : 9 OK\n"));
     }
 }
