@@ -45,9 +45,6 @@ impl Room {
             }
         }
         self.pieces = self.pieces.wrapping_add(cut.pieces as u32);
-        if stores == Stores::Streaming {
-            reduce::fence();
-        }
         Ok(())
     }
 
@@ -174,6 +171,6 @@ impl Room {
 fn copy(dst: &mut [u8], src: &[u8], stores: Stores) {
     match stores {
         Stores::Cached => dst.copy_from_slice(src),
-        Stores::Streaming => reduce::stream(dst, src),
+        Stores::Streaming => reduce::copy_streaming(dst, src),
     }
 }
