@@ -34,6 +34,7 @@ pub(super) struct Connector<'a> {
     pub(super) tcp: &'a TcpSettings,
     pub(super) sockets: u32,
     pub(super) watch: CallWatch<'a>,
+    pub(super) patience: Duration,
 }
 
 impl Connector<'_> {
@@ -43,7 +44,7 @@ impl Connector<'_> {
         let me = self.control.rank();
         let mut dialled = Vec::new();
         for &peer in peers.iter().filter(|peer| me < **peer) {
-            let mut stream = self.control.dial(peer, &self.cards[peer as usize].endpoint, FIRST)?;
+            let mut stream = self.dialled(peer, FIRST)?;
             let offer = self.offer(peer)?;
             self.write(&mut stream, peer, offer.as_ref().map_or(NO_OFFER, Region::card).as_bytes())?;
             dialled.push((peer, stream, offer));
@@ -107,20 +108,21 @@ impl Connector<'_> {
         let mut streams = vec![first];
         for tag in FIRST + 1..FIRST + self.sockets.max(1) {
             streams.push(match self.control.rank() < peer {
-                true => self.control.dial(peer, &self.cards[peer as usize].endpoint, tag)?,
+                true => self.dialled(peer, tag)?,
                 false => self.accepted(peer, tag)?,
             });
         }
         Ok(Link::Tcp(TcpLink::new(streams, self.tcp)?))
     }
 
+    /// A connection that the peer dials when it comes to this call: how late it may be is the operation's business.
     fn accepted(&self, peer: u32, tag: u32) -> Result<TcpStream> {
-        loop {
-            if let Some(stream) = self.control.accept(peer, tag, ASK)? {
-                return Ok(stream);
-            }
-            self.watch.ask(Operation::Connect, peer)?;
-        }
+        self.control.accept(peer, tag, self.patience)
+    }
+
+    fn dialled(&self, peer: u32, tag: u32) -> Result<TcpStream> {
+        let endpoint = &self.cards[peer as usize].endpoint;
+        self.control.dial(peer, &endpoint.reachable(), tag, self.control.source())
     }
 
     fn write(&self, stream: &mut TcpStream, peer: u32, bytes: &[u8]) -> Result<()> {

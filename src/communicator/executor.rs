@@ -3,7 +3,7 @@
 use super::card::Card;
 use super::config::{Config, TransportChoice};
 use super::connect::Connector;
-use super::watch::{CallWatch, named};
+use super::watch::CallWatch;
 use super::check_lengths;
 use crate::bootstrap::{Control, Failure};
 use crate::engine::wait::{Backoff, End};
@@ -110,7 +110,7 @@ impl Executor {
         let call = Call::all_reduce(self.sequence, count as u64, data_type, op, choice.algorithm as u8);
         let operation = Operation::Call(call);
         let result = match control.verdict() {
-            Some(failure) => Err(named(self.rank, operation, failure)),
+            Some(failure) => Err(failure.error(self.rank, operation)),
             None => {
                 let watch = CallWatch::new(control, self.timeout);
                 match &mut self.room {
@@ -172,6 +172,7 @@ impl Executor {
             tcp: &self.tcp,
             sockets: self.sockets,
             watch: CallWatch::new(control, self.timeout),
+            patience: self.timeout,
         };
         for (peer, link) in connector.connect(&peers)? {
             self.engine.connect(peer, link);
@@ -185,11 +186,12 @@ impl Executor {
         match stop {
             Stop::Mismatch { peer, theirs } => Error::Mismatch { rank: self.rank, ours: call, peer, theirs },
             Stop::Fault { peer, transport, fault } => {
-                if let Some(failure) = control.verdict_within(VERDICT_GRACE) {
-                    return named(self.rank, operation, failure);
+                if let Fault::Lost(_) = fault
+                    && let Some(failure) = control.explain(peer, VERDICT_GRACE)
+                {
+                    return failure.error(self.rank, operation);
                 }
                 let cause = match fault {
-                    Fault::Lost(_) if control.left(peer) => Cause::Left,
                     Fault::Lost(reason) | Fault::Nonsense(reason) => {
                         Cause::Link { with: self.rank, transport: transport.into(), reason }
                     }

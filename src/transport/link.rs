@@ -2,8 +2,8 @@
 
 use super::shm::ShmLink;
 use super::tcp::TcpLink;
-use super::{Capabilities, Fault, Head, Transport};
-use std::os::fd::RawFd;
+use super::{Capabilities, Fault, Head, Interest, Transport};
+use std::os::fd::BorrowedFd;
 
 /// The transports that real ranks use, told apart by a match rather than through a pointer.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Transport for Link {
         each!(self, link => link.pump())
     }
 
-    fn descriptors(&self, each: &mut dyn FnMut(RawFd, bool)) {
+    fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {
         each!(self, link => link.descriptors(each));
     }
 }
