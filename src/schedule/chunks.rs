@@ -82,7 +82,14 @@ impl Chunks {
     pub fn runs(self, parts: u32) -> Runs {
         let Frame { base, span, grain } = self.frame;
         let span = if span == 0 { parts } else { span };
-        Runs { at: reduced(self.first, span), stride: reduced(self.stride, span), left: self.count / grain, base, span, grain }
+        Runs {
+            at: reduced(self.first, span),
+            stride: reduced(self.stride, span),
+            left: self.count / grain,
+            base,
+            span,
+            grain,
+        }
     }
 
     /// The same set as a schedule's that is cut into `parts` chunks and lies at `place` of a larger slice.
@@ -150,7 +157,11 @@ mod tests {
                 for stride in 0..2 * parts {
                     for count in 1..=parts {
                         let chunks = Chunks::strided(first, stride, count);
-                        assert_eq!(chunks.indices(parts).collect::<Vec<_>>(), by_index(chunks, parts), "{chunks:?} of {parts}");
+                        assert_eq!(
+                            chunks.indices(parts).collect::<Vec<_>>(),
+                            by_index(chunks, parts),
+                            "{chunks:?} of {parts}"
+                        );
                     }
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! A composed schedule is a schedule like any other: pure, copied by value, proven by [`super::proof`].
 
-use super::{Place, Schedule, Scatter, Step};
+use super::{Place, Scatter, Schedule, Step};
 
 /// One schedule, and when a rank has ended it, another on the same slice.
 ///
@@ -137,7 +137,7 @@ impl<S: Schedule> Schedule for Within<S> {
     }
 
     fn widest(&self) -> u32 {
-        self.inner.widest() * self.place.grain
+        if self.inner.is_empty() { 1 } else { self.inner.widest() * self.place.grain }
     }
 
     fn credits(&self) -> u32 {

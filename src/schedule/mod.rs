@@ -137,7 +137,7 @@ pub trait Schedule {
     /// How many steps the program has.
     fn len(&self) -> u32;
 
-    /// Whether the program has no step (one rank alone).
+    /// Whether the program has no step. Then no rank's has (one rank alone).
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

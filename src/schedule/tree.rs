@@ -194,7 +194,11 @@ mod tests {
                 assert_eq!(roots, 1, "{size} ranks, tree {tree}");
                 for (number, rank) in ranks.iter().enumerate() {
                     for child in rank.nodes[tree].children.into_iter().flatten() {
-                        assert_eq!(ranks[child as usize].nodes[tree].parent, Some(number as u32), "{size} ranks, tree {tree}");
+                        assert_eq!(
+                            ranks[child as usize].nodes[tree].parent,
+                            Some(number as u32),
+                            "{size} ranks, tree {tree}"
+                        );
                     }
                     let mut steps = 0;
                     let mut at = number as u32;

@@ -74,7 +74,8 @@ impl Expressions {
         }
         let leaves = self.leaves(a).saturating_add(self.leaves(b));
         let lowest = self.lowest(a).min(self.lowest(b));
-        let expression = self.add(Node { operands: Operands::Reduction(pair.0, pair.1), leaves, lowest, whole: Whole::Unknown });
+        let expression =
+            self.add(Node { operands: Operands::Reduction(pair.0, pair.1), leaves, lowest, whole: Whole::Unknown });
         self.reductions.insert(pair, expression);
         Some(expression)
     }
@@ -84,7 +85,12 @@ impl Expressions {
         if let Some(&known) = self.finished.get(&of) {
             return known;
         }
-        let node = Node { operands: Operands::Finished(of), leaves: self.leaves(of), lowest: self.lowest(of), whole: Whole::No };
+        let node = Node {
+            operands: Operands::Finished(of),
+            leaves: self.leaves(of),
+            lowest: self.lowest(of),
+            whole: Whole::No,
+        };
         let expression = self.add(node);
         self.finished.insert(of, expression);
         expression

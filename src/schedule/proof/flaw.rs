@@ -36,7 +36,9 @@ pub enum Flaw {
     #[error("rank {rank}, step {step}: {expected} chunks from rank {from}, which sends {sent} in its step {sent_step}")]
     Width { rank: u32, step: u32, from: u32, expected: u32, sent_step: u32, sent: u32 },
     /// A message is not what its receive takes it for.
-    #[error("rank {rank}, step {step}: chunk {chunk} from rank {from}, which sends chunk {sent_chunk} in its step {sent_step}")]
+    #[error(
+        "rank {rank}, step {step}: chunk {chunk} from rank {from}, which sends chunk {sent_chunk} in its step {sent_step}"
+    )]
     Crossed { rank: u32, step: u32, chunk: u32, from: u32, sent_step: u32, sent_chunk: u32 },
     /// The own input is reduced into a chunk that holds nothing yet.
     #[error("rank {rank}, step {step}: chunk {chunk} holds nothing yet to reduce the own input into")]
@@ -45,7 +47,9 @@ pub enum Flaw {
     #[error("rank {rank}, step {step}: chunk {chunk} is reduced after it was complete")]
     ReducedAfterComplete { rank: u32, step: u32, chunk: u32 },
     /// A chunk is called complete and is not.
-    #[error("rank {rank}, step {step}: chunk {chunk} does not hold every rank's contribution once, but is called complete")]
+    #[error(
+        "rank {rank}, step {step}: chunk {chunk} does not hold every rank's contribution once, but is called complete"
+    )]
     NotComplete { rank: u32, step: u32, chunk: u32 },
     /// A chunk is complete and not called so.
     #[error("rank {rank}, step {step}: chunk {chunk} holds every rank's contribution, but is not called complete")]

@@ -3,13 +3,13 @@
 use super::expression::{Expression, Expressions};
 use super::{Flaw, Storage, Timing, Waiting};
 use crate::schedule::{Chunks, Schedule, Step};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 /// All ranks, running.
 pub(super) struct Machine<'a, S> {
     programs: &'a [S],
     parts: u32,
-    credits: usize,
+    credits: u32,
     timing: Timing,
     storage: Storage,
     expressions: &'a mut Expressions,
@@ -21,8 +21,9 @@ pub(super) struct Machine<'a, S> {
     /// In how many posted messages that have not left each chunk is, rank by rank.
     posted: Vec<u32>,
     runnable: Vec<u32>,
-    /// Contents of messages that have been received, to be used again.
-    spare: Vec<Vec<Expression>>,
+    /// All messages; those that have been received are used again.
+    messages: Vec<Message>,
+    spare: Vec<usize>,
 }
 
 struct Rank {
@@ -42,24 +43,24 @@ enum State {
     Ended,
 }
 
-/// One direction of a pair of ranks.
+/// One direction of a pair of ranks. There may be a million, so their messages are kept elsewhere and named by number.
 struct Link {
     from: u32,
     to: u32,
-    posted: Option<Posted>,
-    slots: VecDeque<Message>,
-}
-
-#[derive(Clone, Copy)]
-struct Posted {
-    step: u32,
-    chunks: Chunks,
-    depth: u32,
+    posted: Option<usize>,
+    /// The message in the first filled slot; each names the one after it.
+    first: Option<usize>,
+    last: Option<usize>,
+    filled: u32,
 }
 
 struct Message {
-    posted: Posted,
+    step: u32,
+    chunks: Chunks,
+    depth: u32,
+    /// What it carries, once it is in a slot.
     content: Vec<Expression>,
+    next: Option<usize>,
 }
 
 /// The numbers of the links by their ends, given as they are first used.
@@ -87,7 +88,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
         Self {
             programs,
             parts,
-            credits: credits as usize,
+            credits,
             timing,
             storage,
             expressions,
@@ -97,6 +98,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
             memory: vec![None; cells],
             posted: vec![0; cells],
             runnable: (0..size as u32).rev().collect(),
+            messages: Vec::new(),
             spare: Vec::new(),
         }
     }
@@ -115,9 +117,9 @@ impl<'a, S: Schedule> Machine<'a, S> {
             return Err(Flaw::Deadlock { rank, step: state.step, waiting });
         }
         for link in &self.links {
-            let left = link.slots.front().map(|message| message.posted).or(link.posted);
-            if let Some(Posted { step, .. }) = left {
-                return Err(Flaw::LeftOver { rank: link.to, from: link.from, sent_step: step });
+            if let Some(message) = link.first.or(link.posted) {
+                let sent_step = self.messages[message].step;
+                return Err(Flaw::LeftOver { rank: link.to, from: link.from, sent_step });
             }
         }
         Ok(self.ranks.iter().map(|rank| rank.depth).max().unwrap_or(0))
@@ -163,7 +165,9 @@ impl<'a, S: Schedule> Machine<'a, S> {
             match action {
                 Step::Send { to, chunks } => self.post(rank, step, to, chunks),
                 Step::Recv { from, chunks } => self.receive(rank, step, from, chunks, None)?,
-                Step::RecvReduce { from, chunks, complete } => self.receive(rank, step, from, chunks, Some(complete))?,
+                Step::RecvReduce { from, chunks, complete } => {
+                    self.receive(rank, step, from, chunks, Some(complete))?
+                }
                 Step::ReduceOwn { chunks, complete } => self.reduce_own(rank, step, chunks, complete)?,
             }
             self.ranks[rank as usize].step = step + 1;
@@ -190,7 +194,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
         };
         if let Some(from) = from {
             let link = self.link(from, rank);
-            if self.links[link].slots.is_empty() {
+            if self.links[link].first.is_none() {
                 self.move_ready(rank);
                 return Err(State::WaitingForMessage(link));
             }
@@ -216,8 +220,15 @@ impl<'a, S: Schedule> Machine<'a, S> {
             self.posted[cell] += 1;
         }
         let depth = self.ranks[rank as usize].depth + 1;
-        self.links[link].posted = Some(Posted { step, chunks, depth });
-        if self.links[link].slots.len() < self.credits {
+        let message = self.spare.pop().unwrap_or(self.messages.len());
+        if message == self.messages.len() {
+            self.messages.push(Message { step, chunks, depth, content: Vec::new(), next: None });
+        } else {
+            let content = std::mem::take(&mut self.messages[message].content);
+            self.messages[message] = Message { step, chunks, depth, content, next: None };
+        }
+        self.links[link].posted = Some(message);
+        if self.links[link].filled < self.credits {
             match self.timing {
                 Timing::Eager => self.move_posted(link),
                 Timing::Late => self.ranks[rank as usize].ready.push(link),
@@ -234,21 +245,38 @@ impl<'a, S: Schedule> Machine<'a, S> {
 
     /// Moves a link's posted message into a slot, if there are both.
     fn move_posted(&mut self, link: usize) {
-        let Link { from, to, posted: Some(posted), slots } = &self.links[link] else { return };
-        if slots.len() >= self.credits {
+        let Link { from, to, posted: Some(posted), last, filled, .. } = self.links[link] else { return };
+        if filled >= self.credits {
             return;
         }
-        let (from, to, posted) = (*from, *to, *posted);
-        let mut content = self.spare.pop().unwrap_or_default();
-        for chunk in posted.chunks.indices(self.parts) {
+        let chunks = self.messages[posted].chunks;
+        for chunk in chunks.indices(self.parts) {
             let cell = self.cell(from, chunk);
             self.posted[cell] -= 1;
-            content.push(self.memory[cell].unwrap_or_else(|| self.expressions.leaf(from, chunk)));
+            let value = self.memory[cell].unwrap_or_else(|| self.expressions.leaf(from, chunk));
+            self.messages[posted].content.push(value);
         }
-        self.links[link].posted = None;
-        self.links[link].slots.push_back(Message { posted, content });
+        match last {
+            Some(last) => self.messages[last].next = Some(posted),
+            None => self.links[link].first = Some(posted),
+        }
+        let link_state = &mut self.links[link];
+        (link_state.posted, link_state.last, link_state.filled) = (None, Some(posted), filled + 1);
         self.wake(to, State::WaitingForMessage(link));
         self.wake(from, State::WaitingForSlot);
+    }
+
+    /// Takes the message out of the first filled slot; its place among the messages is free from now on.
+    fn take(&mut self, link: usize) -> usize {
+        let message = self.links[link].first.expect("a step is done only when its message is there");
+        let next = self.messages[message].next;
+        let link = &mut self.links[link];
+        (link.first, link.filled) = (next, link.filled - 1);
+        if next.is_none() {
+            link.last = None;
+        }
+        self.spare.push(message);
+        message
     }
 
     fn wake(&mut self, rank: u32, from: State) {
@@ -262,14 +290,15 @@ impl<'a, S: Schedule> Machine<'a, S> {
     /// Takes the message that [`Self::make_way`] has found; `reduce` is `None` for a plain receive, else whether it completes.
     fn receive(&mut self, rank: u32, step: u32, from: u32, chunks: Chunks, reduce: Option<bool>) -> Result<(), Flaw> {
         let link = self.link(from, rank);
-        let mut message = self.links[link].slots.pop_front().expect("a step is done only when its message is there");
-        let Posted { step: sent_step, chunks: sent, depth } = message.posted;
+        let message = self.take(link);
+        let Message { step: sent_step, chunks: sent, depth, .. } = self.messages[message];
         if sent.count != chunks.count {
             let (expected, sent) = (chunks.count, sent.count);
             return Err(Flaw::Width { rank, step, from, expected, sent_step, sent });
         }
+        let mut content = std::mem::take(&mut self.messages[message].content);
         let pairs = chunks.indices(self.parts).zip(sent.indices(self.parts));
-        for ((chunk, sent_chunk), value) in pairs.zip(message.content.drain(..)) {
+        for ((chunk, sent_chunk), value) in pairs.zip(content.drain(..)) {
             if chunk != sent_chunk {
                 return Err(Flaw::Crossed { rank, step, chunk, from, sent_step, sent_chunk });
             }
@@ -282,7 +311,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
                 }
             });
         }
-        self.spare.push(message.content);
+        self.messages[message].content = content;
         let state = &mut self.ranks[rank as usize];
         state.depth = state.depth.max(depth);
         self.slot_freed(link);
@@ -342,7 +371,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
         let number = self.link_numbers.entry(from, to, self.programs.len());
         if *number == u32::MAX {
             *number = new;
-            self.links.push(Link { from, to, posted: None, slots: VecDeque::new() });
+            self.links.push(Link { from, to, posted: None, first: None, last: None, filled: 0 });
             return new as usize;
         }
         *number as usize

@@ -11,9 +11,10 @@
 //! * `widest` and `keeps_own` say what is so.
 //!
 //! A link direction has so many slots (credits); a posted message is moved into a slot and taken out by its receive. The
-//! ranks are a Kahn process network, so one run speaks for all interleavings of ranks. What is left to chance is when a posted message is read from
-//! its sender's memory, therefore both extremes are run: as early as there is a slot, and as late as the sender lets it. Either
-//! runs with the accumulator apart from the input and in its place.
+//! ranks are a Kahn process network, so one run speaks for all interleavings of ranks. What is left to chance is when a posted
+//! message is read from its sender's memory, therefore both extremes are run: as late as the sender lets it, with the accumulator
+//! in the place of the input; and as early as there is a slot, with the accumulator apart. (The two differ in what a step reads
+//! that reduces the own input, and in nothing that time decides; so two runs are enough for the four cases.)
 //!
 //! Nothing here is on a path of data; it allocates as it likes.
 
@@ -86,12 +87,10 @@ pub fn prove<S: Schedule>(programs: &[S], credits: u32) -> Result<Summary, Flaw>
     let mut expressions = Expressions::new(ranks, parts);
     let mut depth = 0;
     let mut results = Vec::new();
-    for timing in [Timing::Late, Timing::Eager] {
-        for storage in [Storage::InPlace, Storage::Apart] {
-            let mut machine = Machine::new(programs, parts, credits, timing, storage, &mut expressions);
-            depth = machine.run()?;
-            results = machine.results()?;
-        }
+    for (timing, storage) in [(Timing::Late, Storage::InPlace), (Timing::Eager, Storage::Apart)] {
+        let mut machine = Machine::new(programs, parts, credits, timing, storage, &mut expressions);
+        depth = machine.run()?;
+        results = machine.results()?;
     }
     Ok(Summary {
         ranks,
@@ -163,7 +162,10 @@ mod tests {
     fn two_that_both_wait_first_wait_for_ever() {
         let flaw = prove(&listed(1, [&[reduce(1, 0), send(1, 0)], &[reduce(0, 0), send(0, 0)]]), 1).err();
         assert_eq!(flaw, Some(Flaw::Deadlock { rank: 0, step: 0, waiting: Waiting::Message { from: 1 } }));
-        assert_eq!(flaw.map(|flaw| flaw.to_string()).as_deref(), Some("rank 0 waits for ever at step 0, for a message from rank 1"));
+        assert_eq!(
+            flaw.map(|flaw| flaw.to_string()).as_deref(),
+            Some("rank 0 waits for ever at step 0, for a message from rank 1")
+        );
     }
 
     #[test]
