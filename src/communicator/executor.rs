@@ -124,8 +124,9 @@ impl Executor {
 
     /// Ends the links so that what was sent still arrives.
     pub(super) fn finish(&mut self) {
-        self.room = None;
-        self.engine.finish();
+        if self.broken.is_none() {
+            self.backoff.part(&mut self.engine);
+        }
     }
 
     #[allow(clippy::too_many_arguments)]

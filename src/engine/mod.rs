@@ -87,6 +87,10 @@ impl<T: Transport> Engine<T> {
         self.links.iter().flatten()
     }
 
+    pub(crate) fn links_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.links.iter_mut().flatten()
+    }
+
     /// Adds the link to `peer`.
     pub fn connect(&mut self, peer: u32, link: T) {
         self.links[peer as usize] = Some(link);

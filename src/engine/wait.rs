@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::schedule::Schedule;
 use crate::transport::tcp::Sleep;
 use crate::transport::{Interest, Link, Transport};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Passes at full speed; a socket's pass is a system call or two, so this is some ten microseconds.
 const SPINS: u32 = 50;
@@ -22,6 +22,9 @@ const SLEEP: Duration = Duration::from_millis(50);
 
 /// The longest sleep when some links must be polled.
 const POLLED_SLEEP: Duration = Duration::from_millis(1);
+
+/// How long a rank that leaves waits for peers that have not left.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Drives jobs to their end on the caller's thread.
 #[derive(Debug)]
@@ -66,6 +69,18 @@ impl Backoff {
                     watch.check(&job.call(), job.waits_for().unwrap_or(0)).map_err(End::Watch)?;
                     self.give_way(engine, idle - SPINS).map_err(End::Watch)?;
                 }
+            }
+        }
+    }
+
+    /// Ends the links so that what was sent still arrives: waits until the peers have come to the end of it too, but not for long, since a
+    /// peer may go on without this rank.
+    pub fn part(&mut self, engine: &mut Engine<Link>) {
+        let deadline = Instant::now() + PARTING;
+        engine.links_mut().for_each(Link::leave);
+        while !engine.links_mut().fold(true, |all, link| link.has_left() && all) && Instant::now() < deadline {
+            if engine.links().try_for_each(|link| self.sleep.watch(link)).is_err() || self.sleep.sleep(POLLED_SLEEP).is_err() {
+                return;
             }
         }
     }

@@ -14,6 +14,23 @@ pub enum Link {
     Tcp(TcpLink),
 }
 
+impl Link {
+    /// Says that nothing more will be sent or is wanted.
+    pub fn leave(&mut self) {
+        if let Self::Tcp(link) = self {
+            link.leave();
+        }
+    }
+
+    /// Whether what was sent is out of harm, so that the link may be dropped. Shared memory stays as long as the peer maps it.
+    pub fn has_left(&mut self) -> bool {
+        match self {
+            Self::Shm(_) => true,
+            Self::Tcp(link) => link.has_left(),
+        }
+    }
+}
+
 macro_rules! each {
     ($self:ident, $link:ident => $body:expr) => {
         match $self {
