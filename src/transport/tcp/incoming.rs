@@ -7,7 +7,7 @@
 
 use super::frame::{Frame, FrameHeader, HEAD_BYTES, Hello, message_start, nonsense};
 use super::port::{Piece, Port};
-use super::socket::Socket;
+use super::socket::{CLOSED, Socket};
 use super::window::Window;
 use crate::transport::{Fault, Head, LANES};
 
@@ -152,6 +152,11 @@ impl Incoming {
     #[inline]
     pub(super) fn take_credit(&mut self) -> Option<[u32; LANES]> {
         self.credit.take()
+    }
+
+    /// Throws away whatever comes.
+    pub(super) fn discard(&mut self, sockets: &[Socket]) {
+        self.ports.iter_mut().zip(sockets).for_each(|(port, socket)| port.discard(socket));
     }
 
     /// Whether nothing will come from this socket any more.
@@ -321,7 +326,7 @@ impl Incoming {
                 None => all_ended = false,
             }
         }
-        if all_ended { Err(Fault::Lost("the peer closed the connection".to_owned())) } else { Ok(()) }
+        if all_ended { Err(Fault::Lost(CLOSED.to_owned())) } else { Ok(()) }
     }
 }
 

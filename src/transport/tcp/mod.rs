@@ -67,6 +67,22 @@ impl TcpLink {
         Ok(link)
     }
 
+    /// Says that nothing more will be sent, and that nothing more is wanted.
+    ///
+    /// Closing a socket destroys what is still on its way to the peer if anything comes from there later, be it mere credit. So whoever is done
+    /// with a link that worked leaves first, and drops it when [`TcpLink::has_left`] says so or patience ends.
+    pub fn leave(&mut self) {
+        self.outgoing.end(Fault::Lost("this end has left".to_owned()));
+        self.sockets.iter().for_each(Socket::finish_sending);
+    }
+
+    /// Whether everything that was sent is out of harm: the peer has come to the end of it, or is gone. What still comes is thrown away.
+    /// A peer that does not look at its end of the link does not answer.
+    pub fn has_left(&mut self) -> bool {
+        self.incoming.discard(&self.sockets);
+        (0..self.sockets.len()).all(|socket| self.incoming.has_ended(socket))
+    }
+
     /// Runs something that receives, and passes on the credit that it brought.
     #[inline]
     fn receive<T>(&mut self, act: impl FnOnce(&mut Incoming, &[Socket]) -> Result<T, Fault>) -> Result<T, Fault> {
@@ -86,6 +102,14 @@ impl TcpLink {
     #[inline]
     fn unless_nonsense(&self) -> Result<(), Fault> {
         self.nonsense.clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for TcpLink {
+    fn drop(&mut self) {
+        // As good as it can be without waiting.
+        self.leave();
+        self.has_left();
     }
 }
 

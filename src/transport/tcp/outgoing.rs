@@ -166,6 +166,11 @@ impl Outgoing {
         moved
     }
 
+    /// Sends nothing ever again.
+    pub(super) fn end(&mut self, why: Fault) {
+        self.lost = Some(why);
+    }
+
     /// Whether something waits for this socket to become writable.
     pub(super) fn wants(&self, port: usize) -> bool {
         let port = &self.ports[port];

@@ -107,6 +107,17 @@ impl Port {
         self.fetch(socket, &mut [], STAGING_BYTES) > 0
     }
 
+    /// Throws away whatever comes.
+    pub(super) fn discard(&mut self, socket: &Socket) {
+        self.dry = 0;
+        loop {
+            self.unstage(self.staged.len());
+            if !self.read_ahead(socket) {
+                return;
+            }
+        }
+    }
+
     /// Notes that a lane's receiver came for bytes.
     #[inline]
     pub(super) fn attend(&mut self) {
@@ -175,7 +186,11 @@ impl Port {
                 return bytes;
             }
             Received::Nothing => self.dry = PASSED_OVER,
-            Received::Closed => self.end = Some(End::Closed),
+            Received::Closed => {
+                // It wants nothing more either, and waits for this to know that all it sent has come.
+                socket.finish_sending();
+                self.end = Some(End::Closed);
+            }
             Received::Broken(reason) => self.end = Some(End::Broken(reason)),
         }
         0

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{IoSlice, IoSliceMut};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ const KEEPALIVE_PROBES: u32 = 6;
 
 /// With several sockets, how much may wait in one's send buffer before it counts as busy: so that the faster path takes more.
 const UNSENT_BYTES_MAX: u32 = 256 << 10;
+
+/// The peer ended the connection in good order.
+pub(super) const CLOSED: &str = "the peer closed the connection";
 
 /// A connected, non-blocking socket.
 #[derive(Debug)]
@@ -71,9 +74,15 @@ impl Socket {
                 Ok(bytes) => return Ok(bytes),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(0),
+                Err(Errno::PIPE) => return Err(Fault::Lost(CLOSED.to_owned())),
                 Err(error) => return Err(Fault::Lost(words(error))),
             }
         }
+    }
+
+    /// Tells the peer that nothing more will be sent. Whatever is wrong with the socket shows when it is read.
+    pub(super) fn finish_sending(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Receives into `place`, and what comes beyond it into `ahead`. They are not both empty.

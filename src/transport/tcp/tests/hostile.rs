@@ -3,7 +3,7 @@
 use super::super::frame::{Frame, FrameHeader, Hello};
 use super::*;
 use crate::transport::{LANES, Transport};
-use std::io::Write;
+use std::io::{Read, Write};
 use zerocopy::IntoBytes;
 
 const SLOT_BYTES: usize = 4096;
@@ -14,7 +14,10 @@ fn link_and_liar() -> (TcpLink, TcpStream) {
     let settings = TcpSettings { slot_bytes: SLOT_BYTES, ..TcpSettings::default() };
     let mut liar = other.remove(0);
     liar.write_all(Hello::new(1, SLOT_BYTES, settings.credits).as_bytes()).expect("connected");
-    (TcpLink::new(one, &settings).expect("settings"), liar)
+    let link = TcpLink::new(one, &settings).expect("settings");
+    // It reads the link's hello, too: closing a socket with something unread would be a reset.
+    liar.read_exact(Hello::new(1, SLOT_BYTES, settings.credits).as_mut_bytes()).expect("a hello");
+    (link, liar)
 }
 
 fn data(lane: usize, offset: u64, length: u32) -> Vec<u8> {
@@ -131,12 +134,39 @@ fn what_came_before_the_end_is_read_before_the_end_is_told() {
             other.pump().expect("not a fault by itself");
             interest(&other).then_some(())
         });
-        let lost = fault(|| {
-            other.pump()?;
-            let accepted = other.open(0, &head(0, 1))?;
-            if accepted { other.write(0, &[1]) } else { Ok(0) }.and_then(|_| other.open(1, &head(0, 0)))
+        let lost = fault(|| other.open(0, &head(0, 1))?.then(|| other.write(0, &[1])).unwrap_or(Ok(0)));
+        assert!(matches!(lost, Fault::Lost(why) if why == "the peer closed the connection"));
+    }
+}
+
+#[test]
+fn leaving_waits_until_the_peer_has_everything() {
+    let settings = TcpSettings { slot_bytes: 1 << 20, credits: 1, ..TcpSettings::default() };
+    for sockets in [1, 2] {
+        let (mut one, mut other) = links(sockets, &settings);
+        let payload = vec![8; 1 << 20];
+        let mut into = vec![0; 1 << 20];
+        let (mut written, mut read) = (0, 0);
+        assert!(one.open(0, &head(0, payload.len())).expect("sound"));
+        until(|| {
+            one.pump().expect("sound");
+            written += one.write(0, &payload[written..]).expect("sound");
+            read += other.read(0, &mut into[read..(1 << 18)]).expect("sound");
+            (written == payload.len()).then_some(())
         });
-        assert!(matches!(lost, Fault::Lost(_)), "{lost}");
+        one.leave();
+        // The rest arrives although credit goes the other way, which would reset a socket that is closed.
+        until(|| {
+            assert!(!one.has_left() || other.head(0).is_ok(), "it left too early");
+            other.pump().expect("no fault while there is something to read");
+            read += other.read(0, &mut into[read..]).expect("sent before the end");
+            (read == payload.len()).then_some(())
+        });
+        assert_eq!(into, payload);
+        until(|| {
+            other.pump().expect("not a fault by itself");
+            one.has_left().then_some(())
+        });
     }
 }
 

@@ -139,9 +139,9 @@ fn small_kernel_buffers_cut_frames_anywhere() {
     for seed in 1..=6 {
         for sockets in [1, 2, 4] {
             let settings = TcpSettings {
-                slot_bytes: 40_000,
-                send_buffer: Some(4096),
-                receive_buffer: Some(4096),
+                slot_bytes: 400_000,
+                send_buffer: Some(32 << 10),
+                receive_buffer: Some(32 << 10),
                 ..TcpSettings::default()
             };
             run(100 + seed, sockets, &settings, 12, 8);
@@ -197,7 +197,11 @@ fn a_lane_whose_receiver_is_late_fills_its_window_and_holds_up_no_other() {
         }
         assert_eq!(ahead, 2);
         for message in 0..200 {
-            until(|| one.open(1, &head(message, 8192)).expect("sound").then_some(()));
+            until(|| {
+                one.pump().expect("sound");
+                other.pump().expect("sound");
+                one.open(1, &head(message, 8192)).expect("sound").then_some(())
+            });
             let (mut written, mut read, mut into) = (0, 0, [0; 8192]);
             until(|| {
                 one.pump().expect("sound");

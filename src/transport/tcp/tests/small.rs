@@ -78,8 +78,8 @@ fn a_sleeper_wakes_when_something_comes_and_not_before() {
 fn a_blocked_writer_wakes_when_there_is_room_and_wants_nothing_otherwise() {
     let settings = TcpSettings {
         slot_bytes: 1 << 20,
-        send_buffer: Some(4096),
-        receive_buffer: Some(4096),
+        send_buffer: Some(32 << 10),
+        receive_buffer: Some(32 << 10),
         ..TcpSettings::default()
     };
     let (mut one, mut other) = links(1, &settings);
