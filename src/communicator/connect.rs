@@ -1,21 +1,24 @@
 //! Making links, at the first use of an algorithm that needs them.
 //!
-//! A link begins as one authenticated connection through the control plane, dialled by the lower rank. If both ranks say that they are on
-//! one host, the dialler offers a shared region over it; when the other can map it they go on over shared memory and the
-//! connection closes, otherwise the connection itself (and more beside it) carries a TCP link. Whether memory can be shared is thus found by trying.
+//! A link begins as one authenticated connection through the control plane, dialled by the lower rank. Over it each side offers a region that
+//! the other may send into, if both say that they are on one host; when both can map what they were offered they go on
+//! over shared memory and the connection closes. Otherwise the connection itself (and more beside it) carries a TCP link. So whether two ranks can
+//! share memory is found by trying, pair by pair.
 
 use super::card::Card;
 use super::config::TransportChoice;
 use super::watch::CallWatch;
 use crate::bootstrap::Control;
+use crate::engine::Watch;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::transport::Link;
 use crate::transport::shm::{self, Region, ShmLink};
 use crate::transport::tcp::{TcpLink, TcpSettings};
+use crate::types::Call;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 /// How often a wait for a peer asks whether it is still worth it.
 const ASK: Duration = Duration::from_millis(20);
@@ -23,109 +26,106 @@ const ASK: Duration = Duration::from_millis(20);
 /// The tag of a link's first connection; further sockets count on from it.
 const FIRST: u32 = 0;
 
-/// What is sent instead of a region's card where there is none to offer.
-const NO_OFFER: shm::Card = shm::Card { pid: 0, fd: 0, words: 0, bytes: 0, cookie: [0; 16] };
+/// The longest reason for which a side declines to share memory.
+const REASON_BYTES: usize = 120;
 
-/// What making links needs to know.
+/// What making links for a call needs to know.
 pub(super) struct Connector<'a> {
     pub(super) control: &'a Control,
     pub(super) cards: &'a [Card],
     pub(super) transport: TransportChoice,
     pub(super) tcp: &'a TcpSettings,
     pub(super) sockets: u32,
+    pub(super) call: Call,
     pub(super) watch: CallWatch<'a>,
     pub(super) patience: Duration,
 }
 
 impl Connector<'_> {
-    /// Links to all of `peers`. All ranks come here for the same algorithm, so every dial meets its accept; dialling comes first and needs
-    /// only the peer's control plane, so the order among peers cannot deadlock.
+    /// Links to all of `peers`, which ascend. All ranks come here for the same algorithm, so every dial meets its accept. Dialling needs only the
+    /// peer's control plane; the talks that follow need the peer itself, and since every rank takes its peers in ascending order, the
+    /// least pair that still has to talk always can.
     pub(super) fn connect(&self, peers: &[u32]) -> Result<Vec<(u32, Link)>> {
         let me = self.control.rank();
         let mut dialled = Vec::new();
         for &peer in peers.iter().filter(|peer| me < **peer) {
-            let mut stream = self.dialled(peer, FIRST)?;
-            let offer = self.offer(peer)?;
-            self.write(&mut stream, peer, offer.as_ref().map_or(NO_OFFER, Region::card).as_bytes())?;
-            dialled.push((peer, stream, offer));
+            dialled.push((peer, self.stream(peer, FIRST)?));
         }
-        let mut links = Vec::new();
+        let mut streams = Vec::new();
         for &peer in peers.iter().filter(|peer| me > **peer) {
-            links.push((peer, self.accept(peer)?));
+            streams.push((peer, self.stream(peer, FIRST)?));
         }
-        for (peer, mut stream, offer) in dialled {
-            let mut answer = [0];
-            self.hear(&mut stream, peer, &mut answer)?;
-            let link = match offer {
-                Some(region) if answer == *TAKEN => Link::Shm(ShmLink::new(region, me, peer)?),
-                _ => self.tcp(peer, stream)?,
-            };
-            links.push((peer, link));
-        }
-        Ok(links)
+        streams.append(&mut dialled);
+        streams.into_iter().map(|(peer, stream)| Ok((peer, self.link(peer, stream)?))).collect()
     }
 
-    /// A region for the link to `peer`, if the two may share memory.
-    fn offer(&self, peer: u32) -> Result<Option<Region>> {
-        let near = self.cards[peer as usize].host == self.cards[self.control.rank() as usize].host;
-        match self.transport {
-            TransportChoice::Tcp => Ok(None),
-            TransportChoice::Auto if !near => Ok(None),
-            TransportChoice::Auto => Ok(Region::create(ShmLink::region_bytes()).inspect_err(no_room).ok()),
-            TransportChoice::Shm if near => Region::create(ShmLink::region_bytes()).map(Some),
-            TransportChoice::Shm => Err(not_shared(self.control.rank(), peer, "it is on another host")),
+    /// A connection between this rank and `peer`. How late an accepted one may be is the operation's business: the peer dials it when it comes to
+    /// the same call.
+    fn stream(&self, peer: u32, tag: u32) -> Result<TcpStream> {
+        if self.control.rank() < peer {
+            self.control.dial(peer, &self.cards[peer as usize].endpoint, tag)
+        } else {
+            self.control.accept(peer, tag, self.patience)
         }
     }
 
-    fn accept(&self, peer: u32) -> Result<Link> {
-        let me = self.control.rank();
-        let mut stream = self.accepted(peer, FIRST)?;
-        let mut offer = NO_OFFER;
-        self.hear(&mut stream, peer, offer.as_mut_bytes())?;
-        let region = match self.transport {
-            TransportChoice::Tcp => Err(Error::InvalidArgument { what: "only TCP is asked for".into() }),
-            _ if offer == NO_OFFER => Err(Error::InvalidArgument { what: "it offered none".into() }),
-            _ => Region::open(&offer),
+    fn link(&self, peer: u32, mut stream: TcpStream) -> Result<Link> {
+        match self.share(peer, &mut stream)? {
+            Ok(link) => Ok(Link::Shm(link)),
+            Err(why) if self.transport == TransportChoice::Shm => Err(self.not_shared(peer, &why)),
+            Err(why) => {
+                tracing::info!(peer, why, "TCP to this peer");
+                let mut streams = vec![stream];
+                for tag in FIRST + 1..FIRST + self.sockets.max(1) {
+                    streams.push(self.stream(peer, tag)?);
+                }
+                Ok(Link::Tcp(TcpLink::new(streams, self.tcp)?))
+            }
+        }
+    }
+
+    /// Tries to share memory with the peer, who does the same at the other end; both come to the same end, or to the reason why not.
+    fn share(&self, peer: u32, stream: &mut TcpStream) -> Result<Result<ShmLink, String>> {
+        let inbox = self.offer(peer);
+        let mut theirs = shm::Card::new_zeroed();
+        let mine = inbox.as_ref().map_or_else(|_| shm::Card::new_zeroed(), Region::card);
+        self.say(stream, peer, mine.as_bytes())?;
+        self.hear(stream, peer, theirs.as_mut_bytes())?;
+        let link = match inbox {
+            Ok(_) if theirs == shm::Card::new_zeroed() => Err("it offers none".to_owned()),
+            Ok(inbox) => {
+                Region::open(&theirs).and_then(|outbox| ShmLink::new(inbox, outbox)).map_err(|error| error.to_string())
+            }
+            Err(why) => Err(why),
         };
-        match region {
-            Ok(region) => {
-                self.write(&mut stream, peer, TAKEN)?;
-                Ok(Link::Shm(ShmLink::new(region, me, peer)?))
-            }
-            Err(error) if self.transport == TransportChoice::Shm => Err(not_shared(me, peer, &error.to_string())),
-            Err(error) => {
-                tracing::debug!(peer, %error, "no shared memory with this peer: TCP");
-                self.write(&mut stream, peer, REFUSED)?;
-                self.tcp(peer, stream)
-            }
+        // A side that cannot says why; both hear both.
+        let mut reasons = [[0; REASON_BYTES]; 2];
+        if let Err(why) = &link {
+            let bytes = &why.as_bytes()[..why.len().min(REASON_BYTES)];
+            reasons[0][..bytes.len()].copy_from_slice(bytes);
+        }
+        self.say(stream, peer, &reasons[0])?;
+        self.hear(stream, peer, &mut reasons[1])?;
+        match (link, reasons[1].iter().position(|byte| *byte == 0)) {
+            (Ok(link), Some(0)) => Ok(Ok(link)),
+            (Ok(_), end) => Ok(Err(String::from_utf8_lossy(&reasons[1][..end.unwrap_or(REASON_BYTES)]).into_owned())),
+            (Err(why), _) => Ok(Err(why)),
         }
     }
 
-    fn tcp(&self, peer: u32, first: TcpStream) -> Result<Link> {
-        if self.transport == TransportChoice::Shm {
-            return Err(not_shared(self.control.rank(), peer, "it could not map this rank's memory"));
+    /// A region for the peer to send into, or why there is none.
+    fn offer(&self, peer: u32) -> Result<Region, String> {
+        let host = |rank: u32| &self.cards[rank as usize].host;
+        if self.transport == TransportChoice::Tcp {
+            return Err("only TCP is wanted".into());
         }
-        let mut streams = vec![first];
-        for tag in FIRST + 1..FIRST + self.sockets.max(1) {
-            streams.push(match self.control.rank() < peer {
-                true => self.dialled(peer, tag)?,
-                false => self.accepted(peer, tag)?,
-            });
+        if host(peer) != host(self.control.rank()) {
+            return Err("it is on another host".into());
         }
-        Ok(Link::Tcp(TcpLink::new(streams, self.tcp)?))
+        ShmLink::inbox().map_err(|error| error.to_string())
     }
 
-    /// A connection that the peer dials when it comes to this call: how late it may be is the operation's business.
-    fn accepted(&self, peer: u32, tag: u32) -> Result<TcpStream> {
-        self.control.accept(peer, tag, self.patience)
-    }
-
-    fn dialled(&self, peer: u32, tag: u32) -> Result<TcpStream> {
-        let endpoint = &self.cards[peer as usize].endpoint;
-        self.control.dial(peer, &endpoint.reachable(), tag, self.control.source())
-    }
-
-    fn write(&self, stream: &mut TcpStream, peer: u32, bytes: &[u8]) -> Result<()> {
+    fn say(&self, stream: &mut TcpStream, peer: u32, bytes: &[u8]) -> Result<()> {
         // A few hundred bytes on a new connection always find room in the socket's buffer.
         stream.write_all(bytes).map_err(|error| self.lost(peer, error.to_string()))
     }
@@ -139,7 +139,7 @@ impl Connector<'_> {
                 Ok(0) => return Err(self.lost(peer, "it closed the connection".into())),
                 Ok(bytes) => have += bytes,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    self.watch.ask(Operation::Connect, peer)?;
+                    self.watch.check(&self.call, peer)?;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.lost(peer, error.to_string())),
@@ -148,26 +148,22 @@ impl Connector<'_> {
         Ok(())
     }
 
+    /// A connection broke: the control plane may know why.
     fn lost(&self, peer: u32, reason: String) -> Error {
-        let rank = self.control.rank();
-        let cause = Cause::Link { with: rank, transport: "connecting".into(), reason };
-        Error::Peer { rank, peer, operation: Operation::Connect, cause }
+        let (rank, operation) = (self.control.rank(), Operation::Call(self.call));
+        if let Some(failure) = self.control.explain(peer, super::executor::VERDICT_GRACE) {
+            return failure.error(rank, operation);
+        }
+        let cause = Cause::Link { with: rank, transport: "new".into(), reason };
+        Error::Peer { rank, peer, operation, cause }
     }
-}
 
-/// The acceptor's answer to an offer: mapped.
-const TAKEN: &[u8; 1] = b"+";
-/// The acceptor's answer to an offer, or to none: let us go on over TCP.
-const REFUSED: &[u8; 1] = b"-";
-
-fn no_room(error: &Error) {
-    tracing::warn!(%error, "no memory to share: TCP");
-}
-
-fn not_shared(rank: u32, peer: u32, why: &str) -> Error {
-    Error::Setting {
-        name: "transport".into(),
-        value: "shm".into(),
-        why: format!("rank {rank} and rank {peer} cannot share memory: {why}"),
+    fn not_shared(&self, peer: u32, why: &str) -> Error {
+        let rank = self.control.rank();
+        Error::Setting {
+            name: "transport".into(),
+            value: "shm".into(),
+            why: format!("rank {rank} and rank {peer} cannot share memory: {why}"),
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::types::{Call, DataType, Op};
 use std::time::Duration;
 
 /// When a link breaks, the control plane usually knows why a moment later; a death is to be named within a second.
-const VERDICT_GRACE: Duration = Duration::from_millis(500);
+pub(super) const VERDICT_GRACE: Duration = Duration::from_millis(500);
 
 /// Runs one communicator's calls.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Executor {
     ) -> Result<()> {
         let schedule = AllReduce::new(choice.algorithm, self.rank, self.size);
         if !self.connected[choice.algorithm as usize] {
-            self.connect(control, &schedule)?;
+            self.connect(control, call, &schedule)?;
             self.connected[choice.algorithm as usize] = true;
         }
         let cut = Cut::new(call.count as usize, data_type.size(), choice.slice_bytes);
@@ -155,7 +155,7 @@ impl Executor {
     }
 
     /// Links to all peers that this rank's program names and that have none yet.
-    fn connect(&mut self, control: &Control, schedule: &AllReduce) -> Result<()> {
+    fn connect(&mut self, control: &Control, call: Call, schedule: &AllReduce) -> Result<()> {
         let mut peers: Vec<u32> = (0..schedule.len())
             .filter_map(|step| match schedule.step(step) {
                 Step::Send { to, .. } => Some(to),
@@ -172,6 +172,7 @@ impl Executor {
             transport: self.transport,
             tcp: &self.tcp,
             sockets: self.sockets,
+            call,
             watch: CallWatch::new(control, self.timeout),
             patience: self.timeout,
         };
