@@ -41,7 +41,8 @@ pub(super) fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
 pub(super) trait Features {
     fn reduce<F: Fold>(acc: &mut [u8], x: &[u8]);
     fn combine<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
-    fn combine_streaming<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
+    /// Whole lines by `W`, what is before and after them by `T`; both are the same operator.
+    fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
     fn finish<A: Average>(acc: &mut [u8], ranks: u32);
 }
 
@@ -56,12 +57,12 @@ impl Features for Baseline {
         combine::<F>(out, a, b);
     }
 
-    fn combine_streaming<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
+    fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
         #[cfg(target_arch = "x86_64")]
-        super::x86_64::combine_streaming::<F, super::x86_64::Sse2>(out, a, b);
+        super::x86_64::combine_streaming::<W, T, super::x86_64::Sse2>(out, a, b);
         // Safe Rust has no other stores than plain ones.
         #[cfg(not(target_arch = "x86_64"))]
-        combine::<F>(out, a, b);
+        combine::<T>(out, a, b);
     }
 
     fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
@@ -96,7 +97,7 @@ const fn entry<C: Features, F: Fold>() -> Kernels {
     Kernels {
         reduce: C::reduce::<F>,
         combine: C::combine::<F>,
-        combine_streaming: C::combine_streaming::<F>,
+        combine_streaming: C::combine_streaming::<F, F>,
         finish: None,
     }
 }
@@ -107,7 +108,7 @@ pub(super) const fn row_in_vectors<C: Features, V: Value + Average, S: Fold, P: 
         Kernels {
             reduce: reduce_vectors::<C, W, T>,
             combine: combine_vectors::<C, W, T>,
-            combine_streaming: combine_streaming_vectors::<C, W, T>,
+            combine_streaming: C::combine_streaming::<W, T>,
             finish: None,
         }
     }
@@ -131,15 +132,6 @@ fn combine_vectors<C: Features, W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &
     let whole = whole_cells::<W::Cell>(out);
     let (out, out_tail) = out.split_at_mut(whole);
     C::combine::<W>(out, &a[..whole], &b[..whole]);
-    if !out_tail.is_empty() {
-        C::combine::<T>(out_tail, &a[whole..], &b[whole..]);
-    }
-}
-
-fn combine_streaming_vectors<C: Features, W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
-    let whole = whole_cells::<W::Cell>(out);
-    let (out, out_tail) = out.split_at_mut(whole);
-    C::combine_streaming::<W>(out, &a[..whole], &b[..whole]);
     if !out_tail.is_empty() {
         C::combine::<T>(out_tail, &a[whole..], &b[whole..]);
     }
