@@ -11,6 +11,8 @@
 //! Credit: a lane lets its sender be `slot_bytes × credits` of payload ahead of its receiver ([`Capabilities`]); `write`
 //! accepts no more than that. A schedule's messages fit one slot, so declared credits are what the proof assumes.
 
+pub mod shm;
+
 use crate::types::Call;
 use std::os::fd::RawFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

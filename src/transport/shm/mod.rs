@@ -1,0 +1,10 @@
+//! Shared memory between ranks of one host: regions that several processes map, and the cache lines and words in them.
+//!
+//! What lives here may use `unsafe`, so that what runs over it ([`crate::engine`]) need not. It knows nothing of calls,
+//! schedules or reductions.
+
+pub mod line;
+pub mod region;
+
+pub use line::Line;
+pub use region::{Card, Region};
