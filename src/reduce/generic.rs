@@ -147,3 +147,13 @@ fn finish_vectors<C: Features, W: Average, T: Average>(acc: &mut [u8], ranks: u3
 fn whole_cells<C>(bytes: &[u8]) -> usize {
     bytes.len() - bytes.len() % size_of::<C>()
 }
+
+/// Copies with plain stores, where safe Rust has no others.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
+    out.copy_from_slice(src);
+}
+
+/// Plain stores need no fence.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn fence() {}

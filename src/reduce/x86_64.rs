@@ -6,7 +6,8 @@
 mod f16c;
 mod streaming;
 
-pub(super) use streaming::{Sse2, combine_streaming, copy_streaming};
+pub(super) use streaming::{Sse2, combine_streaming};
+pub(crate) use streaming::{fence, stream};
 
 use super::InstructionSet;
 use super::fold::{Average, Fold};
