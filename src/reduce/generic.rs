@@ -41,7 +41,8 @@ pub(super) fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
 pub(super) trait Features {
     fn reduce<F: Fold>(acc: &mut [u8], x: &[u8]);
     fn combine<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
-    fn combine_streaming<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
+    /// Whole lines by `W`, what is before and after them by `T`; both are the same operator.
+    fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
     fn finish<A: Average>(acc: &mut [u8], ranks: u32);
 }
 
@@ -56,12 +57,12 @@ impl Features for Baseline {
         combine::<F>(out, a, b);
     }
 
-    fn combine_streaming<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
+    fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
         #[cfg(target_arch = "x86_64")]
-        super::x86_64::combine_streaming::<F, super::x86_64::Sse2>(out, a, b);
+        super::x86_64::combine_streaming::<W, T, super::x86_64::Sse2>(out, a, b);
         // Safe Rust has no other stores than plain ones.
         #[cfg(not(target_arch = "x86_64"))]
-        combine::<F>(out, a, b);
+        combine::<T>(out, a, b);
     }
 
     fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
@@ -96,7 +97,7 @@ const fn entry<C: Features, F: Fold>() -> Kernels {
     Kernels {
         reduce: C::reduce::<F>,
         combine: C::combine::<F>,
-        combine_streaming: C::combine_streaming::<F>,
+        combine_streaming: C::combine_streaming::<F, F>,
         finish: None,
     }
 }
@@ -107,7 +108,7 @@ pub(super) const fn row_in_vectors<C: Features, V: Value + Average, S: Fold, P: 
         Kernels {
             reduce: reduce_vectors::<C, W, T>,
             combine: combine_vectors::<C, W, T>,
-            combine_streaming: combine_streaming_vectors::<C, W, T>,
+            combine_streaming: C::combine_streaming::<W, T>,
             finish: None,
         }
     }
@@ -136,15 +137,6 @@ fn combine_vectors<C: Features, W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &
     }
 }
 
-fn combine_streaming_vectors<C: Features, W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
-    let whole = whole_cells::<W::Cell>(out);
-    let (out, out_tail) = out.split_at_mut(whole);
-    C::combine_streaming::<W>(out, &a[..whole], &b[..whole]);
-    if !out_tail.is_empty() {
-        C::combine::<T>(out_tail, &a[whole..], &b[whole..]);
-    }
-}
-
 fn finish_vectors<C: Features, W: Average, T: Average>(acc: &mut [u8], ranks: u32) {
     let (acc, tail) = acc.split_at_mut(whole_cells::<W::Cell>(acc));
     C::finish::<W>(acc, ranks);
@@ -155,3 +147,13 @@ fn finish_vectors<C: Features, W: Average, T: Average>(acc: &mut [u8], ranks: u3
 fn whole_cells<C>(bytes: &[u8]) -> usize {
     bytes.len() - bytes.len() % size_of::<C>()
 }
+
+/// Copies with plain stores, where safe Rust has no others.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
+    out.copy_from_slice(src);
+}
+
+/// Plain stores need no fence.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn fence() {}

@@ -58,11 +58,16 @@ pub fn instruction_set() -> &'static str {
 /// If the lengths differ.
 pub fn copy_streaming(out: &mut [u8], src: &[u8]) {
     assert_eq!(out.len(), src.len(), "a copy's two sides have one length");
-    #[cfg(target_arch = "x86_64")]
-    x86_64::copy_streaming(out, src);
-    #[cfg(not(target_arch = "x86_64"))]
-    out.copy_from_slice(src);
+    stream(out, src);
+    fence();
 }
+
+/// The parts of [`copy_streaming`], for many copies and one fence: `stream` copies, `fence` orders what was copied before
+/// everything that follows.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) use generic::{fence, stream};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::{fence, stream};
 
 /// The kernels of every type (outer index, by its number) and operator (inner).
 type Table = [[Kernels; Op::ALL.len()]; DataType::ALL.len()];

@@ -6,7 +6,8 @@
 mod f16c;
 mod streaming;
 
-pub(super) use streaming::{Sse2, combine_streaming, copy_streaming};
+pub(super) use streaming::{Sse2, combine_streaming};
+pub(crate) use streaming::{fence, stream};
 
 use super::InstructionSet;
 use super::fold::{Average, Fold};
@@ -56,13 +57,13 @@ macro_rules! features {
                 unsafe { with_features::<F>(out, a, b) }
             }
 
-            fn combine_streaming<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
+            fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
                 #[target_feature(enable = $features)]
-                fn with_features<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
-                    combine_streaming::<F, $store>(out, a, b);
+                fn with_features<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
+                    combine_streaming::<W, T, $store>(out, a, b);
                 }
                 // SAFETY: as above.
-                unsafe { with_features::<F>(out, a, b) }
+                unsafe { with_features::<W, T>(out, a, b) }
             }
 
             fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
