@@ -2,6 +2,7 @@
 
 pub mod engine;
 pub mod error;
+pub mod manual;
 pub mod reduce;
 pub mod schedule;
 pub mod transport;

@@ -49,10 +49,10 @@ const fn sentence(result: ncclResult_t) -> &'static CStr {
     match result {
         ncclResult_t::Success => c"no error",
         ncclResult_t::UnhandledCudaError => c"a device call failed",
-        ncclResult_t::SystemError => c"the system refused a request (NCCL_DEBUG=WARN tells which)",
+        ncclResult_t::SystemError => c"the system refused a request",
         ncclResult_t::InternalError => c"a flaw in the library",
-        ncclResult_t::InvalidArgument => c"an argument cannot be served (NCCL_DEBUG=WARN tells which)",
-        ncclResult_t::InvalidUsage => c"a call at the wrong time or in the wrong order (NCCL_DEBUG=WARN tells which)",
+        ncclResult_t::InvalidArgument => c"an argument cannot be served",
+        ncclResult_t::InvalidUsage => c"a call at the wrong time or in the wrong order",
         ncclResult_t::RemoteError => c"another rank failed, or the link to it",
         ncclResult_t::InProgress => c"the operation is in progress",
         ncclResult_t::Timeout => c"the operation did not end within its time limit",

@@ -1,12 +1,11 @@
 //! What a rank tells all others about itself when it joins.
 
+use crate::bootstrap::Endpoint;
 use crate::error::{Error, Result};
-use crate::transport::shm::RegionCard;
-use std::fmt;
-use std::net::SocketAddr;
-use std::str::FromStr;
+use crate::transport::shm;
+use zerocopy::{FromBytes, IntoBytes};
 
-/// A rank's self-description, sent as a few lines of text: it is read once per communicator, and by people who debug.
+/// A rank's self-description. On the wire: two strings and the region's card, each after its length in a byte, and the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Card {
     /// Ranks with the same name here are on one host.
@@ -14,36 +13,47 @@ pub(super) struct Card {
     /// The algorithm that its settings ask for, or `auto`.
     pub(super) algorithm: String,
     /// The region for same-host calls, where there is one.
-    pub(super) region: Option<RegionCard>,
-    /// Where the rank's listener is.
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) region: Option<shm::Card>,
+    /// Where the rank listens.
+    pub(super) endpoint: Endpoint,
 }
 
-impl fmt::Display for Card {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "host {}\nalgorithm {}", self.host, self.algorithm)?;
-        if let Some(region) = &self.region {
-            writeln!(f, "region {region}")?;
+impl Card {
+    /// A host's name is cut after this many bytes.
+    const NAME_BYTES_MAX: usize = 255;
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let region = self.region.as_ref().map_or(&[][..], IntoBytes::as_bytes);
+        for field in [self.host.as_bytes(), self.algorithm.as_bytes(), region] {
+            let field = &field[..field.len().min(Self::NAME_BYTES_MAX)];
+            bytes.push(field.len() as u8);
+            bytes.extend_from_slice(field);
         }
-        self.addresses.iter().try_for_each(|address| writeln!(f, "address {address}"))
+        bytes.extend_from_slice(&self.endpoint.to_bytes());
+        bytes
     }
-}
 
-impl FromStr for Card {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = |line: &str| Error::InvalidArgument { what: format!("a rank's card has a line {line:?}") };
-        let mut card = Self { host: String::new(), algorithm: String::new(), region: None, addresses: Vec::new() };
-        for line in text.lines() {
-            match line.split_once(' ').ok_or_else(|| wrong(line))? {
-                ("host", host) => card.host = host.to_owned(),
-                ("algorithm", algorithm) => card.algorithm = algorithm.to_owned(),
-                ("region", region) => card.region = Some(region.parse().map_err(|_| wrong(line))?),
-                ("address", address) => card.addresses.push(address.parse().map_err(|_| wrong(line))?),
-                _ => return Err(wrong(line)),
-            }
-        }
-        Ok(card)
+    /// The card of `rank`, as that rank sent it.
+    pub(super) fn from_bytes(rank: usize, bytes: &[u8]) -> Result<Self> {
+        let wrong = || Error::InvalidArgument { what: format!("rank {rank} introduced itself by {} odd bytes", bytes.len()) };
+        let mut rest = bytes;
+        let mut field = || {
+            let (length, after) = rest.split_first()?;
+            let (field, after) = after.split_at_checked(usize::from(*length))?;
+            rest = after;
+            Some(field)
+        };
+        let (host, algorithm) = (field().ok_or_else(wrong)?, field().ok_or_else(wrong)?);
+        let region = match field().ok_or_else(wrong)? {
+            [] => None,
+            card => Some(shm::Card::read_from_bytes(card).map_err(|_| wrong())?),
+        };
+        Ok(Self {
+            host: String::from_utf8_lossy(host).into_owned(),
+            algorithm: String::from_utf8_lossy(algorithm).into_owned(),
+            region,
+            endpoint: Endpoint::from_bytes(rest).ok_or_else(wrong)?,
+        })
     }
 }

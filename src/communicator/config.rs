@@ -78,7 +78,7 @@ impl Config {
             && text.trim() != "auto"
         {
             let unknown = || setting("SERRIED_ALGO", &text, format!("expected auto or one of {}", algorithms()));
-            config.algorithm = Some(text.trim().parse().map_err(|_| unknown())?);
+            config.algorithm = Some(Algorithm::parse(text.trim()).ok_or_else(unknown)?);
         }
         if let Some(text) = set("SERRIED_TIMEOUT") {
             let seconds = text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());

@@ -10,11 +10,12 @@ use super::watch::CallWatch;
 use crate::bootstrap::Control;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::transport::Link;
-use crate::transport::shm::{Region, ShmLink};
+use crate::transport::shm::{self, Region, ShmLink};
 use crate::transport::tcp::{TcpLink, TcpSettings};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
+use zerocopy::IntoBytes;
 
 /// How often a wait for a peer asks whether it is still worth it.
 const ASK: Duration = Duration::from_millis(20);
@@ -22,8 +23,8 @@ const ASK: Duration = Duration::from_millis(20);
 /// The tag of a link's first connection; further sockets count on from it.
 const FIRST: u32 = 0;
 
-/// An offer is a region's card in text, after its length; longer ones are nonsense.
-const OFFER_BYTES_MAX: usize = 512;
+/// What is sent instead of a region's card where there is none to offer.
+const NO_OFFER: shm::Card = shm::Card { pid: 0, fd: 0, words: 0, bytes: 0, cookie: [0; 16] };
 
 /// What making links needs to know.
 pub(super) struct Connector<'a> {
@@ -33,6 +34,7 @@ pub(super) struct Connector<'a> {
     pub(super) tcp: &'a TcpSettings,
     pub(super) sockets: u32,
     pub(super) watch: CallWatch<'a>,
+    pub(super) patience: Duration,
 }
 
 impl Connector<'_> {
@@ -42,9 +44,9 @@ impl Connector<'_> {
         let me = self.control.rank();
         let mut dialled = Vec::new();
         for &peer in peers.iter().filter(|peer| me < **peer) {
-            let mut stream = self.control.dial(peer, &self.cards[peer as usize].addresses, FIRST)?;
+            let mut stream = self.dialled(peer, FIRST)?;
             let offer = self.offer(peer)?;
-            self.say(&mut stream, peer, offer.as_ref().map_or(String::new(), |region| region.card().to_string()).as_bytes())?;
+            self.write(&mut stream, peer, offer.as_ref().map_or(NO_OFFER, Region::card).as_bytes())?;
             dialled.push((peer, stream, offer));
         }
         let mut links = Vec::new();
@@ -78,17 +80,12 @@ impl Connector<'_> {
     fn accept(&self, peer: u32) -> Result<Link> {
         let me = self.control.rank();
         let mut stream = self.accepted(peer, FIRST)?;
-        let mut length = [0; 2];
-        self.hear(&mut stream, peer, &mut length)?;
-        let length = usize::from(u16::from_le_bytes(length));
-        if length > OFFER_BYTES_MAX {
-            return Err(self.lost(peer, format!("it offered shared memory in {length} bytes")));
-        }
-        let mut offer = vec![0; length];
-        self.hear(&mut stream, peer, &mut offer)?;
-        let region = match String::from_utf8_lossy(&offer).parse() {
-            Ok(card) if self.transport != TransportChoice::Tcp => Region::open(&card),
-            _ => Err(Error::InvalidArgument { what: "no shared memory was offered".into() }),
+        let mut offer = NO_OFFER;
+        self.hear(&mut stream, peer, offer.as_mut_bytes())?;
+        let region = match self.transport {
+            TransportChoice::Tcp => Err(Error::InvalidArgument { what: "only TCP is asked for".into() }),
+            _ if offer == NO_OFFER => Err(Error::InvalidArgument { what: "it offered none".into() }),
+            _ => Region::open(&offer),
         };
         match region {
             Ok(region) => {
@@ -111,26 +108,21 @@ impl Connector<'_> {
         let mut streams = vec![first];
         for tag in FIRST + 1..FIRST + self.sockets.max(1) {
             streams.push(match self.control.rank() < peer {
-                true => self.control.dial(peer, &self.cards[peer as usize].addresses, tag)?,
+                true => self.dialled(peer, tag)?,
                 false => self.accepted(peer, tag)?,
             });
         }
         Ok(Link::Tcp(TcpLink::new(streams, self.tcp)?))
     }
 
+    /// A connection that the peer dials when it comes to this call: how late it may be is the operation's business.
     fn accepted(&self, peer: u32, tag: u32) -> Result<TcpStream> {
-        loop {
-            if let Some(stream) = self.control.accept(peer, tag, ASK)? {
-                return Ok(stream);
-            }
-            self.watch.ask(Operation::Connect, peer)?;
-        }
+        self.control.accept(peer, tag, self.patience)
     }
 
-    fn say(&self, stream: &mut TcpStream, peer: u32, offer: &[u8]) -> Result<()> {
-        let mut message = (offer.len() as u16).to_le_bytes().to_vec();
-        message.extend_from_slice(offer);
-        self.write(stream, peer, &message)
+    fn dialled(&self, peer: u32, tag: u32) -> Result<TcpStream> {
+        let endpoint = &self.cards[peer as usize].endpoint;
+        self.control.dial(peer, &endpoint.reachable(), tag, self.control.source())
     }
 
     fn write(&self, stream: &mut TcpStream, peer: u32, bytes: &[u8]) -> Result<()> {

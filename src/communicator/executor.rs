@@ -3,16 +3,16 @@
 use super::card::Card;
 use super::config::{Config, TransportChoice};
 use super::connect::Connector;
-use super::watch::{CallWatch, named};
+use super::watch::CallWatch;
 use super::check_lengths;
 use crate::bootstrap::{Control, Failure};
 use crate::engine::wait::{Backoff, End};
 use crate::engine::{Cut, Engine, Job, Stop};
-use crate::engine::room::Room;
+use crate::engine::room::{RANKS_MAX, Room};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::reduce::kernels;
 use crate::schedule::{Algorithm, AllReduce, Schedule, Step};
-use crate::topology::host;
+use crate::topology::HostId;
 use crate::transport::{Fault, Link};
 use crate::transport::shm::{Region, ShmLink};
 use crate::transport::tcp::TcpSettings;
@@ -48,15 +48,16 @@ impl Executor {
         let (rank, size) = (control.rank(), control.size());
         let region = own_region(size, config)?;
         let card = Card {
-            host: config.host_id.clone().unwrap_or_else(host::identity),
+            host: config.host_id.clone().unwrap_or_else(|| format!("{:016x}", HostId::here().number())),
             algorithm: config.algorithm.map_or("auto", Algorithm::name).to_owned(),
             region: region.as_ref().map(Region::card),
-            addresses: control.addresses().to_vec(),
+            endpoint: control.endpoint().clone(),
         };
         let cards = control
-            .exchange(card.to_string().as_bytes())?
+            .exchange(&card.to_bytes())?
             .iter()
-            .map(|bytes| String::from_utf8_lossy(bytes).parse())
+            .enumerate()
+            .map(|(rank, bytes)| Card::from_bytes(rank, bytes))
             .collect::<Result<Vec<Card>>>()?;
         agree(rank, &cards)?;
         // Every rank sees the same cards, so all of them try the room or none does.
@@ -109,13 +110,7 @@ impl Executor {
         let call = Call::all_reduce(self.sequence, count as u64, data_type, op, choice.algorithm as u8);
         let operation = Operation::Call(call);
         let result = match control.verdict() {
-            Some(failure) => Err(named(self.rank, operation, failure)),
-            None if self.size == 1 => {
-                if let Some(input) = input {
-                    output.copy_from_slice(input);
-                }
-                Ok(())
-            }
+            Some(failure) => Err(failure.error(self.rank, operation)),
             None => {
                 let watch = CallWatch::new(control, self.timeout);
                 match &mut self.room {
@@ -129,8 +124,9 @@ impl Executor {
 
     /// Ends the links so that what was sent still arrives.
     pub(super) fn finish(&mut self) {
-        self.room = None;
-        self.engine.finish();
+        if self.broken.is_none() {
+            self.backoff.part(&mut self.engine);
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -177,11 +173,12 @@ impl Executor {
             tcp: &self.tcp,
             sockets: self.sockets,
             watch: CallWatch::new(control, self.timeout),
+            patience: self.timeout,
         };
         for (peer, link) in connector.connect(&peers)? {
             self.engine.connect(peer, link);
         }
-        self.backoff.watch_links(&self.engine)
+        Ok(())
     }
 
     /// Why the engine stopped: what the control plane knows comes first, since a broken link is often only a symptom.
@@ -190,11 +187,12 @@ impl Executor {
         match stop {
             Stop::Mismatch { peer, theirs } => Error::Mismatch { rank: self.rank, ours: call, peer, theirs },
             Stop::Fault { peer, transport, fault } => {
-                if let Some(failure) = control.verdict_within(VERDICT_GRACE) {
-                    return named(self.rank, operation, failure);
+                if let Fault::Lost(_) = fault
+                    && let Some(failure) = control.explain(peer, VERDICT_GRACE)
+                {
+                    return failure.error(self.rank, operation);
                 }
                 let cause = match fault {
-                    Fault::Lost(_) if control.left(peer) => Cause::Left,
                     Fault::Lost(reason) | Fault::Nonsense(reason) => {
                         Cause::Link { with: self.rank, transport: transport.into(), reason }
                     }
@@ -220,10 +218,10 @@ impl Executor {
 
 /// This rank's region for same-host calls; none when it would not be used or there is no room for it.
 fn own_region(size: u32, config: &Config) -> Result<Option<Region>> {
-    if size < 2 || size > Room::RANKS_MAX || config.transport == TransportChoice::Tcp {
+    if !(2..=RANKS_MAX as u32).contains(&size) || config.transport == TransportChoice::Tcp {
         return Ok(None);
     }
-    match Region::create(Room::region_bytes(size)) {
+    match Room::region(size as usize) {
         Ok(region) => Ok(Some(region)),
         Err(error) if config.transport == TransportChoice::Shm => Err(error),
         Err(error) => {
@@ -236,17 +234,19 @@ fn own_region(size: u32, config: &Config) -> Result<Option<Region>> {
 /// The room of all ranks, if every one of them can map every other's region. All ranks come to the same answer.
 fn enter_room(control: &Control, own: Region, cards: &[Card], transport: TransportChoice) -> Result<Option<Room>> {
     let (rank, size) = (control.rank(), control.size());
-    let opened: Result<Vec<Option<Region>>> = (0..size)
-        .map(|peer| match &cards[peer as usize].region {
-            Some(card) if peer != rank => Region::open(card).map(Some),
-            _ => Ok(None),
+    let mut own = Some(own);
+    let opened: Result<Vec<Region>> = (0..size)
+        .map(|peer| match (&cards[peer as usize].region, own.take_if(|_| peer == rank)) {
+            (_, Some(own)) => Ok(own),
+            (Some(card), None) => Region::open(card),
+            (None, None) => unreachable!("every card was seen to have a region"),
         })
         .collect();
     let mine = opened.as_ref().map_or_else(|error| format!("rank {rank}: {error}"), |_| String::new());
     let answers = control.exchange(mine.as_bytes())?;
     let refusal = answers.iter().find(|answer| !answer.is_empty());
     match (opened, refusal) {
-        (Ok(peers), None) => Room::new(rank, size, own, peers).map(Some),
+        (Ok(regions), None) => Room::new(rank as usize, (0..size).collect(), regions).map(Some),
         (_, refusal) => {
             let why = refusal.map_or(String::new(), |refusal| String::from_utf8_lossy(refusal).into_owned());
             if transport == TransportChoice::Shm {

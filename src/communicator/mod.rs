@@ -25,14 +25,12 @@ use std::sync::{Arc, Mutex};
 ///
 /// When a rank dies, stops answering, or calls something else, every other rank's call returns an error that names it, and so does each
 /// later call: the communicator is broken, and dropping it is all that is left to do. Dropping it finishes started calls first.
-#[derive(Debug)]
 pub struct Communicator {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
     local_rank: u32,
 }
 
-#[derive(Debug)]
 struct Shared {
     rank: u32,
     size: u32,
@@ -92,7 +90,7 @@ impl Communicator {
     /// The error that a call would return now.
     pub fn health(&self) -> Result<()> {
         match self.shared.control.verdict() {
-            Some(failure) => Err(watch::named(self.rank(), Operation::Idle, failure)),
+            Some(failure) => Err(failure.error(self.rank(), Operation::Idle)),
             None => Ok(()),
         }
     }
@@ -140,11 +138,17 @@ impl Communicator {
     }
 }
 
+impl std::fmt::Debug for Communicator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Communicator").field("rank", &self.rank()).field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Communicator {
     fn drop(&mut self) {
         self.queue.close();
         lock(&self.shared.executor).finish();
-        self.shared.control.leave();
+        self.shared.control.clone().leave();
     }
 }
 

@@ -1,10 +1,13 @@
-//! The question that every wait asks now and then: is it still worth waiting?
+//! What a wait asks while it lasts: whether it still makes sense. The answer comes from outside (the control plane knows who is
+//! alive, the communicator its deadline); this module only has the question.
 
-use crate::error::Result;
-use crate::types::Call;
+use crate::{Call, Result};
 
-/// Asked on the slow path of every wait (never before some microseconds of waiting): an error ends the wait, and the call with it.
+/// Asked from time to time by every wait that lasts, never by one that ends soon.
 pub trait Watch {
-    /// `call` waits for `peer`.
+    /// Whether to go on waiting for `peer` in `call`.
+    ///
+    /// # Errors
+    /// The error with which the call ends: the peer died, the operation's deadline has passed, or the user gave up.
     fn check(&self, call: &Call, peer: u32) -> Result<()>;
 }

@@ -58,14 +58,11 @@ pub fn instruction_set() -> &'static str {
 /// If the lengths differ.
 pub fn copy_streaming(out: &mut [u8], src: &[u8]) {
     assert_eq!(out.len(), src.len(), "a copy's two sides have one length");
-    stream(out, src);
-    fence();
+    #[cfg(target_arch = "x86_64")]
+    x86_64::copy_streaming(out, src);
+    #[cfg(not(target_arch = "x86_64"))]
+    out.copy_from_slice(src);
 }
-
-#[cfg(not(target_arch = "x86_64"))]
-use generic::{fence, stream};
-#[cfg(target_arch = "x86_64")]
-use x86_64::{fence, stream};
 
 /// The kernels of every type (outer index, by its number) and operator (inner).
 type Table = [[Kernels; Op::ALL.len()]; DataType::ALL.len()];

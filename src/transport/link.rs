@@ -2,8 +2,8 @@
 
 use super::shm::ShmLink;
 use super::tcp::TcpLink;
-use super::{Capabilities, Fault, Head, Transport};
-use std::os::fd::RawFd;
+use super::{Capabilities, Fault, Head, Interest, Transport};
+use std::os::fd::BorrowedFd;
 
 /// The transports that real ranks use, told apart by a match rather than through a pointer.
 #[derive(Debug)]
@@ -12,6 +12,23 @@ pub enum Link {
     Shm(ShmLink),
     /// TCP sockets.
     Tcp(TcpLink),
+}
+
+impl Link {
+    /// Says that nothing more will be sent or is wanted.
+    pub fn leave(&mut self) {
+        if let Self::Tcp(link) = self {
+            link.leave();
+        }
+    }
+
+    /// Whether what was sent is out of harm, so that the link may be dropped. Shared memory stays as long as the peer maps it.
+    pub fn has_left(&mut self) -> bool {
+        match self {
+            Self::Shm(_) => true,
+            Self::Tcp(link) => link.has_left(),
+        }
+    }
 }
 
 macro_rules! each {
@@ -56,7 +73,7 @@ impl Transport for Link {
         each!(self, link => link.pump())
     }
 
-    fn descriptors(&self, each: &mut dyn FnMut(RawFd, bool)) {
+    fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {
         each!(self, link => link.descriptors(each));
     }
 }

@@ -5,12 +5,12 @@
 //! count on whole messages or whole elements. Messages can be lost (with the rest of their lane, as on an ordered stream), and ranks
 //! can be cut off. Nothing happens by itself: whoever drives the ranks calls [`Network::advance`] when none of them can move.
 
-use super::{Capabilities, Fault, Head, LANES, Transport};
+use super::{Capabilities, Fault, Head, Interest, LANES, Transport};
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::ops::Range;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 /// What a simulated network is like.
@@ -281,5 +281,5 @@ impl Transport for SimLink {
         Ok(false)
     }
 
-    fn descriptors(&self, _each: &mut dyn FnMut(RawFd, bool)) {}
+    fn descriptors(&self, _each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {}
 }

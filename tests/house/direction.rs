@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("bootstrap", &["types", "error", "topology"]),
     ("transport", &["types", "error"]),
     ("memory", &["types", "error", "transport::shm"]),
-    ("tune", &["types", "error", "schedule", "topology"]),
+    ("tune", &["types", "error", "schedule", "topology", "transport::LANES"]),
     ("engine", &["types", "error", "schedule", "reduce", "transport", "memory"]),
     (
         "communicator",
@@ -97,51 +97,17 @@ fn dependencies(source: &Source) -> Vec<(usize, Vec<String>)> {
         };
         let skip = (0..).take_while(|k| matches!(source.text(at + 2 * k), "crate" | "super")).count();
         let mut paths = Vec::new();
-        expand(source, at + 2 * skip, prefix, &mut paths);
+        source.expand(at + 2 * skip, prefix, &mut paths);
         found.extend(paths.into_iter().filter(|path| !path.is_empty()).map(|path| (line, path)));
     }
     found
 }
 
-/// All paths of the tree that begins at `at`: `a::{b, c::d}` is `a::b` and `a::c::d`. Returns the index after it.
-fn expand(source: &Source, mut at: usize, mut path: Vec<String>, paths: &mut Vec<Vec<String>>) -> usize {
-    loop {
-        match source.text(at) {
-            "{" => {
-                let end = source.close(at);
-                at += 1;
-                while at < end {
-                    at = expand(source, at, path.clone(), paths);
-                    while at < end && source.text(at) != "," {
-                        at += 1;
-                    }
-                    at += 1;
-                }
-                return end + 1;
-            }
-            "self" | "*" => at += 1,
-            part => {
-                path.push(part.to_owned());
-                at += 1;
-            }
-        }
-        if source.text(at) != "::" {
-            paths.push(path);
-            return at;
-        }
-        at += 1;
-    }
-}
-
 /// Name to module, of what `lib.rs` exports again by `pub use module::…`.
 fn exports(lib: &Source) -> BTreeMap<String, String> {
     let mut exports = BTreeMap::new();
-    for at in (0..lib.tokens.len()).filter(|&at| lib.text(at) == "use") {
-        let mut paths = Vec::new();
-        expand(lib, at + 1, Vec::new(), &mut paths);
-        for path in paths.iter().filter(|path| path.len() > 1) {
-            exports.insert(path[path.len() - 1].clone(), path[0].clone());
-        }
+    for path in lib.imports().into_iter().filter(|path| path.len() > 1) {
+        exports.insert(path[path.len() - 1].clone(), path[0].clone());
     }
     exports
 }

@@ -5,6 +5,7 @@
 //! work tree. Nothing here needs git, the network or the library itself.
 
 mod direction;
+mod manual;
 mod naming;
 mod purity;
 mod size;
@@ -56,14 +57,16 @@ const RUST_RULES: [RustRule; 8] = [
 #[test]
 fn the_tree_keeps_the_house_rules() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut violations = naming::top_level_is_fixed(&tree::top_level(root));
+    let files = tree::text_files(root);
+    let text_of = |name: &str| files.iter().find(|(path, _)| path == name).map_or("", |(_, text)| text.as_str());
+    let mut violations = naming::top_level_is_fixed(&tree::top_level(root), text_of(".gitignore"));
     let mut rust = Vec::new();
-    for (path, text) in tree::text_files(root) {
-        violations.extend(naming::path_has_telling_names(&path));
-        violations.extend(naming::no_private_path(&path, &text));
-        violations.extend(size::file_is_short(&path, &text));
+    for (path, text) in &files {
+        violations.extend(naming::path_has_telling_names(path));
+        violations.extend(naming::no_private_path(path, text));
+        violations.extend(size::file_is_short(path, text));
         if path.ends_with(".rs") {
-            match Source::parse(&path, &text) {
+            match Source::parse(path, text) {
                 Ok(source) => rust.push(source),
                 Err(violation) => violations.push(violation),
             }
@@ -79,6 +82,7 @@ fn the_tree_keeps_the_house_rules() {
     }
     violations.extend(direction::dependencies_point_one_way(&rust));
     violations.extend(rust.iter().flat_map(purity::pure_modules_touch_nothing));
+    violations.extend(rust.iter().flat_map(|source| manual::lists_every_variable(source, text_of(manual::PAGE))));
 
     violations.sort();
     let list = violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("\n");

@@ -2,7 +2,7 @@
 
 use crate::{Source, Violation};
 
-/// The top level is fixed, so that it can be learnt once. Hidden entries and `target` come besides.
+/// The top level is fixed, so that it can be learnt once. Hidden entries, and what git ignores, come besides.
 const TOP_LEVEL: [&str; 14] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -21,7 +21,7 @@ const TOP_LEVEL: [&str; 14] = [
 ];
 
 /// Names that say where something was put but not what it is.
-const EMPTY_NAMES: [&str; 8] = ["common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"];
+const EMPTY_NAMES: [&str; 7] = ["common", "helper", "helpers", "manager", "misc", "util", "utils"];
 
 /// Beginnings of paths that exist on one person's machine only. Written in two parts, so as not to find themselves.
 const PRIVATE_PATHS: [&str; 4] =
@@ -30,9 +30,10 @@ const PRIVATE_PATHS: [&str; 4] =
 /// The shortest first line that can say what a file is for.
 const PURPOSE_CHARS_MIN: usize = 15;
 
-/// Nothing stands at the top level but what [`TOP_LEVEL`] lists.
-pub(crate) fn top_level_is_fixed(names: &[String]) -> Vec<Violation> {
-    let known = |name: &str| TOP_LEVEL.contains(&name) || name.starts_with('.') || name == "target";
+/// Nothing stands at the top level but what [`TOP_LEVEL`] lists, and names that `gitignore` has as they are.
+pub(crate) fn top_level_is_fixed(names: &[String], gitignore: &str) -> Vec<Violation> {
+    let ignored = |name: &str| gitignore.lines().any(|line| line.trim().trim_matches('/') == name);
+    let known = |name: &str| TOP_LEVEL.contains(&name) || name.starts_with('.') || ignored(name);
     let unknown = names.iter().filter(|name| !known(name));
     unknown
         .map(|name| Violation::new(name, 0, "the top level is fixed: move this into src, ffi, tools, benches or tests"))
@@ -100,8 +101,8 @@ mod tests {
 
     #[test]
     fn a_stranger_at_the_top_level_is_found() {
-        let names = ["src", ".git", "target", "README.md", "docs"].map(str::to_owned);
-        let found = top_level_is_fixed(&names);
+        let names = ["src", ".git", "target", "out", "README.md", "docs"].map(str::to_owned);
+        let found = top_level_is_fixed(&names, "/out/\ntarget/\n");
         assert_eq!(found.iter().map(|violation| violation.path.as_str()).collect::<Vec<_>>(), ["docs"]);
     }
 

@@ -14,6 +14,14 @@ pub(crate) struct Token {
     pub(crate) text: String,
     /// The line it begins on, from 1.
     pub(crate) line: usize,
+    /// A literal as written.
+    pub(crate) literal: Option<String>,
+}
+
+impl Token {
+    fn new(text: &str, line: usize) -> Self {
+        Self { text: text.to_owned(), line, literal: None }
+    }
 }
 
 /// A parsed file.
@@ -84,6 +92,46 @@ impl Source {
         let above = self.lines[..line.saturating_sub(1)].iter().rev().map(|line| line.trim());
         above.take_while(|line| is_attached(line))
     }
+
+    /// All paths that the file imports by `use`.
+    pub(crate) fn imports(&self) -> Vec<Vec<String>> {
+        let mut paths = Vec::new();
+        for at in (0..self.tokens.len()).filter(|&at| self.text(at) == "use") {
+            self.expand(at + 1, Vec::new(), &mut paths);
+        }
+        paths
+    }
+
+    /// All paths of the tree that begins at token `at`, behind `path`: `a::{b, c::d}` is `a::b` and `a::c::d`. Returns the
+    /// index after it.
+    pub(crate) fn expand(&self, mut at: usize, mut path: Vec<String>, paths: &mut Vec<Vec<String>>) -> usize {
+        loop {
+            match self.text(at) {
+                "{" => {
+                    let end = self.close(at);
+                    at += 1;
+                    while at < end {
+                        at = self.expand(at, path.clone(), paths);
+                        while at < end && self.text(at) != "," {
+                            at += 1;
+                        }
+                        at += 1;
+                    }
+                    return end + 1;
+                }
+                "self" | "*" => at += 1,
+                part => {
+                    path.push(part.to_owned());
+                    at += 1;
+                }
+            }
+            if self.text(at) != "::" {
+                paths.push(path);
+                return at;
+            }
+            at += 1;
+        }
+    }
 }
 
 /// Marks the files that are test code because a parent declares them so: `#[cfg(test)] mod name;`.
@@ -115,18 +163,19 @@ fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
         match tree {
             TokenTree::Group(group) => {
                 let (open, close) = delimiters(group.delimiter());
-                tokens.push(Token { text: open.to_owned(), line });
+                tokens.push(Token::new(open, line));
                 flatten(group.stream(), tokens);
-                tokens.push(Token { text: close.to_owned(), line: group.span_close().end().line });
+                tokens.push(Token::new(close, group.span_close().end().line));
             }
-            TokenTree::Ident(ident) => tokens.push(Token { text: ident.to_string(), line }),
-            TokenTree::Literal(_) => tokens.push(Token { text: "\"…\"".to_owned(), line }),
+            TokenTree::Ident(ident) => tokens.push(Token::new(&ident.to_string(), line)),
+            TokenTree::Literal(literal) => {
+                tokens.push(Token { literal: Some(literal.to_string()), ..Token::new("\"…\"", line) });
+            }
             TokenTree::Punct(punct) => match tokens.last_mut() {
+                // The first of two colons waits as `:…` for the second, to become one token.
                 Some(last) if punct.as_char() == ':' && last.text == ":…" => last.text = "::".to_owned(),
-                _ if punct.as_char() == ':' && punct.spacing() == Spacing::Joint => {
-                    tokens.push(Token { text: ":…".to_owned(), line });
-                }
-                _ => tokens.push(Token { text: punct.as_char().to_string(), line }),
+                _ if punct.as_char() == ':' && punct.spacing() == Spacing::Joint => tokens.push(Token::new(":…", line)),
+                _ => tokens.push(Token::new(&punct.to_string(), line)),
             },
         }
     }

@@ -26,6 +26,7 @@ pub(crate) fn gives_its_reason(source: &Source) -> Vec<Violation> {
         let line = source.tokens[at].line;
         let (there, what) = match site(source, at) {
             Site::Claim => (claims(source, line), "say why this is sound in a `// SAFETY:` comment right above"),
+            Site::Contract if is_documented_elsewhere(source, at) => continue,
             Site::Contract => (documents(source, line), "say what the caller must keep in a `/// # Safety` section"),
             Site::Free => (true, ""),
         };
@@ -66,6 +67,29 @@ fn claims(source: &Source, line: usize) -> bool {
 
 fn documents(source: &Source, line: usize) -> bool {
     source.lines_above(line).any(|above| above.starts_with("///") && above.contains("# Safety"))
+}
+
+/// Whether the function at `at` has its contract from a trait: in the trait itself, whose `# Safety` section speaks for its
+/// methods, in an impl of one, or in a macro that writes such impls (there, all but public functions).
+fn is_documented_elsewhere(source: &Source, at: usize) -> bool {
+    let encloses = |open: &usize| source.text(*open) == "{" && source.close(*open) > at;
+    (0..at).filter(encloses).any(|open| {
+        let head = &source.tokens[head(source, open)..open];
+        let has = |word: &str| head.iter().any(|token| token.text == word);
+        let is_trait = has("unsafe") && has("trait");
+        let is_trait_impl = has("impl") && has("for");
+        let is_private_in_macro = has("macro_rules") && !is_public(source, at);
+        is_trait || is_trait_impl || is_private_in_macro
+    })
+}
+
+/// Where the head of the block at `open` begins: after whatever ended before it.
+fn head(source: &Source, open: usize) -> usize {
+    (0..open).rev().find(|&at| matches!(source.text(at), ";" | "{" | "}" | "]")).map_or(0, |at| at + 1)
+}
+
+fn is_public(source: &Source, at: usize) -> bool {
+    at.checked_sub(1).is_some_and(|before| matches!(source.text(before), "pub" | ")"))
 }
 
 #[cfg(test)]

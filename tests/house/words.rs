@@ -43,12 +43,20 @@ pub(crate) fn no_test_sleeps_without_a_reason(source: &Source) -> Vec<Violation>
         .collect()
 }
 
+/// Whether token `at` calls the clock's sleep: by its module, or by a name that the file imports from there.
 fn is_sleep(source: &Source, at: usize) -> bool {
-    let is_call = matches!(source.text(at), "sleep" | "sleep_until") && source.text(at + 1) == "(";
-    let before = at.checked_sub(1).map_or("", |before| source.text(before));
-    let is_free = before != "." && before != "fn";
-    let module = at.checked_sub(2).map_or("", |module| source.text(module));
-    is_call && is_free && (before != "::" || matches!(module, "thread" | "time"))
+    let word = source.text(at);
+    if !matches!(word, "sleep" | "sleep_until") || source.text(at + 1) != "(" {
+        return false;
+    }
+    let before = |back: usize| at.checked_sub(back).map_or("", |before| source.text(before));
+    match before(1) {
+        "." | "fn" => false,
+        "::" => matches!(before(2), "thread" | "time"),
+        _ => source.imports().iter().any(|path| {
+            path.ends_with(&["thread".into(), word.into()]) || path.ends_with(&["time".into(), word.into()])
+        }),
+    }
 }
 
 fn gives_reason(source: &Source, line: usize) -> bool {
@@ -84,15 +92,21 @@ mod tests {
     #[test]
     fn a_test_that_sleeps_must_say_why() {
         let text = concat!(
+            "use tokio::time::{Duration, sleep};\n",
             "fn a() { std::thread::sleep(x) }\n",
             "fn b() { tokio::time::sleep(x).await; sleep(y) }\n",
             "// why: the point of the test is a silence of this length\n",
             "fn c() { thread::sleep(x); poller.sleep(x); Link::sleep(y) }\n",
             "fn d() {}\nfn sleep() {}\n"
         );
-        assert_eq!(lines(no_test_sleeps_without_a_reason, "tests/a.rs", text), [1, 2, 2]);
+        assert_eq!(lines(no_test_sleeps_without_a_reason, "tests/a.rs", text), [2, 3, 3]);
         assert_eq!(lines(no_test_sleeps_without_a_reason, "src/a.rs", text), [0; 0]);
+        // A function that only shares the name waits for something.
+        assert_eq!(
+            lines(no_test_sleeps_without_a_reason, "tests/a.rs", "use super::sleep;\nfn a() { sleep(word) }\n"),
+            [0; 0]
+        );
         let inner = format!("#[cfg(test)]\nmod tests {{\n{text}}}\n");
-        assert_eq!(lines(no_test_sleeps_without_a_reason, "src/a.rs", &inner), [3, 4, 4]);
+        assert_eq!(lines(no_test_sleeps_without_a_reason, "src/a.rs", &inner), [4, 5, 5]);
     }
 }

@@ -1,0 +1,141 @@
+//! *Direct*: everybody shows its input, everybody folds all of them in the order of ranks. Messages larger than a slot go
+//! in several exchanges.
+//!
+//! A slot is two lines that carry tag and, up to 112 bytes, payload; and room for a larger payload, which the first line's tag
+//! then announces. The tag is the call's fingerprint and the exchange's number (the *turn*).
+//!
+//! # Why nothing is overwritten that somebody still reads
+//!
+//! *Two ranks* own one slot each and swap them every turn: a rank writes into the slot that it has just read, so the lines it
+//! writes were last read by itself, and the cores move each line once instead of three times. In turn t rank r writes slot
+//! (r + t) mod 2 and reads the other, where the peer wrote. In turn t + 1 it writes there: it has read it, and
+//! its writer never reads it. What it wrote in turn t the peer may still be reading; nobody writes there before the peer itself does, in turn t + 1,
+//! which it begins after reading.
+//!
+//! *More ranks* have two slots each, used in turn. A rank that writes its slot of turn t has finished turn t − 1, so it has
+//! seen everybody's tag of turn t − 1, which everybody sets after having read everything of turn t − 2, when that slot
+//! was last used.
+//!
+//! Calls that take the other way in between change nothing: turns count exchanges of this way only, and the slots are its own.
+
+use super::layout::{EXCHANGE_BYTES, exchange_at, lines_at};
+use super::wait::Awaited;
+use super::{Buffers, Room, Scene};
+use crate::Result;
+use crate::transport::shm::line::LINE_PAYLOAD_BYTES;
+
+/// Bytes of a line.
+const LINE_BYTES: usize = 64;
+/// Where in a line its tag is.
+const TAG_AT: usize = LINE_PAYLOAD_BYTES;
+/// The most that two lines carry.
+const LINES_PAYLOAD_BYTES: usize = 2 * LINE_PAYLOAD_BYTES;
+
+/// A slot: in which region, and which of the region's two.
+#[derive(Clone, Copy)]
+struct Slot {
+    region: usize,
+    parity: usize,
+}
+
+impl Room {
+    #[inline]
+    pub(super) fn direct(&mut self, scene: &Scene<'_>, mut buffers: Buffers<'_>) -> Result<()> {
+        if buffers.dst.len() <= EXCHANGE_BYTES {
+            return self.exchange(scene, &mut buffers);
+        }
+        let sources = buffers.src.map(|src| src.chunks(EXCHANGE_BYTES));
+        let mut sources = sources.into_iter().flatten();
+        for dst in buffers.dst.chunks_mut(EXCHANGE_BYTES) {
+            self.exchange(scene, &mut Buffers { src: sources.next(), dst })?;
+        }
+        Ok(())
+    }
+
+    /// One exchange of at most [`EXCHANGE_BYTES`].
+    #[inline]
+    fn exchange(&mut self, scene: &Scene<'_>, buffers: &mut Buffers<'_>) -> Result<()> {
+        self.turn = self.turn.wrapping_add(1);
+        let tag = scene.flag(self.turn);
+        self.show(self.slot(self.me), buffers.input(), tag);
+        self.ring();
+        if self.size() == 2 { self.fold_pair(scene, buffers, tag) } else { self.fold_all(scene, buffers, tag) }
+    }
+
+    /// Where `rank` writes in this turn.
+    #[inline]
+    fn slot(&self, rank: usize) -> Slot {
+        let parity = self.turn as usize % 2;
+        if self.size() == 2 { Slot { region: (rank + parity) % 2, parity: 0 } } else { Slot { region: rank, parity } }
+    }
+
+    #[inline]
+    fn show(&mut self, slot: Slot, input: &[u8], tag: u64) {
+        let region = &mut self.regions[slot.region];
+        let at = lines_at(slot.parity);
+        if input.len() <= LINE_PAYLOAD_BYTES {
+            region.line(at).publish(input, tag);
+        } else if input.len() <= LINES_PAYLOAD_BYTES {
+            let (first, second) = input.split_at(LINE_PAYLOAD_BYTES);
+            region.line(at).publish(first, tag);
+            region.line(at + LINE_BYTES).publish(second, tag);
+        } else {
+            region.bytes_mut(exchange_at(slot.parity), input.len()).copy_from_slice(input);
+            region.line(at).publish(&[], tag);
+        }
+    }
+
+    /// Waits for what `rank` shows and hands it to `with`, at most 112 bytes of it by way of `lines`.
+    #[inline]
+    fn read(&self, scene: &Scene<'_>, rank: usize, len: usize, tag: u64, with: impl FnOnce(&[u8])) -> Result<()> {
+        let slot = self.slot(rank);
+        let region = &self.regions[slot.region];
+        let at = lines_at(slot.parity);
+        let first = Awaited { peer: rank, region: slot.region, at: at + TAG_AT, flag: tag };
+        self.wait(scene, first)?;
+        if len > LINES_PAYLOAD_BYTES {
+            with(region.bytes(exchange_at(slot.parity), len));
+            return Ok(());
+        }
+        let mut lines = [0; LINES_PAYLOAD_BYTES];
+        let lines = &mut lines[..len];
+        if len <= LINE_PAYLOAD_BYTES {
+            region.line(at).read(lines);
+        } else {
+            self.wait(scene, Awaited { at: first.at + LINE_BYTES, ..first })?;
+            let (one, two) = lines.split_at_mut(LINE_PAYLOAD_BYTES);
+            region.line(at).read(one);
+            region.line(at + LINE_BYTES).read(two);
+        }
+        with(lines);
+        Ok(())
+    }
+
+    #[inline]
+    fn fold_pair(&self, scene: &Scene<'_>, buffers: &mut Buffers<'_>, tag: u64) -> Result<()> {
+        // Of two inputs either order gives the same bits.
+        let Buffers { src, dst } = buffers;
+        self.read(scene, 1 - self.me, dst.len(), tag, |theirs| match src {
+            Some(src) => (scene.kernels.combine)(dst, src, theirs),
+            None => (scene.kernels.reduce)(dst, theirs),
+        })?;
+        if let Some(finish) = scene.kernels.finish {
+            finish(dst, 2);
+        }
+        Ok(())
+    }
+
+    fn fold_all(&self, scene: &Scene<'_>, buffers: &mut Buffers<'_>, tag: u64) -> Result<()> {
+        // The own input is read from the own slot like any other: in place, `dst` no longer has it when its turn comes.
+        let dst = &mut *buffers.dst;
+        let len = dst.len();
+        self.read(scene, 0, len, tag, |first| dst.copy_from_slice(first))?;
+        for rank in 1..self.size() {
+            self.read(scene, rank, len, tag, |input| (scene.kernels.reduce)(dst, input))?;
+        }
+        if let Some(finish) = scene.kernels.finish {
+            finish(dst, self.size() as u32);
+        }
+        Ok(())
+    }
+}

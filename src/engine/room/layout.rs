@@ -1,0 +1,131 @@
+//! Where everything is in a rank's region, and how a message is cut. Pure arithmetic.
+
+/// Bytes that ranks on different cores write apart: two lines, since lines are fetched in pairs.
+const APART: usize = 128;
+
+/// The CPU that the region's rank was last seen on, plus one.
+pub(super) const CPU_AT: usize = 0;
+/// What wakes those who sleep until the region's rank moves on.
+pub(super) const BELL_AT: usize = APART;
+/// The call that the region's rank is stuck in or failed with.
+pub(super) const DESCRIPTOR_AT: usize = 2 * APART;
+/// Flag of *two-shot*: pieces that the rank has filled in.
+pub(super) const FILLED_AT: usize = 3 * APART;
+/// Flag of *two-shot*: pieces whose own part the rank has folded and written back.
+pub(super) const FOLDED_AT: usize = 4 * APART;
+/// Bytes of a region's words.
+pub(super) const WORDS_BYTES: usize = 5 * APART + PARITIES * APART;
+
+/// Slots of *direct*: a rank may be one exchange ahead of another, never two.
+pub(super) const PARITIES: usize = 2;
+
+/// The two lines of *direct*'s slot number `parity`.
+pub(super) const fn lines_at(parity: usize) -> usize {
+    5 * APART + parity * APART
+}
+
+/// What one exchange of *direct* moves: well above the size up to which reading everything pays, so that a larger message run that
+/// way by choice still moves in few exchanges.
+pub(super) const EXCHANGE_BYTES: usize = 32 << 10;
+
+/// Where *direct*'s slot number `parity` begins.
+pub(super) const fn exchange_at(parity: usize) -> usize {
+    parity * EXCHANGE_BYTES
+}
+
+/// Slots of *two-shot*: one that is filled, one that is folded, one that is gathered, and one of slack.
+pub(super) const RING_SLOTS: usize = 4;
+
+/// The largest piece that *two-shot* moves at a time, and the size of its slots. For two ranks the slots of both stay inside two
+/// L2 caches; more ranks are often more than there are cores, where every piece costs switches of context.
+pub(super) const fn piece_bytes_max(ranks: usize) -> usize {
+    if ranks == 2 { 256 << 10 } else { 512 << 10 }
+}
+
+/// Where the slot of *two-shot*'s piece number `piece` begins.
+pub(super) const fn ring_at(ranks: usize, piece: usize) -> usize {
+    PARITIES * EXCHANGE_BYTES + piece % RING_SLOTS * piece_bytes_max(ranks)
+}
+
+/// Payload bytes of a region.
+pub(super) const fn payload_bytes(ranks: usize) -> usize {
+    PARITIES * EXCHANGE_BYTES + RING_SLOTS * piece_bytes_max(ranks)
+}
+
+/// What a fold of more than two inputs does at a time: small beside an L1 cache, large beside the cost of a call.
+pub(super) const SCRATCH_BYTES: usize = 8 << 10;
+
+/// How *two-shot* cuts a message: `pieces` of `piece_bytes` (the last may be shorter), each cut again by rank.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    pub(super) bytes: usize,
+    pub(super) ranks: usize,
+    pub(super) piece_bytes: usize,
+    pub(super) pieces: usize,
+}
+
+impl Cut {
+    /// Cuts `bytes` into equal pieces of about `wanted` bytes.
+    pub(super) fn new(bytes: usize, ranks: usize, wanted: usize) -> Self {
+        // One piece even of nothing: every call exchanges something, or ranks that disagree would not find out.
+        let pieces = bytes.div_ceil(wanted).max(1);
+        let piece_bytes = bytes.div_ceil(pieces).max(1).next_multiple_of(APART * ranks).min(piece_bytes_max(ranks));
+        Self { bytes, ranks, piece_bytes, pieces: bytes.div_ceil(piece_bytes).max(1) }
+    }
+
+    /// The bytes of the message that piece number `piece` is.
+    pub(super) fn piece(&self, piece: usize) -> std::ops::Range<usize> {
+        let start = (piece * self.piece_bytes).min(self.bytes);
+        start..(start + self.piece_bytes).min(self.bytes)
+    }
+
+    /// The bytes of a piece of `len` bytes that `rank` owns: whole lines, hence whole elements; the last ranks' may be none.
+    pub(super) fn part(&self, len: usize, rank: usize) -> std::ops::Range<usize> {
+        let part_bytes = len.div_ceil(self.ranks).next_multiple_of(APART);
+        (rank * part_bytes).min(len)..((rank + 1) * part_bytes).min(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_and_parts_tile_every_message() {
+        for ranks in 2..=9 {
+            for bytes in (0..300).chain([4_095, 4_096, 4_097, 100_001, 1 << 20, (3 << 20) + 17, 5_000_000_011]) {
+                for wanted in [8 << 10, 64 << 10, piece_bytes_max(ranks)] {
+                    let cut = Cut::new(bytes, ranks, wanted);
+                    assert!(cut.pieces >= 1 && cut.piece_bytes <= piece_bytes_max(ranks));
+                    let mut end = 0;
+                    for piece in [0, 1, cut.pieces / 2, cut.pieces - 1] {
+                        let range = cut.piece(piece.min(cut.pieces - 1));
+                        assert_eq!(range.start % APART, 0);
+                        let mut part_end = 0;
+                        for rank in 0..ranks {
+                            let part = cut.part(range.len(), rank);
+                            assert_eq!(part.start, part_end);
+                            part_end = part.end;
+                        }
+                        assert_eq!(part_end, range.len());
+                        end = end.max(range.end);
+                    }
+                    assert_eq!(end, bytes, "{cut:?}");
+                    assert!(
+                        (1..cut.pieces).all(|piece| cut.piece(piece).start == cut.piece(piece - 1).end)
+                            || bytes > 1 << 30
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slots_do_not_overlap() {
+        for ranks in 2..=64 {
+            assert!(exchange_at(PARITIES - 1) + EXCHANGE_BYTES <= ring_at(ranks, 0));
+            assert_eq!(ring_at(ranks, RING_SLOTS), ring_at(ranks, 0));
+            assert!(ring_at(ranks, RING_SLOTS - 1) + piece_bytes_max(ranks) <= payload_bytes(ranks));
+        }
+    }
+}

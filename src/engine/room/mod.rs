@@ -1,0 +1,181 @@
+//! The room: the ranks of one host, running allreduce together over memory that all of them map.
+//!
+//! Each rank gives one [`Region`]; everybody maps all of them. A call runs one of two schedules, and both fold each element
+//! strictly in the order of ranks, so they end with the same bits as each other and as the same schedules run step by step
+//! over any other transport:
+//!
+//! * *direct* ([`direct`]): everybody reads everybody's input. One exchange; for messages that cost less than an exchange.
+//! * *two-shot* ([`two_shot`]): the owner of a part folds it and writes the result back in place, where the others gather it.
+//!
+//! The caller's thread does all of it. Nothing here allocates or locks, and only a wait that lasts enters the system
+//! ([`wait`]). No `unsafe`: [`crate::transport::shm`] has it.
+
+mod choice;
+mod descriptor;
+mod direct;
+mod layout;
+#[cfg(test)]
+mod tests;
+mod two_shot;
+mod wait;
+
+pub use choice::{DIRECT, TWO_SHOT, algorithm};
+
+use crate::engine::Watch;
+use crate::reduce::Kernels;
+use crate::transport::shm::Region;
+use crate::{Call, Error, Result};
+use descriptor::State;
+use wait::Waiter;
+
+/// The most ranks of one room; all of them look at each other's flags.
+pub const RANKS_MAX: usize = 64;
+
+/// One rank's seat in the room.
+#[derive(Debug)]
+pub struct Room {
+    /// Everybody's region, in room order; the own one too.
+    regions: Vec<Region>,
+    /// How calls and errors number the same ranks.
+    ranks: Vec<u32>,
+    /// The own place in both.
+    me: usize,
+    /// Exchanges that *direct* has made, modulo 2³²; the same on every rank.
+    turn: u32,
+    /// Pieces that *two-shot* has carried through, modulo 2³²; the same on every rank.
+    pieces: u32,
+    /// Where a fold of more than two inputs grows before it is handed out.
+    scratch: Box<[u8]>,
+    waiter: Waiter,
+    /// Why no further call can be made.
+    broken: Option<Error>,
+}
+
+/// What the waits of one call need to know of it.
+struct Scene<'a> {
+    call: &'a Call,
+    fingerprint: u32,
+    kernels: &'a Kernels,
+    watch: &'a dyn Watch,
+}
+
+impl Scene<'_> {
+    /// What a flag holds when this call's step `number` has been reached: fingerprint above, number below.
+    #[inline]
+    fn flag(&self, number: u32) -> u64 {
+        u64::from(self.fingerprint) << 32 | u64::from(number)
+    }
+}
+
+/// Where a call's input is and where its output goes.
+struct Buffers<'a> {
+    /// `None`: in place, the input is in `dst`.
+    src: Option<&'a [u8]>,
+    dst: &'a mut [u8],
+}
+
+impl Buffers<'_> {
+    /// The own input, until the same bytes of the output are written.
+    #[inline]
+    fn input(&self) -> &[u8] {
+        self.src.unwrap_or(self.dst)
+    }
+}
+
+impl Room {
+    /// Makes the region that a rank brings into a room of `ranks`: for [`Self::new`] here, and by its card for the others.
+    ///
+    /// # Errors
+    /// [`Error::System`] if there is no room for it.
+    pub fn region(ranks: usize) -> Result<Region> {
+        Region::create(layout::WORDS_BYTES, layout::payload_bytes(ranks))
+    }
+
+    /// Bytes of shared memory that one rank of a room of `ranks` takes.
+    pub const fn region_bytes(ranks: usize) -> usize {
+        layout::WORDS_BYTES + layout::payload_bytes(ranks)
+    }
+
+    /// Takes seat `me` among `ranks` (their numbers in errors), whose regions are `regions`, in the same order.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the numbers do not fit each other, or a region has another size than [`Self::region`] gives.
+    pub fn new(me: usize, ranks: Vec<u32>, regions: Vec<Region>) -> Result<Self> {
+        let n = ranks.len();
+        let fits = |region: &Region| {
+            let card = region.card();
+            card.words == layout::WORDS_BYTES as u64 && card.bytes == layout::payload_bytes(n) as u64
+        };
+        if n == 0 || n > RANKS_MAX || regions.len() != n || me >= n || !regions.iter().all(fits) {
+            let what = format!("a room of {n} ranks cannot be made of {} regions and seat {me}", regions.len());
+            return Err(Error::InvalidArgument { what });
+        }
+        let scratch = vec![0; layout::SCRATCH_BYTES].into();
+        Ok(Self { regions, ranks, me, turn: 0, pieces: 0, scratch, waiter: Waiter::default(), broken: None })
+    }
+
+    /// The number of ranks in the room.
+    pub fn size(&self) -> usize {
+        self.ranks.len()
+    }
+
+    /// Runs `call`, whose algorithm number says [`DIRECT`] or [`TWO_SHOT`], with its type's and operator's kernels. The input is
+    /// `src`, or with `None` what is in `dst`; `dst` ends with the result. After an error `dst` holds anything, and every later call
+    /// ends with the same error.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if a rank of the room makes another call, [`Error::InvalidArgument`] for buffers of two sizes or an
+    /// algorithm that a room does not run, and whatever `watch` says.
+    #[inline]
+    pub fn all_reduce(
+        &mut self,
+        call: &Call,
+        kernels: &Kernels,
+        src: Option<&[u8]>,
+        dst: &mut [u8],
+        watch: &dyn Watch,
+    ) -> Result<()> {
+        let known = call.algorithm == DIRECT || call.algorithm == TWO_SHOT;
+        if self.broken.is_some() || !known || src.is_some_and(|src| src.len() != dst.len()) {
+            return Err(self.refuse(call));
+        }
+        let scene = Scene { call, fingerprint: call.fingerprint(), kernels, watch };
+        let buffers = Buffers { src, dst };
+        let done = if self.size() == 1 {
+            Self::alone(&scene, buffers);
+            Ok(())
+        } else if call.algorithm == DIRECT {
+            self.direct(&scene, buffers)
+        } else {
+            self.two_shot(&scene, buffers)
+        };
+        done.map_err(|error| self.break_with(call, error))
+    }
+
+    /// A room of one: the output is the input.
+    fn alone(scene: &Scene<'_>, buffers: Buffers<'_>) {
+        if let Some(src) = buffers.src {
+            buffers.dst.copy_from_slice(src);
+        }
+        if let Some(finish) = scene.kernels.finish {
+            finish(buffers.dst, 1);
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, call: &Call) -> Error {
+        self.broken.clone().unwrap_or_else(|| Error::InvalidArgument {
+            what: format!("{call} with buffers of two sizes, or by algorithm {}, which a room has not", call.algorithm),
+        })
+    }
+
+    /// Ends the room's work, and leaves the call for all to see: others may have yet to find out what this rank has found.
+    #[cold]
+    fn break_with(&mut self, call: &Call, error: Error) -> Error {
+        let state = if matches!(error, Error::Mismatch { .. }) { State::Disagreed } else { State::Waited };
+        descriptor::publish(&self.regions[self.me], call, state);
+        wait::wake_sleepers(&self.regions[self.me]);
+        self.broken = Some(error.clone());
+        error
+    }
+}

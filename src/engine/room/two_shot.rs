@@ -1,0 +1,176 @@
+//! *Two-shot*: every piece of the message is cut into parts, one owner each. Everybody copies the parts that it does not own into
+//! its own slot; the owner folds its part from all slots in the order of ranks and writes the result back in place into all of
+//! them; everybody gathers its output from its own slot. Pieces follow each other through a ring of slots, so that the
+//! three actions of neighbouring pieces overlap.
+//!
+//! A slot's lines move between two cores as in a game of catch: the last to read a line is the next to write it.
+//!
+//! # Why nothing is overwritten that somebody still reads
+//!
+//! Each rank has two flags, *filled* and *folded*, that count pieces over all calls. A rank fills a slot again after it has
+//! gathered the slot's former piece. Before gathering it has seen every other rank's *folded* of that piece, which each
+//! sets after its last read and write of that piece in any slot but its own. So whoever fills is alone with its slot; this
+//! holds from call to call as well, since a call ends with its last piece gathered. An owner writes into the slots of others
+//! only after their *filled* and before its own *folded*, only bytes of its own part, which nobody else touches between the
+//! two. A flag that has run ahead into the next call never hides one that is waited for: a rank sets *filled* of the next
+//! call only when everybody has set *folded* in this one, for which everybody had to see *filled*; and likewise *folded*.
+
+use super::choice::{self, Stores};
+use super::layout::{Cut, FILLED_AT, FOLDED_AT, RING_SLOTS, SCRATCH_BYTES, ring_at};
+use super::wait::Awaited;
+use super::{Buffers, Room, Scene};
+use crate::Result;
+use crate::reduce;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+/// How far folding is behind filling, and gathering behind folding, in pieces.
+const LAG: usize = 1;
+const _: () = assert!(2 * LAG < RING_SLOTS, "a slot is gathered before it is filled again");
+
+impl Room {
+    pub(super) fn two_shot(&mut self, scene: &Scene<'_>, mut buffers: Buffers<'_>) -> Result<()> {
+        let bytes = buffers.dst.len();
+        let cut = Cut::new(bytes, self.size(), choice::piece_bytes(self.size(), bytes));
+        let stores = choice::stores(bytes);
+        for step in 0..cut.pieces + 2 * LAG {
+            if step < cut.pieces {
+                self.fill(scene, &cut, step, &buffers);
+            }
+            if let Some(piece) = step.checked_sub(LAG).filter(|piece| *piece < cut.pieces) {
+                self.fold(scene, &cut, piece, &mut buffers, stores)?;
+            }
+            if let Some(piece) = step.checked_sub(2 * LAG) {
+                self.gather(scene, &cut, piece, &mut buffers, stores)?;
+            }
+        }
+        self.pieces = self.pieces.wrapping_add(cut.pieces as u32);
+        Ok(())
+    }
+
+    /// Copies the others' parts of a piece into the own slot.
+    fn fill(&mut self, scene: &Scene<'_>, cut: &Cut, piece: usize, buffers: &Buffers<'_>) {
+        let input = &buffers.input()[cut.piece(piece)];
+        let own = cut.part(input.len(), self.me);
+        let slot = self.regions[self.me].bytes_mut(ring_at(cut.ranks, piece), input.len());
+        slot[..own.start].copy_from_slice(&input[..own.start]);
+        slot[own.end..].copy_from_slice(&input[own.end..]);
+        self.set(scene, FILLED_AT, piece);
+    }
+
+    /// Folds the own part of a piece from all slots, and writes it into all of them and into the output.
+    fn fold(
+        &mut self,
+        scene: &Scene<'_>,
+        cut: &Cut,
+        piece: usize,
+        buffers: &mut Buffers<'_>,
+        stores: Stores,
+    ) -> Result<()> {
+        for peer in (0..cut.ranks).filter(|peer| *peer != self.me) {
+            self.wait_for(scene, peer, FILLED_AT, piece)?;
+        }
+        let whole = cut.piece(piece);
+        let own = cut.part(whole.len(), self.me);
+        for start in own.clone().step_by(SCRATCH_BYTES) {
+            let strip = start..(start + SCRATCH_BYTES).min(own.end);
+            let at = ring_at(cut.ranks, piece) + strip.start;
+            let of_message = whole.start + strip.start..whole.start + strip.end;
+            if cut.ranks == 2 {
+                self.fold_strip_pair(scene, at, of_message, buffers, stores);
+            } else {
+                self.fold_strip(scene, at, of_message, buffers, stores);
+            }
+        }
+        self.set(scene, FOLDED_AT, piece);
+        Ok(())
+    }
+
+    /// Folds a strip of two inputs where the peer's lies.
+    fn fold_strip_pair(
+        &mut self,
+        scene: &Scene<'_>,
+        at: usize,
+        of_message: Range<usize>,
+        buffers: &mut Buffers<'_>,
+        stores: Stores,
+    ) {
+        let theirs = self.regions[1 - self.me].bytes_mut(at, of_message.len());
+        (scene.kernels.reduce)(theirs, &buffers.input()[of_message.clone()]);
+        if let Some(finish) = scene.kernels.finish {
+            finish(theirs, 2);
+        }
+        copy(&mut buffers.dst[of_message], theirs, stores);
+    }
+
+    /// Folds a strip of more inputs in the scratch.
+    fn fold_strip(
+        &mut self,
+        scene: &Scene<'_>,
+        at: usize,
+        of_message: Range<usize>,
+        buffers: &mut Buffers<'_>,
+        stores: Stores,
+    ) {
+        let Self { regions, scratch, me, .. } = self;
+        let len = of_message.len();
+        let strip = &mut scratch[..len];
+        let own = &buffers.input()[of_message.clone()];
+        let input = |rank: usize| if rank == *me { own } else { regions[rank].bytes(at, len) };
+        (scene.kernels.combine)(strip, input(0), input(1));
+        for rank in 2..regions.len() {
+            (scene.kernels.reduce)(strip, input(rank));
+        }
+        if let Some(finish) = scene.kernels.finish {
+            finish(strip, regions.len() as u32);
+        }
+        for (_, region) in regions.iter_mut().enumerate().filter(|(rank, _)| rank != me) {
+            region.bytes_mut(at, len).copy_from_slice(strip);
+        }
+        copy(&mut buffers.dst[of_message], strip, stores);
+    }
+
+    /// Copies the others' parts, folded, from the own slot to the output.
+    fn gather(
+        &mut self,
+        scene: &Scene<'_>,
+        cut: &Cut,
+        piece: usize,
+        buffers: &mut Buffers<'_>,
+        stores: Stores,
+    ) -> Result<()> {
+        let whole = cut.piece(piece);
+        // Each starts with the one after it, so that not everybody waits for the same rank at first.
+        for peer in (1..cut.ranks).map(|step| (self.me + step) % cut.ranks) {
+            self.wait_for(scene, peer, FOLDED_AT, piece)?;
+            let part = cut.part(whole.len(), peer);
+            let slot = self.regions[self.me].bytes(ring_at(cut.ranks, piece) + part.start, part.len());
+            copy(&mut buffers.dst[whole.start + part.start..whole.start + part.end], slot, stores);
+        }
+        Ok(())
+    }
+
+    /// Sets one of the own flags for a piece of this call, and wakes who sleeps on it.
+    fn set(&self, scene: &Scene<'_>, flag_at: usize, piece: usize) {
+        let flag = scene.flag(self.number(piece));
+        self.regions[self.me].word(flag_at).store(flag, Ordering::Release);
+        self.ring();
+    }
+
+    fn wait_for(&self, scene: &Scene<'_>, peer: usize, at: usize, piece: usize) -> Result<()> {
+        self.wait(scene, Awaited { peer, region: peer, at, flag: scene.flag(self.number(piece)) })
+    }
+
+    /// What the flags count to at a piece of this call.
+    fn number(&self, piece: usize) -> u32 {
+        self.pieces.wrapping_add(piece as u32).wrapping_add(1)
+    }
+}
+
+#[inline]
+fn copy(dst: &mut [u8], src: &[u8], stores: Stores) {
+    match stores {
+        Stores::Cached => dst.copy_from_slice(src),
+        Stores::Streaming => reduce::copy_streaming(dst, src),
+    }
+}
