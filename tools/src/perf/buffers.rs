@@ -95,6 +95,14 @@ impl<T: Sample> Batch<T> {
         }
     }
 
+    /// Elements of all of them.
+    pub(crate) fn elements(&self) -> usize {
+        match self {
+            Self::Private(buffers) => buffers.iter().map(Vec::len).sum(),
+            Self::Mapped(buffers) => buffers.iter().map(|buffer| buffer.len()).sum(),
+        }
+    }
+
     /// The buffer of each call.
     pub(crate) fn each(&mut self, mut act: impl FnMut(usize, &mut [T])) {
         match self {

@@ -301,7 +301,6 @@ mod tests {
 
     fn orders_do_not_matter<T: Arithmetic>() {
         for (op, ranks) in Op::ALL.into_iter().flat_map(|op| RANKS.map(|ranks| (op, ranks))) {
-            // Beyond some hundred ranks bfloat16 cannot hold the divisor of an average itself.
             let recipe = Recipe { op, ranks, repetition: 3 };
             let inputs = inputs::<T>(&recipe);
             let n = ranks as usize;
@@ -318,6 +317,10 @@ mod tests {
 
     fn errors_are_found<T: Arithmetic>() {
         for (op, ranks) in Op::ALL.into_iter().flat_map(|op| RANKS.map(|ranks| (op, ranks))) {
+            if op == Op::Avg && T::TYPE.size() == 1 && ranks > 255 {
+                // A byte divided by so many ranks is 0, always.
+                continue;
+            }
             let recipe = Recipe { op, ranks, repetition: 8 };
             let (inputs, n) = (inputs::<T>(&recipe), ranks as usize);
             let name = format!("{} {op} of {ranks}", T::TYPE);

@@ -22,6 +22,9 @@ const TRIAL_SECONDS: f64 = 0.002;
 /// No trial is longer than this many iterations, whatever the clock says.
 const TRIAL_ITERATIONS: u64 = 1 << 20;
 
+/// About what it takes to make one rank's input of one element again, for the progress line.
+const CHECKED_SECONDS: f64 = 3e-9;
+
 /// Where a call's result goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -81,7 +84,7 @@ impl<'a, C: Calls> Bench<'a, C> {
                 Task::InPlace { data, behind: &mut behind[..guard] }
             }
         };
-        let shift = &mut Shift { calls, plan, progress, op, repetition: &mut self.repetition };
+        let shift = &mut Shift { calls, plan, progress, op, repetition: &mut self.repetition, each_seconds: 0.0 };
         let (lap, iterations, spread) = shift.time::<T>(&mut task)?;
         let wrong = shift.check(&mut task)?;
         let per_call = (iterations * task.calls() as u64) as f64;
@@ -108,6 +111,15 @@ impl<T: Sample> Task<'_, T> {
         match self {
             Self::Started(batch) => batch.calls(),
             Self::OutOfPlace { .. } | Self::InPlace { .. } => 1,
+        }
+    }
+
+    /// Elements of all calls of an iteration.
+    fn elements(&self) -> usize {
+        match self {
+            Self::OutOfPlace { dst, .. } => dst.len(),
+            Self::InPlace { data, .. } => data.len(),
+            Self::Started(batch) => batch.elements(),
         }
     }
 
@@ -158,6 +170,8 @@ struct Shift<'b, C> {
     progress: &'b Progress,
     op: Op,
     repetition: &'b mut u64,
+    /// About how long an iteration takes, once that is known.
+    each_seconds: f64,
 }
 
 impl<C: Calls> Shift<'_, C> {
@@ -165,9 +179,14 @@ impl<C: Calls> Shift<'_, C> {
     fn time<T: Sample>(&mut self, task: &mut Task<'_, T>) -> Result<(Lap, u64, Option<Spread>)> {
         let recipe = self.recipes(task);
         task.prepare(self.calls.rank(), recipe);
-        self.lap(task, self.plan.warmup, None)?;
-        let (iterations, seconds) = self.iterations(task)?;
-        self.progress.phase("timing", seconds);
+        let warm = self.lap(task, self.plan.warmup, None)?;
+        let warm = warm.wall.as_secs_f64() / self.plan.warmup.max(1) as f64;
+        let (iterations, each) = match self.plan.iterations {
+            Some(iterations) => (iterations, warm),
+            None => self.iterations(task)?,
+        };
+        self.each_seconds = each;
+        self.progress.phase("timing", iterations as f64 * each);
         let mut histogram = (self.plan.per_call == PerCall::Timed).then(Histogram::new);
         barrier(self.calls)?;
         let lap = self.lap(task, iterations, histogram.as_mut())?;
@@ -176,11 +195,8 @@ impl<C: Calls> Shift<'_, C> {
         Ok((lap, iterations, spread))
     }
 
-    /// The number of timed iterations, the same on all ranks, and about how many seconds they take if that is known.
+    /// How many iterations fill the time, the same on all ranks, and the seconds of each.
     fn iterations<T: Sample>(&self, task: &mut Task<'_, T>) -> Result<(u64, f64)> {
-        if let Some(iterations) = self.plan.iterations {
-            return Ok((iterations, 0.0));
-        }
         let mut trial = 1;
         loop {
             barrier(self.calls)?;
@@ -189,7 +205,7 @@ impl<C: Calls> Shift<'_, C> {
             if seconds >= TRIAL_SECONDS || trial >= TRIAL_ITERATIONS {
                 let each = seconds / trial as f64;
                 let iterations = (TIMED_SECONDS / each).ceil().clamp(LEAST_ITERATIONS, 1e9);
-                return Ok((iterations as u64, iterations * each));
+                return Ok((iterations as u64, each));
             }
             trial *= 4;
         }
@@ -210,7 +226,8 @@ impl<C: Calls> Shift<'_, C> {
         for _ in 0..self.plan.check {
             let rank = self.calls.rank();
             let recipe = self.recipes(task);
-            self.progress.phase("checking", 0.0);
+            let made = task.elements() as f64 * f64::from(self.calls.size()) * CHECKED_SECONDS;
+            self.progress.phase("checking", self.each_seconds + made);
             task.prepare(rank, recipe);
             self.lap(task, 1, None)?;
             let mut wrong = [task.wrong(rank, recipe)];
@@ -265,4 +282,135 @@ fn spread_of_all(calls: &impl Calls, mine: &Histogram) -> Result<Option<Spread>>
     agree_counts(calls, &mut least, Op::Min)?;
     agree_counts(calls, &mut most, Op::Max)?;
     Ok(Histogram::from_ranks(sums, least[0], most[0]).spread())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::perf::flags::Flags;
+    use clap::Parser;
+    use serried::Element;
+    use std::cell::Cell;
+    use zerocopy::IntoBytes;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    /// A rank alone, whose calls of more than one element go wrong from one of them on.
+    #[derive(Default)]
+    struct Erring {
+        made: Cell<u64>,
+        wrong_from: u64,
+        error: Option<Mistake>,
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mistake {
+        FlipsOneBit,
+        WritesNothing,
+        Fails,
+    }
+
+    const COUNT: usize = 100;
+
+    impl Erring {
+        fn call<T: Element>(&self, result: &mut [T], input: Option<&[T]>) -> Result<()> {
+            let made = self.made.get() + u64::from(result.len() == COUNT);
+            self.made.set(made);
+            let error = self.error.filter(|_| result.len() == COUNT && made > self.wrong_from);
+            if let Some(input) = input
+                && error != Some(Mistake::WritesNothing)
+            {
+                result.copy_from_slice(input);
+            }
+            match error {
+                Some(Mistake::FlipsOneBit) => result[COUNT / 2..].as_mut_bytes()[0] ^= 1,
+                Some(Mistake::Fails) => return Err(serried::Error::InvalidArgument { what: "no".to_owned() }),
+                Some(Mistake::WritesNothing) | None => {}
+            }
+            Ok(())
+        }
+    }
+
+    impl Calls for Erring {
+        fn rank(&self) -> u32 {
+            0
+        }
+
+        fn size(&self) -> u32 {
+            1
+        }
+
+        fn all_reduce<T: Element>(&self, data: &mut [T], _op: Op) -> Result<()> {
+            self.call(data, None)
+        }
+
+        fn all_reduce_into<T: Element>(&self, src: &[T], dst: &mut [T], _op: Op) -> Result<()> {
+            self.call(dst, Some(src))
+        }
+
+        fn all_reduce_batch<T: Element>(&self, batch: &mut Batch<T>, _op: Op) -> Result<()> {
+            let Batch::Private(buffers) = batch else { unreachable!("the tests ask for no other") };
+            buffers.iter_mut().try_for_each(|buffer| self.call(buffer, None))
+        }
+    }
+
+    fn measure(line: &str, calls: &Erring, place: Place) -> Result<Option<Measured>> {
+        let line = format!("perf -b 400 -e 400 -n 5 -w 2 {line}");
+        let plan = Line::try_parse_from(line.split_whitespace()).expect("valid flags").flags.plan().expect("a plan");
+        let progress = Progress::new(1);
+        Bench::new(calls, &plan, &progress)?.measure::<f32>(place, COUNT, Op::Sum)
+    }
+
+    fn wrong(line: &str, calls: &Erring, place: Place) -> Option<u64> {
+        measure(line, calls, place).expect("no call fails").expect("this half exists").half.wrong
+    }
+
+    #[test]
+    fn warm_up_timed_and_checked_calls_are_as_many_as_asked_for() {
+        let calls = Erring::default();
+        assert_eq!(wrong("-c 3", &calls, Place::Out), Some(0));
+        assert_eq!(calls.made.get(), 2 + 5 + 3);
+        assert_eq!(wrong("-c 0", &calls, Place::In), None, "nothing was checked");
+        assert_eq!(calls.made.get(), 10 + 2 + 5);
+        assert_eq!(wrong("-c 1 -m 4", &calls, Place::In), Some(0));
+        assert_eq!(calls.made.get(), 17 + 4 * (2 + 5 + 1));
+        assert!(measure("-m 4", &calls, Place::Out).expect("no call fails").is_none(), "started calls are in place");
+    }
+
+    #[test]
+    fn a_wrong_result_of_a_checked_call_is_counted() {
+        let flip = || Erring { error: Some(Mistake::FlipsOneBit), ..Erring::default() };
+        assert_eq!(wrong("", &flip(), Place::Out), Some(1));
+        assert_eq!(wrong("", &flip(), Place::In), Some(1));
+        assert_eq!(wrong("-m 3", &flip(), Place::In), Some(3), "one in each call of the batch");
+        let third = Erring { wrong_from: 2 + 5 + 2, ..flip() };
+        assert_eq!(wrong("-c 3", &third, Place::Out), Some(1), "the third checked call");
+        let stale = Erring { error: Some(Mistake::WritesNothing), ..Erring::default() };
+        assert_eq!(wrong("", &stale, Place::Out), Some(COUNT as u64));
+    }
+
+    #[test]
+    fn a_failing_call_ends_the_measurement() {
+        let failing = Erring { error: Some(Mistake::Fails), wrong_from: 4, ..Erring::default() };
+        assert!(measure("", &failing, Place::Out).is_err());
+        assert_eq!(failing.made.get(), 5);
+    }
+
+    #[test]
+    fn an_open_number_of_iterations_fills_the_time() {
+        let plan =
+            Line::try_parse_from(["perf", "-e", "8", "-I", "1"]).expect("valid flags").flags.plan().expect("a plan");
+        let (calls, progress) = (Erring::default(), Progress::new(1));
+        let mut bench = Bench::new(&calls, &plan, &progress).expect("there is memory");
+        let measured = bench.measure::<u8>(Place::Out, 8, Op::Max).expect("no call fails").expect("this half exists");
+        // A copy of 8 bytes takes far less than 5 µs, so 0.1 s hold more than 20,000.
+        assert!(measured.iterations > 20_000, "{}", measured.iterations);
+        let spread = measured.spread.expect("it was asked for");
+        assert!(spread.min_us <= spread.p50_us && spread.p50_us <= spread.p99_us && spread.p99_us <= spread.max_us);
+        assert!(spread.min_us <= spread.avg_us && spread.avg_us <= spread.max_us);
+    }
 }

@@ -40,6 +40,7 @@ impl Progress {
             && seconds >= WORTH_SECONDS
         {
             let about = Duration::from_secs_f64(seconds.min(1e9));
+            bar.reset();
             bar.set_message(format!("{}: {what}, about {about:.1?}", self.row.borrow()));
             bar.tick();
         }
@@ -48,9 +49,7 @@ impl Progress {
     /// Takes the line away, so that a row of the table can be printed.
     pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
-            bar.set_message("");
-            bar.reset();
-            let _ = bar.suspend(|| ());
+            bar.finish_and_clear();
         }
     }
 }
