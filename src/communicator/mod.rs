@@ -17,6 +17,7 @@ use crate::types::{DataType, Element, Op};
 use executor::Executor;
 use started::{Queue, lock};
 use std::sync::{Arc, Mutex};
+use zerocopy::IntoBytes;
 
 /// A group of ranks that call collectives together: this rank's handle on it.
 ///
@@ -55,10 +56,15 @@ impl Communicator {
     /// # Errors
     /// As [`create`](Self::create); [`Error::Setting`] when the environment says nothing, half, or nonsense.
     pub fn from_env(config: &Config) -> Result<Self> {
-        let launch = Launch::from_env()?;
-        let local_rank = launch.local_rank;
-        let control = Control::join_launched(&launch, &config.control)?;
-        Self::over(control, local_rank, config)
+        let launch = Launch::from_env()?.ok_or_else(|| Error::Setting {
+            name: "SERRIED_RANK".into(),
+            value: String::new(),
+            why: "nothing in the environment says which rank this is: start it by torchrun, mpirun or srun, or set SERRIED_RANK, \
+                  SERRIED_SIZE and SERRIED_ID"
+                .into(),
+        })?;
+        let control = launch.join(&config.control)?;
+        Self::over(control, launch.local_rank.unwrap_or(launch.rank), config)
     }
 
     fn over(control: Control, local_rank: u32, config: &Config) -> Result<Self> {
