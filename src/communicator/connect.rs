@@ -16,7 +16,7 @@ use crate::transport::shm::{self, Region, ShmLink};
 use crate::transport::tcp::{TcpLink, TcpSettings};
 use crate::types::Call;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -38,7 +38,6 @@ pub(super) struct Connector<'a> {
     pub(super) sockets: u32,
     pub(super) call: Call,
     pub(super) watch: CallWatch<'a>,
-    pub(super) patience: Duration,
 }
 
 impl Connector<'_> {
@@ -63,9 +62,15 @@ impl Connector<'_> {
     /// the same call.
     fn stream(&self, peer: u32, tag: u32) -> Result<TcpStream> {
         if self.control.rank() < peer {
-            self.control.dial(peer, &self.cards[peer as usize].endpoint, tag)
-        } else {
-            self.control.accept(peer, tag, self.patience)
+            // From the interface that this rank listens on; the control plane leaves it out where it does not fit.
+            let source = self.control.addresses().first().map(SocketAddr::ip);
+            return self.control.dial(peer, &self.cards[peer as usize].endpoint.reachable(), tag, source);
+        }
+        loop {
+            match self.control.accept(peer, tag) {
+                Err(Error::Timeout { .. }) => self.watch.check(&self.call, peer)?,
+                result => return result,
+            }
         }
     }
 

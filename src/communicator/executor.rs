@@ -174,7 +174,6 @@ impl Executor {
             sockets: self.sockets,
             call,
             watch: CallWatch::new(control, self.timeout),
-            patience: self.timeout,
         };
         for (peer, link) in connector.connect(&peers)? {
             self.engine.connect(peer, link);
