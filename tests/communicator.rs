@@ -76,7 +76,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// Values that every type holds, and whose sums, products and averages it holds too (of 3 ranks).
-fn small<T: Element>(from: impl Fn(i8) -> T, op: Op) {
+fn small<T: Element>(from: fn(i8) -> T, op: Op) {
     for (label, config) in configs() {
         let results = ranks(3, &config, |comm| {
             let value = |rank: usize, index: usize| ((rank + 1) * (index % 4)) as i8;
@@ -86,7 +86,7 @@ fn small<T: Element>(from: impl Fn(i8) -> T, op: Op) {
                 let values = (0..3).map(|rank| value(rank, index));
                 let right: i8 = match op {
                     Op::Sum => values.sum(),
-                    Op::Prod => values.product(),
+                    Op::Prod => values.fold(1, i8::wrapping_mul),
                     Op::Max => values.max().expect("three"),
                     Op::Min => values.min().expect("three"),
                     Op::Avg => values.sum::<i8>() / 3,
