@@ -1,6 +1,6 @@
 //! A link between two ranks of one host: slots in shared memory that the sender fills and the receiver reads in place.
 //!
-//! Each direction has a [`Region`] of its own, made by the receiver and laid out by [`Layout`]: for every lane a ring of slots.
+//! Each direction has a [`Region`] of its own, made by the receiver and laid out by `Layout`: for every lane a ring of slots.
 //! Message number `m` of a lane goes to slot `m mod credits`, in round `m div credits + 1` of that slot.
 //!
 //! * The *notice* of a slot, one word, says which round it is in and how many bytes of payload have come. It shares its line with
