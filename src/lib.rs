@@ -1,8 +1,10 @@
 //! serried: collective communication that makes ranks move as one.
 
+pub mod bootstrap;
 pub mod error;
 pub mod reduce;
 pub mod schedule;
+pub mod topology;
 pub mod transport;
 pub mod types;
 
