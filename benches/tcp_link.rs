@@ -20,7 +20,7 @@ const RUNS: usize = 200;
 const LARGE_BYTES: usize = 1 << 20;
 
 /// Slots that are tried: bytes and credits.
-const SLOTS: [(usize, u32); 4] = [(128 << 10, 2), (256 << 10, 2), (512 << 10, 2), (256 << 10, 4)];
+const SLOTS: [(usize, u32); 4] = [(128 << 10, 4), (256 << 10, 2), (512 << 10, 2), (1 << 20, 1)];
 
 fn main() {
     let mut criterion = Criterion::default()
