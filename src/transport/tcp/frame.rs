@@ -112,7 +112,9 @@ impl Hello {
             return Err(nonsense("its first bytes are no greeting".to_owned()));
         }
         let differs = |what: &str, ours: u64, theirs: u64| {
-            Err(nonsense(format!("the two ends of the link are set up differently: {what} {ours} here, {theirs} there")))
+            Err(nonsense(format!(
+                "the two ends of the link are set up differently: {what} {ours} here, {theirs} there"
+            )))
         };
         if theirs.version != VERSION {
             return differs("wire version", VERSION.into(), theirs.version.into());

@@ -94,13 +94,24 @@ impl Outgoing {
     }
 
     /// Begins a message, if the window has room for its head. The head goes out with the first payload, or at once where there is none.
-    pub(super) fn open(&mut self, sockets: &[Socket], lane: usize, head: &Head, credit: &Credit) -> Result<bool, Fault> {
+    pub(super) fn open(
+        &mut self,
+        sockets: &[Socket],
+        lane: usize,
+        head: &Head,
+        credit: &Credit,
+    ) -> Result<bool, Fault> {
         self.unless_lost()?;
         match &self.lanes[lane].message {
             // An empty message is refused until it is out, so its caller comes again.
             Some(message) => assert!(message.left == 0 && head.bytes == 0, "a message was opened within another"),
             None => {
-                assert!(head.bytes <= self.slot_bytes, "a message of {} bytes for slots of {}", head.bytes, self.slot_bytes);
+                assert!(
+                    head.bytes <= self.slot_bytes,
+                    "a message of {} bytes for slots of {}",
+                    head.bytes,
+                    self.slot_bytes
+                );
                 let sent = self.lanes[lane].sent;
                 if self.room(lane) < message_start(sent) - sent + HEAD_BYTES as u64 {
                     return Ok(false);
@@ -116,7 +127,13 @@ impl Outgoing {
     }
 
     /// Sends payload of the open message, as far as window and kernel allow; returns how much the kernel took.
-    pub(super) fn write(&mut self, sockets: &[Socket], lane: usize, payload: &[u8], credit: &Credit) -> Result<usize, Fault> {
+    pub(super) fn write(
+        &mut self,
+        sockets: &[Socket],
+        lane: usize,
+        payload: &[u8],
+        credit: &Credit,
+    ) -> Result<usize, Fault> {
         self.unless_lost()?;
         let left = self.lanes[lane].message.as_ref().map_or(0, |message| message.left);
         assert!(payload.len() <= left, "{} bytes written to a message that has {left} left", payload.len());
@@ -139,7 +156,9 @@ impl Outgoing {
             let news = u64::try_from(news).unwrap_or(0);
             if news > lane.sent - lane.consumed {
                 let ahead = lane.sent - lane.consumed;
-                return Err(nonsense(format!("credit for {news} bytes of lane {number}, of which {ahead} are on the way")));
+                return Err(nonsense(format!(
+                    "credit for {news} bytes of lane {number}, of which {ahead} are on the way"
+                )));
             }
             lane.consumed += news;
         }
@@ -203,7 +222,13 @@ impl Outgoing {
         Ok(bytes)
     }
 
-    fn begin_frame(&mut self, sockets: &[Socket], lane: usize, payload: &[u8], credit: &Credit) -> Result<usize, Fault> {
+    fn begin_frame(
+        &mut self,
+        sockets: &[Socket],
+        lane: usize,
+        payload: &[u8],
+        credit: &Credit,
+    ) -> Result<usize, Fault> {
         let sent = self.lanes[lane].sent;
         let head = self.lanes[lane].message.as_ref().and_then(|message| message.head);
         let padding = if head.is_some() { (message_start(sent) - sent) as usize } else { 0 };
@@ -248,7 +273,13 @@ impl Outgoing {
         Ok(accepted)
     }
 
-    fn continue_frame(&mut self, sockets: &[Socket], lane: usize, begun: Begun, payload: &[u8]) -> Result<usize, Fault> {
+    fn continue_frame(
+        &mut self,
+        sockets: &[Socket],
+        lane: usize,
+        begun: Begun,
+        payload: &[u8],
+    ) -> Result<usize, Fault> {
         let port = &mut self.ports[begun.port];
         let payload = &payload[..payload.len().min(begun.left)];
         let before = port.headers.len();

@@ -9,6 +9,10 @@ use std::ops::Range;
 /// more, so it is not larger.
 const STAGING_BYTES: usize = (16 << 10) + 128;
 
+/// How much is read ahead after a large piece: the next frame's headers, so that its payload can go straight to its place too. Reading as
+/// far ahead as for small messages costs a tenth of the throughput.
+const HEADERS_AHEAD_BYTES: usize = 256;
+
 /// How often a dry socket is passed over before it is asked again without a pump in between. A pass over all lanes costs one
 /// system call then, not one a lane.
 const PASSED_OVER: u8 = LANES as u8;
@@ -96,7 +100,11 @@ impl Port {
     pub(super) fn receive(&mut self, socket: &Socket, place: &mut [u8]) -> usize {
         debug_assert!(self.staged.is_empty(), "bytes overtook others");
         let ends = self.piece.is_some_and(|piece| piece.bytes() == place.len());
-        let ahead = if ends || place.len() < STAGING_BYTES { STAGING_BYTES } else { 0 };
+        let ahead = match (place.len() < STAGING_BYTES, ends) {
+            (true, _) => STAGING_BYTES,
+            (false, true) => HEADERS_AHEAD_BYTES,
+            (false, false) => 0,
+        };
         let bytes = self.fetch(socket, place, ahead).min(place.len());
         self.came(bytes);
         bytes

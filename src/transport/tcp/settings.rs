@@ -10,6 +10,11 @@ pub const SOCKETS_MAX: usize = 16;
 /// A window must fit the 32 bits in which credit travels with room to tell old from new.
 const WINDOW_BYTES_MAX: u64 = 1 << 30;
 
+/// The default slots. Over loopback, with messages of one slot on two or four lanes, this comes closest to a bare socket at every size
+/// (1.0 to 1.1 of its time; slots of 256 KiB 1.1 to 1.3, of 128 KiB up to 1.5). Untouched slots take no memory.
+const SLOT_BYTES: usize = 512 << 10;
+const CREDITS: u32 = 2;
+
 /// How TCP links are set up. Both ends of a link must have the same slots and credits; they tell each other and compare.
 #[derive(Clone, Debug)]
 pub struct TcpSettings {
@@ -34,8 +39,8 @@ pub struct TcpSettings {
 impl Default for TcpSettings {
     fn default() -> Self {
         Self {
-            slot_bytes: 256 << 10,
-            credits: 2,
+            slot_bytes: SLOT_BYTES,
+            credits: CREDITS,
             send_buffer: None,
             receive_buffer: None,
             keepalive: Some(Duration::from_secs(15)),

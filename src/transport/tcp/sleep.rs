@@ -71,7 +71,8 @@ impl Sleep {
 
     /// Sleeps until something that is watched is ready, at most for `timeout`.
     pub fn sleep(&mut self, timeout: Duration) -> Result<Woken> {
-        let timeout = Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::from(i32::MAX) / 1000, tv_nsec: 0 });
+        let timeout =
+            Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::from(i32::MAX) / 1000, tv_nsec: 0 });
         let mut events = [const { std::mem::MaybeUninit::uninit() }; EVENTS_MAX];
         match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
             Ok((ready, _)) => Ok(if ready.is_empty() { Woken::Idle } else { Woken::Ready }),
