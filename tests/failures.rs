@@ -200,13 +200,10 @@ fn a_stopped_rank_is_named_after_the_silence_and_learns_of_it_when_it_goes_on() 
 
 fn both_are_named(scenario: &str, ours: &str, theirs: &str) {
     each_case(scenario, |ranks, label| {
-        let mut named = 0;
         for rank in ranks.iter_mut() {
             let (_, error) = rank.error();
-            assert!(error.contains("rank "), "{label}: {error}");
-            named += u32::from(error.contains(ours) && error.contains(theirs));
+            assert!(error.contains(ours) && error.contains(theirs), "{label}: {error}");
         }
-        assert_eq!(named as usize, ranks.len(), "{label}: every rank's error names both calls");
     });
 }
 

@@ -17,6 +17,7 @@ use super::farewell::Farewell;
 use super::liveness::Pulse;
 use super::message::Message;
 use super::news::News;
+use super::statements::Statement;
 use super::site::Site;
 use super::tree;
 use crate::error::{Cause, Error, Operation};
@@ -43,6 +44,8 @@ const EVENTS: usize = 64;
 pub(super) enum Command {
     /// Take part in a collective exchange.
     Exchange { mine: Vec<u8>, reply: Reply },
+    /// Tell all what this rank's call is.
+    State(Statement),
     /// Tell all of a failure.
     Report(Failure),
     /// Leave; `done` is dropped once that is over.
@@ -128,6 +131,7 @@ pub(super) async fn run(
             Some(event) = arriving.recv() => member.hear(event),
             command = commands.recv(), if member.farewell.is_none() => match command {
                 Some(Command::Exchange { mine, reply }) => member.exchange(&mine, reply),
+                Some(Command::State(statement)) => member.state(&statement, None),
                 Some(Command::Report(failure)) => member.fail(failure, None),
                 Some(Command::Leave { done }) => member.leave(Some(done)),
                 Some(Command::Abandon) => return,
@@ -195,6 +199,7 @@ impl Member {
             }
             Message::Gather { .. } | Message::Spread { .. } => {}
             Message::Failed(failure) => self.fail(failure, Some(peer)),
+            Message::Stated(statement) => self.state(&statement, Some(peer)),
             Message::Left(ranks) => ranks.into_iter().for_each(|rank| self.note_left(rank)),
             Message::Goodbye { heir } => self.part_from(peer, heir),
             Message::Released => drop(self.edges.remove(&peer)),
@@ -373,6 +378,15 @@ impl Member {
             news.pronounce(failure);
             None
         });
+    }
+
+    /// Passes a statement on to all edges but the one it came `from`, if it is news.
+    fn state(&mut self, statement: &Statement, from: Option<u32>) {
+        if self.place.news.statements.note(statement) {
+            let frame: Arc<[u8]> = Message::Stated(statement.clone()).frame().into();
+            let others = self.edges.iter().filter(|(peer, _)| Some(**peer) != from);
+            others.for_each(|(_, edge)| edge.send(Arc::clone(&frame), None));
+        }
     }
 
     /// Notes that a rank has left, to be passed on soon.

@@ -30,6 +30,7 @@ mod rendezvous;
 mod root;
 mod settings;
 mod site;
+mod statements;
 mod thread;
 mod tree;
 mod unique_id;
