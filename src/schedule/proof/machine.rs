@@ -177,7 +177,8 @@ impl<'a, S: Schedule> Machine<'a, S> {
         Ok(())
     }
 
-    /// Whether the step can be done now; moves messages out of its way. If not, all that can move has moved, and the rank waits.
+    /// Whether the step can be done now; moves messages out of its way. If not, all that can move has moved, and the
+    /// rank waits.
     fn make_way(&mut self, rank: u32, action: Step) -> Result<(), State> {
         let from = match action {
             Step::Send { to, .. } => {
@@ -287,7 +288,8 @@ impl<'a, S: Schedule> Machine<'a, S> {
         }
     }
 
-    /// Takes the message that [`Self::make_way`] has found; `reduce` is `None` for a plain receive, else whether it completes.
+    /// Takes the message that [`Self::make_way`] has found; `reduce` is `None` for a plain receive, else whether it
+    /// completes.
     fn receive(&mut self, rank: u32, step: u32, from: u32, chunks: Chunks, reduce: Option<bool>) -> Result<(), Flaw> {
         let link = self.link(from, rank);
         let message = self.take(link);
