@@ -223,7 +223,7 @@ mod tests {
         let launch = try_read(variables).expect("good variables").expect("a launch");
         let local = launch.local_rank.map_or("-".into(), |local| local.to_string());
         let site = match &launch.rendezvous.0.site {
-            Site::Endpoint(endpoint) => format!("{:?}", endpoint.addresses()),
+            Site::Endpoint(_) | Site::Addresses(_) => launch.rendezvous.0.site.to_string(),
             Site::Host { name, ports } => match ports[0] {
                 15_000..=31_999 => format!("{name}:derived"),
                 first => format!("{name}:{first}-{}", ports.last().expect("a port")),
@@ -267,7 +267,7 @@ mod tests {
             secret: Secret([3; 32]),
         };
         let variables = format!("RANK=0 WORLD_SIZE=2 MASTER_ADDR=h MASTER_PORT=1 SERRIED_ID={id}");
-        assert_eq!(summary(&variables), "0/2 - [127.0.0.1:77]");
+        assert_eq!(summary(&variables), "0/2 - 127.0.0.1:77");
         let error = try_read(&variables.replace("serried1-01", "serried1-02")).expect_err("mangled").to_string();
         assert!(error.contains("SERRIED_ID") && !error.contains("0303"), "{error}");
     }

@@ -292,7 +292,9 @@ impl Reader {
 
     async fn tell(&self, what: What) {
         let Self { connection, rank, .. } = *self;
-        self.counter.fetch_add(1, Ordering::Relaxed);
+        if !matches!(what, What::Gone) {
+            self.counter.fetch_add(1, Ordering::Relaxed);
+        }
         // The receiver ends when nobody is interested any more.
         let _ = self.events.send(Event { connection, rank, what }).await;
     }
