@@ -322,7 +322,7 @@ mod tests {
     fn derived_ports_stay_in_their_range() {
         for number in 0..2000_u64 {
             let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&(number * 0x9e37_79b9_7f4a_7c15).to_le_bytes());
+            hash[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
             for (low, high) in [(15_000, 31_999), (5, 5), (5, 9), (1, u16::MAX), (65_530, 65_535)] {
                 let ports = derived_ports(&hash, PortRange::new(low, high).as_ref());
                 assert!(ports[0] >= low && ports.last() <= Some(&high) && ports.len() <= 8 && !ports.is_empty());

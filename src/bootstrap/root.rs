@@ -162,9 +162,14 @@ impl Root {
         let seated = self.seats.get_mut(&rank).filter(|seat| seat.connection == connection);
         match (what, seated) {
             (What::Registered { mut to, size, patience, timeout, endpoint }, _) => {
-                match self.judge(rank, size)? {
-                    Some(refusal) => self.answer(&mut to, &Answer::Refused(Reason::Contradiction(refusal))).await,
-                    None => self.seat(Seat { connection, to, endpoint, ready: false }, rank, size, (Instant::now() + patience, timeout)),
+                match self.judge(rank, size) {
+                    Err(reason) => {
+                        // It has no seat, so it is told apart from the others.
+                        self.answer(&mut to, &Answer::Refused(reason.clone())).await;
+                        return Err(reason);
+                    }
+                    Ok(Some(refusal)) => self.answer(&mut to, &Answer::Refused(Reason::Contradiction(refusal))).await,
+                    Ok(None) => self.seat(Seat { connection, to, endpoint, ready: false }, rank, size, (Instant::now() + patience, timeout)),
                 }
             }
             (What::Ready, Some(seat)) => seat.ready = true,
