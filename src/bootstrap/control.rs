@@ -93,6 +93,12 @@ impl Control {
         Self { shared: Arc::new(shared) }
     }
 
+    /// What this rank proves itself by.
+    #[cfg(test)]
+    pub(super) fn membership(&self) -> Membership {
+        self.shared.membership.clone()
+    }
+
     /// This rank.
     pub fn rank(&self) -> u32 {
         self.shared.rank

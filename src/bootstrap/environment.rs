@@ -223,7 +223,7 @@ mod tests {
         let launch = try_read(variables).expect("good variables").expect("a launch");
         let local = launch.local_rank.map_or("-".into(), |local| local.to_string());
         let site = match &launch.rendezvous.0.site {
-            Site::Endpoint(endpoint) => format!("{:?}", endpoint.addresses()),
+            Site::Endpoint(_) | Site::Addresses(_) => launch.rendezvous.0.site.to_string(),
             Site::Host { name, ports } => match ports[0] {
                 15_000..=31_999 => format!("{name}:derived"),
                 first => format!("{name}:{first}-{}", ports.last().expect("a port")),
@@ -267,7 +267,7 @@ mod tests {
             secret: Secret([3; 32]),
         };
         let variables = format!("RANK=0 WORLD_SIZE=2 MASTER_ADDR=h MASTER_PORT=1 SERRIED_ID={id}");
-        assert_eq!(summary(&variables), "0/2 - [127.0.0.1:77]");
+        assert_eq!(summary(&variables), "0/2 - 127.0.0.1:77");
         let error = try_read(&variables.replace("serried1-01", "serried1-02")).expect_err("mangled").to_string();
         assert!(error.contains("SERRIED_ID") && !error.contains("0303"), "{error}");
     }
@@ -322,7 +322,7 @@ mod tests {
     fn derived_ports_stay_in_their_range() {
         for number in 0..2000_u64 {
             let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&(number * 0x9e37_79b9_7f4a_7c15).to_le_bytes());
+            hash[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
             for (low, high) in [(15_000, 31_999), (5, 5), (5, 9), (1, u16::MAX), (65_530, 65_535)] {
                 let ports = derived_ports(&hash, PortRange::new(low, high).as_ref());
                 assert!(ports[0] >= low && ports.last() <= Some(&high) && ports.len() <= 8 && !ports.is_empty());

@@ -32,7 +32,10 @@ impl Pulse {
 
     /// Whether so much time has passed since the last beat that this process itself must have stood still (stopped, or starved).
     pub(super) fn overslept(&mut self) -> bool {
-        let now = Instant::now();
+        self.overslept_at(Instant::now())
+    }
+
+    fn overslept_at(&mut self, now: Instant) -> bool {
         let gap = now - std::mem::replace(&mut self.last, now);
         gap >= self.interval.period() + self.silence / 2
     }
@@ -42,17 +45,20 @@ impl Pulse {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_stopped_process_knows_that_it_overslept() {
         let mut pulse = Pulse::new(Duration::from_secs(2));
-        let start = Instant::now();
-        pulse.next().await;
-        assert_eq!(start.elapsed(), Duration::from_millis(500));
-        assert!(!pulse.overslept());
-        tokio::time::advance(Duration::from_secs(60)).await;
-        pulse.next().await;
-        assert!(pulse.overslept());
-        pulse.next().await;
-        assert!(!pulse.overslept());
+        assert_eq!(pulse.interval.period(), Duration::from_millis(500));
+        let start = pulse.last;
+        let mut at = |milliseconds| pulse.overslept_at(start + Duration::from_millis(milliseconds));
+        assert!(!at(500) && !at(1000) && !at(1700));
+        assert!(at(60_000));
+        assert!(!at(60_500) && !at(61_999));
+        assert!(at(63_499));
+    }
+
+    #[tokio::test]
+    async fn heartbeats_come_at_least_every_second() {
+        assert_eq!(Pulse::new(Duration::from_secs(3600)).interval.period(), PERIOD_MAX);
     }
 }

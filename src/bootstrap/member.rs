@@ -166,7 +166,7 @@ impl Member {
         let nonsense = match what {
             What::Message(message) => self.understand(peer, message).err().map(|nonsense| nonsense.to_string()),
             What::Nonsense(reason) => Some(reason),
-            What::Ended => return self.lose(peer, Cause::Died),
+            What::Ended => return self.end(peer),
         };
         if let Some(reason) = nonsense {
             let rank = self.place.rank;
@@ -184,6 +184,7 @@ impl Member {
                 if let Some(edge) = self.edges.get_mut(&peer) {
                     edge.endpoint = Some(endpoint);
                 }
+                self.check_formed();
                 left.into_iter().for_each(|rank| self.note_left(rank));
                 if let Some(verdict) = verdict {
                     self.fail(verdict, Some(peer));
@@ -266,12 +267,14 @@ impl Member {
     fn expectation(&self, role: Role, from: u32, tag: u32) -> Result<(), Refusal> {
         let Place { rank, size, ref news, ref claims, .. } = self.place;
         let parent = tree::parent(from);
+        // An edge that has not said a word may be a dial that was given up, whose end is still to be heard.
+        let attached = self.edges.get(&from).map(|edge| if edge.endpoint.is_some() { Refusal::Taken } else { Refusal::Busy });
         match role {
             _ if from >= size || from == rank || news.left(from) => Err(Refusal::Unexpected),
             Role::Register => Err(Refusal::Unexpected),
             Role::Data if claims.has_room(from, tag) => Ok(()),
             Role::Data => Err(Refusal::Busy),
-            Role::Tree if self.edges.contains_key(&from) => Err(Refusal::Taken),
+            Role::Tree if attached.is_some() => attached.map_or(Ok(()), Err),
             // One of its own, or an orphan whose parent has left.
             Role::Tree if parent == Some(rank) || parent.is_some_and(|parent| news.left(parent)) => Ok(()),
             // The news that its parent left may be on its way: it will ask again.
@@ -290,7 +293,6 @@ impl Member {
         let left = self.place.news.all_left();
         edge.say(&Message::State { endpoint: self.place.endpoint.clone(), left, verdict: self.fallen.clone() });
         self.edges.insert(peer, edge);
-        self.check_formed();
         if self.farewell.as_ref().is_some_and(|farewell| farewell.handing_over) {
             self.hand_over();
         }
@@ -333,11 +335,21 @@ impl Member {
 
     pub(super) fn check_formed(&mut self) {
         let mut around = tree::children(self.place.rank, self.place.size).chain(self.above.iter().map(|(rank, _)| *rank));
-        if around.all(|peer| self.edges.contains_key(&peer))
+        if around.all(|peer| self.edges.get(&peer).is_some_and(|edge| edge.endpoint.is_some()))
             && let Some(formed) = self.formed.take()
         {
             let _ = formed.send(Ok(()));
         }
+    }
+
+    /// A connection ended.
+    fn end(&mut self, peer: u32) {
+        let above = self.above.as_ref().is_some_and(|(rank, _)| *rank == peer);
+        if above || self.edges.get(&peer).is_some_and(|edge| edge.endpoint.is_some()) {
+            return self.lose(peer, Cause::Died);
+        }
+        // It never said a word: its dialler gave this dial up after the handshake, and makes another.
+        self.edges.remove(&peer);
     }
 
     /// An edge is gone, or unusable.

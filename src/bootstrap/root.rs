@@ -162,9 +162,14 @@ impl Root {
         let seated = self.seats.get_mut(&rank).filter(|seat| seat.connection == connection);
         match (what, seated) {
             (What::Registered { mut to, size, patience, timeout, endpoint }, _) => {
-                match self.judge(rank, size)? {
-                    Some(refusal) => self.answer(&mut to, &Answer::Refused(Reason::Contradiction(refusal))).await,
-                    None => self.seat(Seat { connection, to, endpoint, ready: false }, rank, size, (Instant::now() + patience, timeout)),
+                match self.judge(rank, size) {
+                    Err(reason) => {
+                        // It has no seat, so it is told apart from the others.
+                        self.answer(&mut to, &Answer::Refused(reason.clone())).await;
+                        return Err(reason);
+                    }
+                    Ok(Some(refusal)) => self.answer(&mut to, &Answer::Refused(Reason::Contradiction(refusal))).await,
+                    Ok(None) => self.seat(Seat { connection, to, endpoint, ready: false }, rank, size, (Instant::now() + patience, timeout)),
                 }
             }
             (What::Ready, Some(seat)) => seat.ready = true,
@@ -292,7 +297,9 @@ impl Reader {
 
     async fn tell(&self, what: What) {
         let Self { connection, rank, .. } = *self;
-        self.counter.fetch_add(1, Ordering::Relaxed);
+        if !matches!(what, What::Gone) {
+            self.counter.fetch_add(1, Ordering::Relaxed);
+        }
         // The receiver ends when nobody is interested any more.
         let _ = self.events.send(Event { connection, rank, what }).await;
     }
