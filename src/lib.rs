@@ -2,10 +2,12 @@
 
 pub mod engine;
 pub mod error;
+pub mod memory;
 pub mod reduce;
 pub mod schedule;
 pub mod transport;
 pub mod types;
 
 pub use error::{Cause, Error, Operation, Result};
+pub use memory::{Buffer, Memory};
 pub use types::{Call, DataType, Element, Op};

@@ -73,7 +73,7 @@ macro_rules! folds {
 folds! { Sum => sum, Prod => prod, Max => max, Min => min }
 
 macro_rules! integers {
-    ($($int:ty, averaged as $wide:ty);*) => {$(
+    ($($int:ty),*) => {$(
         impl Value for $int {
             type Cell = [u8; size_of::<$int>()];
             #[inline(always)]
@@ -93,30 +93,54 @@ macro_rules! integers {
                 Self::from_ne_bytes(a).min(Self::from_ne_bytes(b)).to_ne_bytes()
             }
         }
+    )*};
+}
 
+integers! { i8, u8, i32, u32, i64, u64 }
+
+macro_rules! averages_through_f64 {
+    ($($int:ty),*) => {$(
         impl Average for $int {
             type Cell = [u8; size_of::<$int>()];
-            type Divisor = $wide;
+            type Divisor = f64;
             #[inline(always)]
-            fn divisor(ranks: u32) -> $wide {
-                ranks as $wide
+            fn divisor(ranks: u32) -> f64 {
+                ranks.into()
             }
             #[inline(always)]
-            fn average(sum: Self::Cell, ranks: $wide) -> Self::Cell {
-                ((Self::from_ne_bytes(sum) as $wide / ranks) as Self).to_ne_bytes()
+            fn average(sum: Self::Cell, ranks: f64) -> Self::Cell {
+                /// Added to a whole number, leaves it in two's complement in the low bits.
+                const WHOLE: f64 = 1.5 * (1u64 << 52) as f64;
+                let quotient = f64::from(Self::from_ne_bytes(sum)) / ranks;
+                ((quotient.trunc() + WHOLE).to_bits() as Self).to_ne_bytes()
             }
         }
     )*};
 }
 
 // No vector unit divides integers, but all divide floats. A quotient s/n just below an integer is away from it by at least
-// 1/(s + n) of itself, more than the half last place (2⁻⁵⁴) that rounding to `f64` moves it, as long as s and n have 32 bits:
+// 1/(s + n) of itself, more than the half last place (2⁻⁵³) that rounding to `f64` moves it, as long as s and n have 32 bits:
 // the rounded quotient never reaches that integer, and cutting its fraction off is division toward zero.
-integers! {
-    i8, averaged as f64; u8, averaged as f64;
-    i32, averaged as f64; u32, averaged as f64;
-    i64, averaged as i64; u64, averaged as u64
+averages_through_f64! { i8, u8, i32, u32 }
+
+macro_rules! averages_by_division {
+    ($($int:ty),*) => {$(
+        impl Average for $int {
+            type Cell = [u8; size_of::<$int>()];
+            type Divisor = $int;
+            #[inline(always)]
+            fn divisor(ranks: u32) -> $int {
+                ranks.into()
+            }
+            #[inline(always)]
+            fn average(sum: Self::Cell, ranks: $int) -> Self::Cell {
+                (Self::from_ne_bytes(sum) / ranks).to_ne_bytes()
+            }
+        }
+    )*};
 }
+
+averages_by_division! { i64, u64 }
 
 macro_rules! floats {
     ($($float:ty, canonical NaN $nan:literal);*) => {$(
@@ -207,3 +231,47 @@ macro_rules! half_floats {
 }
 
 half_floats! { Binary16, Bfloat16 }
+
+/// The sum of two bfloat16 in one 32-bit lane: widening and rounding then move nothing from lane to lane.
+pub(super) struct PairSum;
+/// Their product.
+pub(super) struct PairProd;
+/// Their average.
+pub(super) struct PairAverage;
+
+impl Fold for PairSum {
+    type Cell = [u8; 4];
+    #[inline(always)]
+    fn fold(a: [u8; 4], b: [u8; 4]) -> [u8; 4] {
+        pairwise(a, b, |a, b| a + b)
+    }
+}
+
+impl Fold for PairProd {
+    type Cell = [u8; 4];
+    #[inline(always)]
+    fn fold(a: [u8; 4], b: [u8; 4]) -> [u8; 4] {
+        pairwise(a, b, |a, b| a * b)
+    }
+}
+
+impl Average for PairAverage {
+    type Cell = [u8; 4];
+    type Divisor = f32;
+    #[inline(always)]
+    fn divisor(ranks: u32) -> f32 {
+        Bfloat16::divisor(ranks)
+    }
+    #[inline(always)]
+    fn average(sum: [u8; 4], ranks: f32) -> [u8; 4] {
+        pairwise(sum, sum, |sum, _| sum / ranks)
+    }
+}
+
+#[inline(always)]
+fn pairwise(a: [u8; 4], b: [u8; 4], operator: impl Fn(f32, f32) -> f32) -> [u8; 4] {
+    let (a, b) = (u32::from_ne_bytes(a), u32::from_ne_bytes(b));
+    let upper = operator(half::upper(a), half::upper(b));
+    let lower = operator(half::upper(a << 16), half::upper(b << 16));
+    ((half::rounded(upper) & half::UPPER) | (half::rounded(lower) >> 16)).to_ne_bytes()
+}

@@ -2,7 +2,7 @@
 //!
 //! The loops are always inlined, so each [`Features`] compiles its own copy of them with its own vector width. No `unsafe` here.
 
-use super::fold::{Average, Cell, Fold, Max, Min, Prod, Sum, Value};
+use super::fold::{Average, Cell, Fold, Max, Min, PairAverage, PairProd, PairSum, Prod, Sum, Value};
 use super::half::{Bfloat16, Binary16};
 use super::{InstructionSet, Kernels, Table};
 
@@ -41,6 +41,8 @@ pub(super) fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
 pub(super) trait Features {
     fn reduce<F: Fold>(acc: &mut [u8], x: &[u8]);
     fn combine<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
+    /// Whole lines by `W`, what is before and after them by `T`; both are the same operator.
+    fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
     fn finish<A: Average>(acc: &mut [u8], ranks: u32);
 }
 
@@ -53,6 +55,14 @@ impl Features for Baseline {
 
     fn combine<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
         combine::<F>(out, a, b);
+    }
+
+    fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
+        #[cfg(target_arch = "x86_64")]
+        super::x86_64::combine_streaming::<W, T, super::x86_64::Sse2>(out, a, b);
+        // Safe Rust has no other stores than plain ones.
+        #[cfg(not(target_arch = "x86_64"))]
+        combine::<T>(out, a, b);
     }
 
     fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
@@ -72,7 +82,7 @@ pub(super) const fn table<C: Features>(f16: [Kernels; 5]) -> Table {
         f16,
         row::<C, f32>(),
         row::<C, f64>(),
-        row::<C, Bfloat16>(),
+        row_in_vectors::<C, Bfloat16, PairSum, PairProd, PairAverage>(),
     ]
 }
 
@@ -87,43 +97,55 @@ const fn entry<C: Features, F: Fold>() -> Kernels {
     Kernels {
         reduce: C::reduce::<F>,
         combine: C::combine::<F>,
-        combine_streaming: |out, a, b| streaming(C::combine::<F>, size_of::<F::Cell>(), out, a, b),
+        combine_streaming: C::combine_streaming::<F, F>,
         finish: None,
     }
 }
 
-/// A cache line: what one streaming store should fill whole.
-const LINE: usize = 64;
-
-/// What is combined at a time before it is streamed out: small beside the L1 cache, large beside the cost of a call.
-const STRIP: usize = 4096;
-
-/// `out = a ⊕ b` with streaming stores: strip by strip through a buffer that stays in the L1 cache, which costs a few
-/// percent of what the memory does and spares every kernel a second form.
-pub(crate) fn streaming(
-    combine: fn(&mut [u8], &[u8], &[u8]),
-    element_bytes: usize,
-    out: &mut [u8],
-    a: &[u8],
-    b: &[u8],
-) {
-    #[repr(align(64))]
-    struct Strip([u8; STRIP]);
-
-    if cfg!(not(target_arch = "x86_64")) || out.len() < STRIP {
-        return combine(out, a, b);
+/// The kernels of a 16-bit float whose sums, products and averages go several elements at a time by `S`, `P` and `A`.
+pub(super) const fn row_in_vectors<C: Features, V: Value + Average, S: Fold, P: Fold, A: Average>() -> [Kernels; 5] {
+    const fn entry<C: Features, W: Fold, T: Fold>() -> Kernels {
+        Kernels {
+            reduce: reduce_vectors::<C, W, T>,
+            combine: combine_vectors::<C, W, T>,
+            combine_streaming: C::combine_streaming::<W, T>,
+            finish: None,
+        }
     }
-    // After a first short strip the others begin on a line, if whole elements can.
-    let first = out.as_ptr().align_offset(LINE).next_multiple_of(element_bytes);
-    let (head, out) = out.split_at_mut(first);
-    combine(head, &a[..first], &b[..first]);
-    let mut strip = Strip([0; STRIP]);
-    for ((out, a), b) in out.chunks_mut(STRIP).zip(a[first..].chunks(STRIP)).zip(b[first..].chunks(STRIP)) {
-        let strip = &mut strip.0[..out.len()];
-        combine(strip, a, b);
-        super::stream(out, strip);
+    let [_, _, max, min, _] = row::<C, V>();
+    let sum = entry::<C, S, Sum<V>>();
+    let avg = Kernels { finish: Some(finish_vectors::<C, A, V>), ..sum };
+    [sum, entry::<C, P, Prod<V>>(), max, min, avg]
+}
+
+/// Whole vectors by `W`, what is left over at the end by `T`.
+fn reduce_vectors<C: Features, W: Fold, T: Fold>(acc: &mut [u8], x: &[u8]) {
+    let whole = whole_cells::<W::Cell>(acc);
+    let (acc, acc_tail) = acc.split_at_mut(whole);
+    C::reduce::<W>(acc, &x[..whole]);
+    if !acc_tail.is_empty() {
+        C::reduce::<T>(acc_tail, &x[whole..]);
     }
-    super::fence();
+}
+
+fn combine_vectors<C: Features, W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
+    let whole = whole_cells::<W::Cell>(out);
+    let (out, out_tail) = out.split_at_mut(whole);
+    C::combine::<W>(out, &a[..whole], &b[..whole]);
+    if !out_tail.is_empty() {
+        C::combine::<T>(out_tail, &a[whole..], &b[whole..]);
+    }
+}
+
+fn finish_vectors<C: Features, W: Average, T: Average>(acc: &mut [u8], ranks: u32) {
+    let (acc, tail) = acc.split_at_mut(whole_cells::<W::Cell>(acc));
+    C::finish::<W>(acc, ranks);
+    C::finish::<T>(tail, ranks);
+}
+
+/// How many bytes the whole cells of `bytes` take.
+fn whole_cells<C>(bytes: &[u8]) -> usize {
+    bytes.len() - bytes.len() % size_of::<C>()
 }
 
 /// Copies with plain stores, where safe Rust has no others.

@@ -38,12 +38,27 @@ impl Format for Bfloat16 {
 
     #[inline(always)]
     fn narrow(value: f32) -> u16 {
-        let bits = value.to_bits();
-        // Half of the last kept place, less one unless that place is odd: a tie goes to the even code. A carry runs into the
-        // exponent, and from the largest finite code into infinity, as it should.
-        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-        if bits & F32_MAGNITUDE > F32_INFINITY { Self::NAN } else { rounded as u16 }
+        (rounded(value) >> 16) as u16
     }
+}
+
+/// The half of a word that is a bfloat16 where the word is an `f32`.
+pub(super) const UPPER: u32 = 0xffff_0000;
+
+/// The value of the bfloat16 in the upper half of a word.
+#[inline(always)]
+pub(super) fn upper(word: u32) -> f32 {
+    f32::from_bits(word & UPPER)
+}
+
+/// A word with the nearest bfloat16 in its upper half.
+#[inline(always)]
+pub(super) fn rounded(value: f32) -> u32 {
+    let bits = value.to_bits();
+    // Half of the last kept place, less one unless that place is odd: a tie goes to the even code. A carry runs into the
+    // exponent, and from the largest finite code into infinity, as it should.
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    if value.is_nan() { u32::from(Bfloat16::NAN) << 16 } else { rounded }
 }
 
 impl Format for Binary16 {

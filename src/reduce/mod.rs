@@ -62,6 +62,8 @@ pub fn copy_streaming(out: &mut [u8], src: &[u8]) {
     fence();
 }
 
+/// The parts of [`copy_streaming`], for many copies and one fence: `stream` copies, `fence` orders what was copied before
+/// everything that follows.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) use generic::{fence, stream};
 #[cfg(target_arch = "x86_64")]

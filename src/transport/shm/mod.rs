@@ -4,7 +4,9 @@
 //! schedules or reductions.
 
 pub mod line;
+pub mod link;
 pub mod region;
 
 pub use line::Line;
+pub use link::ShmLink;
 pub use region::{Card, Region};

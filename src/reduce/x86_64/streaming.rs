@@ -1,0 +1,105 @@
+//! Stores that bypass the cache. They fill whole lines of memory and are not ordered with other stores until a fence.
+
+use crate::reduce::fold::{Cell, Fold};
+use crate::reduce::generic;
+use std::arch::x86_64::*;
+
+/// A cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(in crate::reduce) struct Line([u8; 64]);
+
+/// `out = a ⊕ b`, whole lines by `W`, what is before and after them by `T`; both are the same operator. Where elements lie across the lines of `out`, no line can be combined whole: the stores are plain then.
+#[inline(always)]
+pub(in crate::reduce) fn combine_streaming<W: Fold, T: Fold, S: Store>(out: &mut [u8], a: &[u8], b: &[u8]) {
+    debug_assert!(out.len() == a.len() && a.len() == b.len());
+    const { assert!(64 % size_of::<W::Cell>() == 0, "a line is whole vectors") };
+    let (head, lines, tail) = lines_of(out);
+    let (first, last) = (head.len(), head.len() + size_of_val(lines));
+    if !first.is_multiple_of(size_of::<T::Cell>()) {
+        return generic::combine::<T>(out, a, b);
+    }
+    generic::combine::<T>(head, &a[..first], &b[..first]);
+    let (a_lines, b_lines) = (a[first..last].as_chunks::<64>().0, b[first..last].as_chunks::<64>().0);
+    for ((out, a), b) in lines.iter_mut().zip(a_lines).zip(b_lines) {
+        // Cell by cell as it is written, a vector or two once compiled: the line never is in memory before it is in `out`.
+        let mut line = Line([0; 64]);
+        for ((out, a), b) in W::Cell::of_mut(&mut line.0).iter_mut().zip(W::Cell::of(a)).zip(W::Cell::of(b)) {
+            *out = W::fold(*a, *b);
+        }
+        // SAFETY: only loops compiled for the features of `S` call this; the fence is below.
+        unsafe { S::line(out, line) };
+    }
+    generic::combine::<T>(tail, &a[last..], &b[last..]);
+    fence();
+}
+
+/// Copies `src` over `out`, which is as long. The stores are ordered only by the next [`fence`].
+pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
+    let (head, lines, tail) = lines_of(out);
+    let (src_head, src) = src.split_at(head.len());
+    let (src_lines, src_tail) = src.split_at(size_of_val(lines));
+    head.copy_from_slice(src_head);
+    for (out, src) in lines.iter_mut().zip(src_lines.as_chunks().0) {
+        // SAFETY: SSE2 is part of x86-64; to fence is the caller's promise.
+        unsafe { Sse2::line(out, Line(*src)) };
+    }
+    tail.copy_from_slice(src_tail);
+}
+
+/// Orders the streaming stores before everything that follows.
+#[inline(always)]
+pub(crate) fn fence() {
+    // SAFETY: SSE is part of x86-64.
+    unsafe { _mm_sfence() }
+}
+
+/// The bytes before the first whole line, the whole lines, and what follows them.
+#[inline(always)]
+fn lines_of(bytes: &mut [u8]) -> (&mut [u8], &mut [Line], &mut [u8]) {
+    // SAFETY: any 64 bytes on a multiple of 64 are a line, and a line is any bytes.
+    unsafe { bytes.align_to_mut() }
+}
+
+/// The streaming store of an instruction set. Each has its own encoding: mixing them stalls some CPUs.
+///
+/// # Safety
+///
+/// `line` needs the CPU features of its instructions.
+pub(in crate::reduce) unsafe trait Store {
+    /// Fills a line; whoever calls this fences before anybody can see the line.
+    unsafe fn line(out: &mut Line, line: Line);
+}
+
+/// 128 bits at a time.
+pub(in crate::reduce) struct Sse2;
+
+/// 256 bits at a time.
+pub(in crate::reduce) struct Avx;
+
+/// 512 bits at a time.
+pub(in crate::reduce) struct Avx512f;
+
+macro_rules! stores {
+    ($($set:ident: $count:literal of $vector:ident by $stream:ident);*) => {$(
+        // SAFETY: the instruction needs the set it is named for.
+        unsafe impl Store for $set {
+            #[inline(always)]
+            unsafe fn line(out: &mut Line, line: Line) {
+                // SAFETY: a line is so many vectors, on a multiple of their alignment; the caller has the features.
+                unsafe {
+                    let vectors: [$vector; $count] = std::mem::transmute(line.0);
+                    for (i, vector) in vectors.into_iter().enumerate() {
+                        $stream((&raw mut out.0).cast::<$vector>().add(i), vector);
+                    }
+                }
+            }
+        }
+    )*};
+}
+
+stores! {
+    Sse2: 4 of __m128i by _mm_stream_si128;
+    Avx: 2 of __m256i by _mm256_stream_si256;
+    Avx512f: 1 of __m512i by _mm512_stream_si512
+}
