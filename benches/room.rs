@@ -169,7 +169,11 @@ fn run_rank(options: &Options, rank: usize) {
         }
         if options.rank == Some(0) {
             let (us, copy_us) = (least * 1e6, copy * 1e6);
-            println!("{bytes:>12} {us:>12.3} {:>10.3} {copy_us:>12.3} {:>8.2}", bytes as f32 / least / 1e9, least / copy);
+            println!(
+                "{bytes:>12} {us:>12.3} {:>10.3} {copy_us:>12.3} {:>8.2}",
+                bytes as f32 / least / 1e9,
+                least / copy
+            );
         }
         bytes *= options.factor;
     }
@@ -203,7 +207,13 @@ fn time(options: &Options, rank: &mut Rank, work: Work, src: &[u8], dst: &mut [u
     let calls = ((options.seconds / f64::from(warm)) as u64).clamp(5, 200_000);
     dst.fill(0);
     let mean = run(rank, calls, dst);
-    for (src, dst) in src.as_chunks::<4>().0.iter().zip(dst.as_chunks::<4>().0).filter(|_| work == Work::AllReduce && !options.in_place) {
+    for (src, dst) in src
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(dst.as_chunks::<4>().0)
+        .filter(|_| work == Work::AllReduce && !options.in_place)
+    {
         assert_eq!(f32::from_ne_bytes(*dst), f32::from_ne_bytes(*src) * options.ranks as f32, "a wrong sum");
     }
     mean

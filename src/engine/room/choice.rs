@@ -40,5 +40,9 @@ pub(super) enum Stores {
 
 /// How an output of `bytes` is written.
 pub(super) fn stores(bytes: usize) -> Stores {
-    if bytes >= std::env::var("SMIN").map_or(STREAMING_BYTES_MIN, |x| x.parse().unwrap_or(0)) { Stores::Streaming } else { Stores::Cached }
+    if bytes >= std::env::var("SMIN").map_or(STREAMING_BYTES_MIN, |x| x.parse().unwrap_or(0)) {
+        Stores::Streaming
+    } else {
+        Stores::Cached
+    }
 }

@@ -85,13 +85,20 @@ impl Room {
         }
     }
 
+    /// What says that `rank` has shown its input.
+    #[inline]
+    fn shown(&self, rank: usize, tag: u64) -> Awaited {
+        let slot = self.slot(rank);
+        Awaited { peer: rank, region: slot.region, at: lines_at(slot.parity) + TAG_AT, flag: tag }
+    }
+
     /// Waits for what `rank` shows and hands it to `with`, at most 112 bytes of it by way of `lines`.
     #[inline]
     fn read(&self, scene: &Scene<'_>, rank: usize, len: usize, tag: u64, with: impl FnOnce(&[u8])) -> Result<()> {
         let slot = self.slot(rank);
         let region = &self.regions[slot.region];
         let at = lines_at(slot.parity);
-        let first = Awaited { peer: rank, region: slot.region, at: at + TAG_AT, flag: tag };
+        let first = self.shown(rank, tag);
         self.wait(scene, first)?;
         if len > LINES_PAYLOAD_BYTES {
             with(region.bytes(exchange_at(slot.parity), len));
@@ -126,6 +133,7 @@ impl Room {
     }
 
     fn fold_all(&self, scene: &Scene<'_>, buffers: &mut Buffers<'_>, tag: u64) -> Result<()> {
+        self.wait_beside(scene, |peer| self.shown(peer, tag))?;
         // The own input is read from the own slot like any other: in place, `dst` no longer has it when its turn comes.
         let dst = &mut *buffers.dst;
         let len = dst.len();

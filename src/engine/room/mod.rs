@@ -13,6 +13,7 @@
 mod choice;
 mod descriptor;
 mod direct;
+mod fused;
 mod layout;
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,9 @@ impl Room {
         let bytes = buffers.dst.len();
         let cut = Cut::new(bytes, self.size(), choice::piece_bytes(self.size(), bytes));
         let stores = choice::stores(bytes);
+        if self.size() == 2 && stores == Stores::Streaming {
+            return self.fused(scene, &cut, &mut buffers);
+        }
         for step in 0..cut.pieces + 2 * LAG {
             if step < cut.pieces {
                 self.fill(scene, &cut, step, &buffers);
@@ -67,9 +70,7 @@ impl Room {
         buffers: &mut Buffers<'_>,
         stores: Stores,
     ) -> Result<()> {
-        for peer in (0..cut.ranks).filter(|peer| *peer != self.me) {
-            self.wait_for(scene, peer, FILLED_AT, piece)?;
-        }
+        self.wait_for_all(scene, FILLED_AT, piece)?;
         let whole = cut.piece(piece);
         let own = cut.part(whole.len(), self.me);
         for start in own.clone().step_by(SCRATCH_BYTES) {
@@ -140,25 +141,29 @@ impl Room {
         stores: Stores,
     ) -> Result<()> {
         let whole = cut.piece(piece);
-        // Each starts with the one after it, so that not everybody waits for the same rank at first.
-        for peer in (1..cut.ranks).map(|step| (self.me + step) % cut.ranks) {
-            self.wait_for(scene, peer, FOLDED_AT, piece)?;
-            let part = cut.part(whole.len(), peer);
-            let slot = self.regions[self.me].bytes(ring_at(cut.ranks, piece) + part.start, part.len());
-            copy(&mut buffers.dst[whole.start + part.start..whole.start + part.end], slot, stores);
-        }
+        self.wait_for_all(scene, FOLDED_AT, piece)?;
+        let own = cut.part(whole.len(), self.me);
+        let slot = self.regions[self.me].bytes(ring_at(cut.ranks, piece), whole.len());
+        let dst = &mut buffers.dst[whole];
+        copy(&mut dst[..own.start], &slot[..own.start], stores);
+        copy(&mut dst[own.end..], &slot[own.end..], stores);
         Ok(())
     }
 
     /// Sets one of the own flags for a piece of this call, and wakes who sleeps on it.
-    fn set(&self, scene: &Scene<'_>, flag_at: usize, piece: usize) {
+    pub(super) fn set(&self, scene: &Scene<'_>, flag_at: usize, piece: usize) {
         let flag = scene.flag(self.number(piece));
         self.regions[self.me].word(flag_at).store(flag, Ordering::Release);
         self.ring();
     }
 
-    fn wait_for(&self, scene: &Scene<'_>, peer: usize, at: usize, piece: usize) -> Result<()> {
-        self.wait(scene, Awaited { peer, region: peer, at, flag: scene.flag(self.number(piece)) })
+    /// Waits until every other rank's flag says that it is through with a piece of this call.
+    pub(super) fn wait_for_all(&self, scene: &Scene<'_>, at: usize, piece: usize) -> Result<()> {
+        let awaited = |peer| Awaited { peer, region: peer, at, flag: scene.flag(self.number(piece)) };
+        if self.size() > 2 {
+            self.wait_beside(scene, awaited)?;
+        }
+        (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(scene, awaited(peer)))
     }
 
     /// What the flags count to at a piece of this call.

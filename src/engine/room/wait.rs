@@ -23,9 +23,13 @@ use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 /// Looks at a flag before anything else is done: a rank that is a little late on another core.
-const FIRST_LOOKS: u32 = 48;
+const FIRST_LOOKS: u32 = 32;
 /// Looks before the CPU is given away to whoever wants it (some microseconds).
-const LOOKS_MAX: u32 = 200;
+const LOOKS_MAX: u32 = 128;
+/// Pauses between two looks.
+const PAUSES_A_LOOK: u32 = 2;
+/// Yields between two looks at the clock, which costs a fraction of a switch of context.
+const YIELDS_A_CLOCK: u32 = 4;
 /// After so long, ranks show and compare their calls; the time is many times that of a switch of context, and short to a user.
 const COMPARE_AFTER: Duration = Duration::from_micros(200);
 /// After so long, a rank sleeps: waking it (some 30 µs) is then little beside what it has waited already.
@@ -61,18 +65,30 @@ impl Room {
     /// Waits; afterwards everything can be read that the peer wrote before it set the flag.
     #[inline]
     pub(super) fn wait(&self, scene: &Scene<'_>, awaited: Awaited) -> Result<()> {
-        if !self.waiter.crowded.get() {
+        if self.size() == 2 && !self.waiter.crowded.get() {
             for _ in 0..FIRST_LOOKS {
                 if self.arrived(awaited) {
                     return Ok(());
                 }
-                std::hint::spin_loop();
+                pause();
             }
         }
         if self.arrived(awaited) {
             return Ok(());
         }
         self.wait_on(scene, awaited)
+    }
+
+    /// Waits for those of the other ranks that run on this rank's CPU, before it spins for any other: they cannot come while it
+    /// does.
+    pub(super) fn wait_beside(&self, scene: &Scene<'_>, awaited: impl Fn(usize) -> Awaited) -> Result<()> {
+        let others = (0..self.size()).filter(|peer| *peer != self.me).map(awaited);
+        for awaited in others.filter(|awaited| !self.arrived(*awaited)) {
+            if self.beside(awaited.peer) {
+                self.wait(scene, awaited)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the flag is there: the same call (upper half), and at least the number waited for (lower half, which may wrap). Another
@@ -89,7 +105,7 @@ impl Room {
         let mut looks = 0;
         while !self.beside(awaited.peer) {
             for _ in 0..FIRST_LOOKS {
-                std::hint::spin_loop();
+                pause();
                 if self.arrived(awaited) {
                     return Ok(());
                 }
@@ -100,16 +116,16 @@ impl Room {
             }
         }
         let start = Instant::now();
-        loop {
-            yield_now();
-            if self.arrived(awaited) {
-                return Ok(());
+        while start.elapsed() < COMPARE_AFTER {
+            for _ in 0..YIELDS_A_CLOCK {
+                yield_now();
+                if self.arrived(awaited) {
+                    return Ok(());
+                }
             }
             self.beside(awaited.peer);
-            if start.elapsed() > COMPARE_AFTER {
-                return self.wait_long(scene, awaited, start);
-            }
         }
+        self.wait_long(scene, awaited, start)
     }
 
     #[cold]
@@ -160,7 +176,7 @@ impl Room {
             if self.arrived(awaited) {
                 return;
             }
-            std::hint::spin_loop();
+            pause();
         }
         region::sleep(bell, seen, limit);
     }
@@ -182,6 +198,14 @@ impl Room {
         if self.regions[self.me].word32(BELL_AT).load(Ordering::Relaxed) & SLEEPER != 0 {
             wake_sleepers(&self.regions[self.me]);
         }
+    }
+}
+
+/// Leaves the line that is looked at alone for a moment: its writer gets hold of it sooner, and so the reader.
+#[inline]
+fn pause() {
+    for _ in 0..PAUSES_A_LOOK {
+        std::hint::spin_loop();
     }
 }
 

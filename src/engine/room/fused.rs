@@ -1,0 +1,102 @@
+//! *Two-shot* of two ranks for messages larger than the caches: the same actions on the same slots as [`super::two_shot`], but the
+//! three of one step (filling a piece, folding the one before, gathering the one before that) take turns strip by strip.
+//! Reads from memory, reads from the other core and writes past the caches then overlap, where three loops would each
+//! wait for one of them.
+//!
+//! Both ranks' flags of a step are set at its end, so they walk in step; what keeps slots apart is as in `two_shot`.
+
+use super::layout::{Cut, FILLED_AT, FOLDED_AT, ring_at};
+use super::{Buffers, Room, Scene};
+use crate::{Result, reduce};
+use std::ops::Range;
+
+/// What one action does before the next has its turn: a few lines more than the memory's prefetching looks ahead.
+const STRIP_BYTES: usize = 1024;
+/// A cache line.
+const LINE_BYTES: usize = 64;
+
+/// One action of a step: the bytes of the message that it moves, and where they lie in a slot.
+#[derive(Clone, Default)]
+struct Action {
+    of_message: Range<usize>,
+    at: usize,
+}
+
+impl Action {
+    fn new(cut: &Cut, piece: Option<usize>, owner: usize) -> Self {
+        let Some(piece) = piece.filter(|piece| *piece < cut.pieces) else { return Self::default() };
+        let whole = cut.piece(piece);
+        let part = cut.part(whole.len(), owner);
+        Self {
+            of_message: whole.start + part.start..whole.start + part.end,
+            at: ring_at(cut.ranks, piece) + part.start,
+        }
+    }
+
+    /// The part of the action that lies in this strip: bytes of the message, and where they are in the slot.
+    #[inline]
+    fn strip(&self, strip: &Range<usize>) -> (Range<usize>, usize) {
+        let start = (self.of_message.start + strip.start).min(self.of_message.end);
+        let end = (self.of_message.start + strip.end).min(self.of_message.end);
+        (start..end, self.at + (start - self.of_message.start))
+    }
+}
+
+impl Room {
+    pub(super) fn fused(&mut self, scene: &Scene<'_>, cut: &Cut, buffers: &mut Buffers<'_>) -> Result<()> {
+        let (me, peer) = (self.me, 1 - self.me);
+        for step in 0..cut.pieces + 2 {
+            let (fold_piece, gather_piece) = (step.checked_sub(1), step.checked_sub(2));
+            let fill = Action::new(cut, Some(step), peer);
+            let fold = Action::new(cut, fold_piece, me);
+            let gather = Action::new(cut, gather_piece, peer);
+            if let Some(piece) = fold_piece.filter(|piece| *piece < cut.pieces) {
+                self.wait_for_all(scene, FILLED_AT, piece)?;
+            }
+            if let Some(piece) = gather_piece {
+                self.wait_for_all(scene, FOLDED_AT, piece)?;
+            }
+            self.interleave(scene, [&fill, &fold, &gather], buffers);
+            if step < cut.pieces {
+                self.set(scene, FILLED_AT, step);
+            }
+            if let Some(piece) = fold_piece.filter(|piece| *piece < cut.pieces) {
+                self.set(scene, FOLDED_AT, piece);
+            }
+        }
+        reduce::fence();
+        self.pieces = self.pieces.wrapping_add(cut.pieces as u32);
+        Ok(())
+    }
+
+    /// Does the three actions of a step by turns.
+    fn interleave(&mut self, scene: &Scene<'_>, [fill, fold, gather]: [&Action; 3], buffers: &mut Buffers<'_>) {
+        let len = [fill, fold, gather].map(|action| action.of_message.len()).into_iter().max().unwrap_or(0);
+        let mut strip = 0..first_strip(buffers.dst).min(len);
+        while strip.start < len {
+            let (of_message, at) = fill.strip(&strip);
+            self.regions[self.me].bytes_mut(at, of_message.len()).copy_from_slice(&buffers.input()[of_message]);
+
+            let (of_message, at) = fold.strip(&strip);
+            let theirs = self.regions[1 - self.me].bytes_mut(at, of_message.len());
+            (scene.kernels.reduce)(theirs, &buffers.input()[of_message.clone()]);
+            if let Some(finish) = scene.kernels.finish {
+                finish(theirs, 2);
+            }
+            reduce::stream(&mut buffers.dst[of_message], theirs);
+
+            let (of_message, at) = gather.strip(&strip);
+            let ours = self.regions[self.me].bytes(at, of_message.len());
+            reduce::stream(&mut buffers.dst[of_message], ours);
+            strip = strip.end..(strip.end + STRIP_BYTES).min(len);
+        }
+    }
+}
+
+/// The first strip is shorter if all others then begin on a line of the output, which is what streaming stores want. Pieces
+/// and parts begin at multiples of a line, so what holds for the output's start holds for each of them.
+fn first_strip(dst: &[u8]) -> usize {
+    let to_line = dst.as_ptr().align_offset(LINE_BYTES);
+    // Strips must cut between elements, of which the largest take 8 bytes; an output that is not even so aligned goes as it is.
+    if to_line.is_multiple_of(8) && to_line != 0 { to_line } else { STRIP_BYTES }
+}
