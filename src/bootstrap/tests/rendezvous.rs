@@ -35,7 +35,7 @@ fn the_blocking_calls_work_from_plain_threads() {
                     std::io::Write::write_all(&mut stream, b"hello").expect("a write");
                     assert!(stream.nodelay().expect("an option"));
                 } else if rank == 1 {
-                    let mut stream = control.accept(0, 7).expect("a stream");
+                    let mut stream = control.accept(0, 7, || Ok(())).expect("a stream");
                     let mut got = String::new();
                     std::io::Read::read_to_string(&mut stream, &mut got).expect("blocking, up to the end");
                     assert_eq!(got, "hello");
