@@ -1,12 +1,12 @@
 //! *Two-shot* of two ranks for messages larger than the caches: the same actions on the same slots as [`super::two_shot`], but the
 //! three of one step (filling a piece, folding the one before, gathering the one before that) take turns strip by strip.
 //! Reads from memory, reads from the other core and writes past the caches then overlap, where three loops would each
-//! wait for one of them.
+//! wait for one of them. It serves outputs apart from their inputs, and operators that end with the fold.
 //!
 //! Both ranks' flags of a step are set at its end, so they walk in step; what keeps slots apart is as in `two_shot`.
 
 use super::layout::{Cut, FILLED_AT, FOLDED_AT, ring_at};
-use super::{Buffers, Room, Scene};
+use super::{Room, Scene};
 use crate::Result;
 use crate::reduce::{self, Interleaved};
 use crate::transport::shm::Region;
@@ -45,7 +45,7 @@ impl Action {
 }
 
 impl Room {
-    pub(super) fn fused(&mut self, scene: &Scene<'_>, cut: &Cut, buffers: &mut Buffers<'_>) -> Result<()> {
+    pub(super) fn fused(&mut self, scene: &Scene<'_>, cut: &Cut, src: &[u8], dst: &mut [u8]) -> Result<()> {
         let (me, peer) = (self.me, 1 - self.me);
         for step in 0..cut.pieces + 2 {
             let (fold_piece, gather_piece) = (step.checked_sub(1), step.checked_sub(2));
@@ -58,7 +58,7 @@ impl Room {
             if let Some(piece) = gather_piece {
                 self.wait_for_all(scene, FOLDED_AT, piece)?;
             }
-            self.interleave(scene, [&fill, &fold, &gather], buffers);
+            self.interleave(scene, [&fill, &fold, &gather], src, dst);
             if step < cut.pieces {
                 self.set(scene, FILLED_AT, step);
             }
@@ -71,27 +71,24 @@ impl Room {
         Ok(())
     }
 
-    /// Does the three actions of a step by turns: line by line where the kernels can, strip by strip elsewhere.
-    fn interleave(&mut self, scene: &Scene<'_>, actions: [&Action; 3], buffers: &mut Buffers<'_>) {
+    /// Does the three actions of a step by turns: line by line as far as all three go, strip by strip elsewhere.
+    fn interleave(&mut self, scene: &Scene<'_>, actions: [&Action; 3], src: &[u8], dst: &mut [u8]) {
         let lens = actions.map(|action| action.of_message.len());
         let [shortest, longest] = [lens.into_iter().min().unwrap_or(0), lens.into_iter().max().unwrap_or(0)];
-        let mut done = first_strip(buffers.dst).min(longest);
-        self.strip(scene, actions, 0..done, buffers);
-        if let Some(src) = buffers.src
-            && scene.kernels.finish.is_none()
-            && done < shortest
-        {
-            self.lines(scene, actions, done..shortest, src, buffers.dst);
+        let mut done = to_first_line(dst).min(longest);
+        self.strip(scene, actions, 0..done, src, dst);
+        if done < shortest {
+            self.lines(scene, actions, done..shortest, src, dst);
             done = shortest;
         }
         while done < longest {
             let end = (done + STRIP_BYTES).min(longest);
-            self.strip(scene, actions, done..end, buffers);
+            self.strip(scene, actions, done..end, src, dst);
             done = end;
         }
     }
 
-    /// The three actions line by line, which needs input and output apart and nothing done to what is folded.
+    /// The three actions line by line.
     fn lines(&mut self, scene: &Scene<'_>, actions: [&Action; 3], strip: Range<usize>, src: &[u8], dst: &mut [u8]) {
         let [(fill_range, fill_at), (fold_range, fold_at), (gather_range, gather_at)] =
             actions.map(|action| action.strip(&strip));
@@ -112,22 +109,19 @@ impl Room {
     }
 
     /// The three actions on a strip, of which each may have less or nothing.
-    fn strip(&mut self, scene: &Scene<'_>, actions: [&Action; 3], strip: Range<usize>, buffers: &mut Buffers<'_>) {
+    fn strip(&mut self, scene: &Scene<'_>, actions: [&Action; 3], strip: Range<usize>, src: &[u8], dst: &mut [u8]) {
         let [fill, fold, gather] = actions.map(|action| action.strip(&strip));
         let (of_message, at) = fill;
-        self.regions[self.me].bytes_mut(at, of_message.len()).copy_from_slice(&buffers.input()[of_message]);
+        self.regions[self.me].bytes_mut(at, of_message.len()).copy_from_slice(&src[of_message]);
 
         let (of_message, at) = fold;
         let theirs = self.regions[1 - self.me].bytes_mut(at, of_message.len());
-        (scene.kernels.reduce)(theirs, &buffers.input()[of_message.clone()]);
-        if let Some(finish) = scene.kernels.finish {
-            finish(theirs, 2);
-        }
-        reduce::stream(&mut buffers.dst[of_message], theirs);
+        (scene.kernels.reduce)(theirs, &src[of_message.clone()]);
+        reduce::stream(&mut dst[of_message], theirs);
 
         let (of_message, at) = gather;
         let ours = self.regions[self.me].bytes(at, of_message.len());
-        reduce::stream(&mut buffers.dst[of_message], ours);
+        reduce::stream(&mut dst[of_message], ours);
     }
 }
 
@@ -137,10 +131,10 @@ fn pair(regions: &mut [Region], me: usize) -> (&mut Region, &mut Region) {
     if me == 0 { (&mut first[0], &mut second[0]) } else { (&mut second[0], &mut first[0]) }
 }
 
-/// The first strip is shorter if all others then begin on a line of the output, which is what streaming stores want. Pieces
-/// and parts begin at multiples of a line, so what holds for the output's start holds for each of them.
-fn first_strip(dst: &[u8]) -> usize {
-    let to_line = dst.as_ptr().align_offset(LINE_BYTES);
-    // Strips must cut between elements, of which the largest take 8 bytes; an output that is not even so aligned goes as it is.
-    if to_line.is_multiple_of(8) && to_line != 0 { to_line } else { STRIP_BYTES }
+/// Bytes before the first line of the output: with these done apart, all that follows begins on a line, which is what streaming
+/// stores want. Pieces and parts begin at multiples of a line, so what holds for the output's start holds for each of them.
+fn to_first_line(dst: &[u8]) -> usize {
+    let bytes = dst.as_ptr().align_offset(LINE_BYTES);
+    // It must cut between elements, of which the largest take 8 bytes. An output that is not even so aligned goes as it is.
+    if bytes.is_multiple_of(8) { bytes } else { 0 }
 }
