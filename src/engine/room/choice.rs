@@ -8,10 +8,9 @@ pub const DIRECT: u8 = 0;
 /// The number of the schedule in which the owner of a part folds it and writes it back.
 pub const TWO_SHOT: u8 = 1;
 
-/// *Direct* for two ranks: it moves twice the bytes that *two-shot* does, but waits once. Level between 8 and 32 KiB.
-const DIRECT_BYTES_MAX_PAIR: usize = 16 << 10;
-/// *Direct* for more ranks, where it moves n − 1 times the message to every rank.
-const DIRECT_BYTES_MAX: usize = 4 << 10;
+/// *Direct* moves n − 1 times the message to every rank but waits once where *two-shot* waits twice. So much read in
+/// all costs what the second wait does: two ranks are level at 16 to 32 KiB, four (on two cores) at 8 to 16 KiB.
+const DIRECT_BYTES_READ_MAX: usize = 32 << 10;
 
 /// From here on the output outgrows the caches: it is written past them, and a step's actions are interleaved so that
 /// reads and writes overlap.
@@ -19,8 +18,7 @@ const STREAMING_BYTES_MIN: usize = 8 << 20;
 
 /// The algorithm number for `bytes` a rank in a room of `ranks`.
 pub fn algorithm(ranks: usize, bytes: usize) -> u8 {
-    let direct_max = if ranks == 2 { DIRECT_BYTES_MAX_PAIR } else { DIRECT_BYTES_MAX };
-    if bytes <= direct_max { DIRECT } else { TWO_SHOT }
+    if bytes.saturating_mul(ranks) <= DIRECT_BYTES_READ_MAX { DIRECT } else { TWO_SHOT }
 }
 
 /// The piece that *two-shot* should move at a time.
@@ -38,11 +36,8 @@ pub(super) enum Stores {
     Streaming,
 }
 
-/// How an output of `bytes` is written.
-pub(super) fn stores(bytes: usize) -> Stores {
-    if bytes >= std::env::var("SMIN").map_or(STREAMING_BYTES_MIN, |x| x.parse().unwrap_or(0)) {
-        Stores::Streaming
-    } else {
-        Stores::Cached
-    }
+/// How an output of `bytes` is written, which is `apart` from the input or in its place. In place its lines have just been read, and
+/// two ranks find most of them in their own caches: streaming there doubles the time.
+pub(super) fn stores(ranks: usize, bytes: usize, apart: bool) -> Stores {
+    if bytes >= STREAMING_BYTES_MIN && (apart || ranks > 2) { Stores::Streaming } else { Stores::Cached }
 }

@@ -32,9 +32,9 @@ impl Room {
     pub(super) fn two_shot(&mut self, scene: &Scene<'_>, mut buffers: Buffers<'_>) -> Result<()> {
         let bytes = buffers.dst.len();
         let cut = Cut::new(bytes, self.size(), choice::piece_bytes(self.size(), bytes));
-        let stores = choice::stores(bytes);
-        if self.size() == 2 && stores == Stores::Streaming {
-            return self.fused(scene, &cut, &mut buffers);
+        let stores = choice::stores(self.size(), bytes, buffers.src.is_some());
+        if let (2, Stores::Streaming, Some(src), None) = (self.size(), stores, buffers.src, scene.kernels.finish) {
+            return self.fused(scene, &cut, src, buffers.dst);
         }
         for step in 0..cut.pieces + 2 * LAG {
             if step < cut.pieces {
