@@ -22,7 +22,7 @@ use super::layout::{EXCHANGE_BYTES, exchange_at, lines_at};
 use super::wait::Awaited;
 use super::{Buffers, Room, Scene};
 use crate::Result;
-use crate::transport::shm::line::LINE_PAYLOAD_BYTES;
+use crate::transport::shm::line::{LINE_PAYLOAD_BYTES, SHORT_BYTES};
 
 /// Bytes of a line.
 const LINE_BYTES: usize = 64;
@@ -73,15 +73,18 @@ impl Room {
     fn show(&mut self, slot: Slot, input: &[u8], tag: u64) {
         let region = &mut self.regions[slot.region];
         let at = lines_at(slot.parity);
-        if input.len() <= LINE_PAYLOAD_BYTES {
-            region.line(at).publish(input, tag);
+        let line = region.line(at);
+        if input.len() <= SHORT_BYTES {
+            line.publish_short(input, tag);
+        } else if input.len() <= LINE_PAYLOAD_BYTES {
+            line.publish_long(input, tag);
         } else if input.len() <= LINES_PAYLOAD_BYTES {
             let (first, second) = input.split_at(LINE_PAYLOAD_BYTES);
-            region.line(at).publish(first, tag);
-            region.line(at + LINE_BYTES).publish(second, tag);
+            line.publish_long(first, tag);
+            region.line(at + LINE_BYTES).publish_long(second, tag);
         } else {
             region.bytes_mut(exchange_at(slot.parity), input.len()).copy_from_slice(input);
-            region.line(at).publish(&[], tag);
+            region.line(at).publish_short(&[], tag);
         }
     }
 
@@ -104,17 +107,15 @@ impl Room {
             with(region.bytes(exchange_at(slot.parity), len));
             return Ok(());
         }
-        let mut lines = [0; LINES_PAYLOAD_BYTES];
-        let lines = &mut lines[..len];
-        if len <= LINE_PAYLOAD_BYTES {
-            region.line(at).read(lines);
+        if len <= SHORT_BYTES {
+            with(&region.line(at).short_payload()[..len]);
+        } else if len <= LINE_PAYLOAD_BYTES {
+            with(&region.line(at).long_payload()[..len]);
         } else {
             self.wait(scene, Awaited { at: first.at + LINE_BYTES, ..first })?;
-            let (one, two) = lines.split_at_mut(LINE_PAYLOAD_BYTES);
-            region.line(at).read(one);
-            region.line(at + LINE_BYTES).read(two);
+            let lines = [region.line(at).long_payload(), region.line(at + LINE_BYTES).long_payload()];
+            with(&lines.as_flattened()[..len]);
         }
-        with(lines);
         Ok(())
     }
 

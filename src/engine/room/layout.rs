@@ -46,10 +46,10 @@ pub(super) const fn exchange_at(parity: usize) -> usize {
 /// Slots of *two-shot*: one that is filled, one that is folded, one that is gathered, and one of slack.
 pub(super) const RING_SLOTS: usize = 4;
 
-/// The largest piece that *two-shot* moves at a time, and the size of its slots. For two ranks the slots of both stay inside two
-/// L2 caches; more ranks are often more than there are cores, where every piece costs switches of context.
+/// The largest piece that *two-shot* moves at a time, and the size of its slots: for two ranks, the slots of both stay inside an L2
+/// cache; for more, times are level from 256 KiB on, and memory is not.
 pub(super) const fn piece_bytes_max(ranks: usize) -> usize {
-    if ranks == 2 { 256 << 10 } else { 512 << 10 }
+    if ranks == 2 { 128 << 10 } else { 256 << 10 }
 }
 
 /// Where the slot of *two-shot*'s piece number `piece` begins.

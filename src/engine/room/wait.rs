@@ -23,11 +23,9 @@ use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 /// Looks at a flag before anything else is done: a rank that is a little late on another core.
-const FIRST_LOOKS: u32 = 32;
+const FIRST_LOOKS: u32 = 48;
 /// Looks before the CPU is given away to whoever wants it (some microseconds).
-const LOOKS_MAX: u32 = 128;
-/// Pauses between two looks.
-const PAUSES_A_LOOK: u32 = 2;
+const LOOKS_MAX: u32 = 192;
 /// Yields between two looks at the clock, which costs a fraction of a switch of context.
 const YIELDS_A_CLOCK: u32 = 4;
 /// After so long, ranks show and compare their calls; the time is many times that of a switch of context, and short to a user.
@@ -65,16 +63,13 @@ impl Room {
     /// Waits; afterwards everything can be read that the peer wrote before it set the flag.
     #[inline]
     pub(super) fn wait(&self, scene: &Scene<'_>, awaited: Awaited) -> Result<()> {
-        if self.size() == 2 && !self.waiter.crowded.get() {
-            for _ in 0..FIRST_LOOKS {
-                if self.arrived(awaited) {
-                    return Ok(());
-                }
-                pause();
+        let word = self.regions[awaited.region].word(awaited.at);
+        let looks = if self.size() == 2 && !self.waiter.crowded.get() { FIRST_LOOKS } else { 1 };
+        for _ in 0..looks {
+            if reached(word.load(Ordering::Acquire), awaited.flag) {
+                return Ok(());
             }
-        }
-        if self.arrived(awaited) {
-            return Ok(());
+            std::hint::spin_loop();
         }
         self.wait_on(scene, awaited)
     }
@@ -91,13 +86,9 @@ impl Room {
         Ok(())
     }
 
-    /// Whether the flag is there: the same call (upper half), and at least the number waited for (lower half, which may wrap). Another
-    /// call's flag never arrives: comparing the calls, once the wait has lasted, tells why.
     #[inline]
     fn arrived(&self, awaited: Awaited) -> bool {
-        let seen = self.regions[awaited.region].word(awaited.at).load(Ordering::Acquire);
-        let ahead = (seen as u32).wrapping_sub(awaited.flag as u32).cast_signed();
-        seen >> 32 == awaited.flag >> 32 && ahead >= 0
+        reached(self.regions[awaited.region].word(awaited.at).load(Ordering::Acquire), awaited.flag)
     }
 
     #[cold]
@@ -105,7 +96,7 @@ impl Room {
         let mut looks = 0;
         while !self.beside(awaited.peer) {
             for _ in 0..FIRST_LOOKS {
-                pause();
+                std::hint::spin_loop();
                 if self.arrived(awaited) {
                     return Ok(());
                 }
@@ -176,7 +167,7 @@ impl Room {
             if self.arrived(awaited) {
                 return;
             }
-            pause();
+            std::hint::spin_loop();
         }
         region::sleep(bell, seen, limit);
     }
@@ -201,12 +192,12 @@ impl Room {
     }
 }
 
-/// Leaves the line that is looked at alone for a moment: its writer gets hold of it sooner, and so the reader.
+/// Whether the flag that is `seen` is the one waited for or beyond: the same call (upper half), and at least the same number (lower half,
+/// which may wrap). Another call's flag is never reached: comparing the calls, once the wait has lasted, tells why.
 #[inline]
-fn pause() {
-    for _ in 0..PAUSES_A_LOOK {
-        std::hint::spin_loop();
-    }
+fn reached(seen: u64, flag: u64) -> bool {
+    let ahead = (seen as u32).wrapping_sub(flag as u32).cast_signed();
+    seen == flag || (seen >> 32 == flag >> 32 && ahead >= 0)
 }
 
 /// Wakes everybody who sleeps until the rank of this region moves on.
