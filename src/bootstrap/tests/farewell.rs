@@ -23,7 +23,12 @@ async fn stay_connected(leaving: &[u32], dying: u32) {
     kill(dead.pop().expect("it had not left"));
     for control in &stayed {
         let failure = verdict(control).await;
-        assert_eq!((failure.peer, failure.cause), (dying, Cause::Died), "at rank {} after {leaving:?} left", control.rank());
+        assert_eq!(
+            (failure.peer, failure.cause),
+            (dying, Cause::Died),
+            "at rank {} after {leaving:?} left",
+            control.rank()
+        );
     }
     all_leave(stayed).await;
 }
@@ -72,7 +77,11 @@ async fn leaving_together_is_quick_and_no_failure() {
     let watchers = controls.clone();
     let begun = Instant::now();
     all_leave(controls).await;
-    assert!(begun.elapsed() < Duration::from_millis(400), "nobody waits for its patience to end: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_millis(400),
+        "nobody waits for its patience to end: {:?}",
+        begun.elapsed()
+    );
     assert!(watchers.iter().all(|control| control.verdict().is_none()));
     let error = watchers[0].exchange_task(vec![]).await.expect_err("it has left");
     assert!(error.to_string().contains("has left"), "{error}");

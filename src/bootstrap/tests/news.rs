@@ -38,7 +38,11 @@ async fn a_death_ends_what_is_waited_for() {
     let dial = tokio::spawn(controls[2].dial_task(1, vec![free], 3, None));
     tokio::task::yield_now().await;
     kill(controls.pop().expect("rank 3"));
-    let waits = [exchange.await.expect("no panic").err(), accept.await.expect("no panic").err(), dial.await.expect("no panic").err()];
+    let waits = [
+        exchange.await.expect("no panic").err(),
+        accept.await.expect("no panic").err(),
+        dial.await.expect("no panic").err(),
+    ];
     for error in waits {
         assert!(matches!(error, Some(Error::Peer { peer: 3, cause: Cause::Died, .. })), "{error:?}");
     }
