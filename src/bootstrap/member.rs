@@ -137,7 +137,7 @@ pub(super) async fn run(
             Some(visitor) = visitors.recv() => member.receive(visitor),
             Some(Ok((rank, reached))) = member.climbing.join_next() => member.arrive(rank, reached),
             Some(Ok(Some((peer, stream)))) = member.errands.join_next() => member.attach(peer, stream),
-            () = pulse.next() => member.beat(&mut pulse),
+            () = pulse.next() => member.beat(&pulse),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                 member.pass_on();
                 member.part();
@@ -307,13 +307,15 @@ impl Member {
         }
     }
 
-    fn beat(&mut self, pulse: &mut Pulse) {
-        if pulse.overslept() {
-            // This process stood still, not its peers: what they said in the meantime is still to be read.
-            self.edges.values().for_each(Edge::forgive);
-        }
+    fn beat(&mut self, pulse: &Pulse) {
         let silence = self.place.silence;
-        let silent = self.edges.iter().find(|(_, edge)| edge.silence() > silence).map(|(peer, _)| *peer);
+        // Every edge is looked at, so that each counts this beat.
+        let mut silent = None;
+        for (peer, edge) in &mut self.edges {
+            if pulse.gives_up(&mut edge.attention) {
+                silent.get_or_insert(*peer);
+            }
+        }
         if let Some(peer) = silent {
             self.lose(peer, Cause::Silent(silence));
         }
