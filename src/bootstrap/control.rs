@@ -130,7 +130,8 @@ impl Control {
         async move {
             let most = contribution_max(shared.size);
             if mine.len() > most {
-                let what = format!("an exchange among {} ranks takes {most} bytes of each, not {}", shared.size, mine.len());
+                let what =
+                    format!("an exchange among {} ranks takes {most} bytes of each, not {}", shared.size, mine.len());
                 return Err(Error::InvalidArgument { what });
             }
             let (reply, answer) = oneshot::channel();

@@ -53,7 +53,9 @@ const JOB_NAMES: [&str; 8] = [
 
 /// Whether this line of a process' environment says that the process is a rank.
 pub(super) fn names_a_rank(line: &[u8]) -> bool {
-    LAUNCHERS.iter().any(|names| line.strip_prefix(names.rank.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))
+    LAUNCHERS
+        .iter()
+        .any(|names| line.strip_prefix(names.rank.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))
 }
 
 /// The launch that the variables describe.
@@ -204,7 +206,8 @@ fn wrong(name: &str, value: &impl Display, why: impl Display) -> Error {
 }
 
 fn no_place(names: &Names, why: &str) -> Error {
-    let why = format!("{} is set, but {why}: say where the ranks meet by SERRIED_ROOT=host:port or SERRIED_ID", names.rank);
+    let why =
+        format!("{} is set, but {why}: say where the ranks meet by SERRIED_ROOT=host:port or SERRIED_ID", names.rank);
     wrong("SERRIED_ROOT", &"", why)
 }
 
@@ -243,7 +246,8 @@ mod tests {
         let ompi = "OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_LOCAL_RANK=1 PMIX_NAMESPACE=j1";
         assert_eq!(summary(ompi), "1/2 1 127.0.0.1:derived");
         assert_eq!(summary("PMI_RANK=0 PMI_SIZE=3 MPI_LOCALRANKID=0"), "0/3 0 127.0.0.1:derived");
-        let slurm = "SLURM_PROCID=5 SLURM_NTASKS=8 SLURM_LOCALID=1 SLURM_JOB_ID=9 SLURM_STEP_ID=0 SLURM_JOB_NODELIST=n[07-09]";
+        let slurm =
+            "SLURM_PROCID=5 SLURM_NTASKS=8 SLURM_LOCALID=1 SLURM_JOB_ID=9 SLURM_STEP_ID=0 SLURM_JOB_NODELIST=n[07-09]";
         assert_eq!(summary(slurm), "5/8 1 n07:derived");
         assert_eq!(summary(&format!("{slurm} SLURM_STEP_NUM_NODES=1")), "5/8 1 127.0.0.1:derived");
         assert_eq!(summary(&format!("{slurm} SLURM_STEP_NUM_TASKS=6")), "5/6 1 n07:derived");

@@ -25,12 +25,13 @@ const HANG: Duration = Duration::from_secs(30);
 
 /// Settings that stay on loopback, whatever interfaces there are.
 fn loopback() -> Settings {
-    let mut settings = Settings::default();
-    settings.interfaces = "=lo".parse().ok();
-    settings.family = crate::topology::interface::Family::V4;
-    settings.init_timeout = HANG;
-    settings.connect_timeout = HANG;
-    settings
+    Settings {
+        interfaces: "=lo".parse().ok(),
+        family: crate::topology::interface::Family::V4,
+        init_timeout: HANG,
+        connect_timeout: HANG,
+        ..Settings::default()
+    }
 }
 
 /// A rendezvous that runs in the present runtime.
@@ -45,7 +46,12 @@ fn meeting(afterwards: Afterwards) -> (Meeting, Counter) {
 }
 
 /// What these ranks get from joining a communicator of `size`, in the order of `ranks`.
-async fn join_some(meeting: &Meeting, ranks: impl IntoIterator<Item = u32>, size: u32, settings: &Settings) -> Vec<Result<Control>> {
+async fn join_some(
+    meeting: &Meeting,
+    ranks: impl IntoIterator<Item = u32>,
+    size: u32,
+    settings: &Settings,
+) -> Vec<Result<Control>> {
     let tasks = ranks.into_iter().map(|rank| join(meeting.clone(), rank, size, settings.clone()));
     all(tasks).await
 }

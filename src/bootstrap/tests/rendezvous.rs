@@ -108,7 +108,9 @@ async fn ranks_that_disagree_on_the_size_are_all_told() {
     let (meeting, _) = meeting(Afterwards::Close);
     let one = tokio::spawn(join(meeting.clone(), 0, 4, loopback()));
     let other = tokio::spawn(join(meeting.clone(), 3, 5, loopback()));
-    for error in [one, other].map(|task| async { task.await.expect("no panic").err().expect("they disagree").to_string() }) {
+    for error in
+        [one, other].map(|task| async { task.await.expect("no panic").err().expect("they disagree").to_string() })
+    {
         let error = error.await;
         assert!(error.contains("says 4") && error.contains("says 5"), "{error}");
     }

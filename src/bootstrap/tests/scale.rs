@@ -14,7 +14,8 @@ fn ranks_that_fit() -> u32 {
     let wanted = u64::from(RANKS) * DESCRIPTORS_PER_RANK + 500;
     let limit = getrlimit(Resource::Nofile);
     let current = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)).max(limit.current.unwrap_or(wanted));
-    setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum }).expect("up to the hard limit");
+    setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum })
+        .expect("up to the hard limit");
     let fit = current.saturating_sub(500) / DESCRIPTORS_PER_RANK;
     u32::try_from(fit).map_or(RANKS, |fit| fit.min(RANKS))
 }
@@ -41,7 +42,10 @@ async fn a_thousand_ranks_join_and_exchange() {
     for control in &controls {
         assert_eq!(verdict(control).await.peer, size - 1);
     }
-    println!("{size} ranks: joined in {joined:?}, exchanged in {exchanged:?}, learned of a death in {:?}", died.elapsed());
+    println!(
+        "{size} ranks: joined in {joined:?}, exchanged in {exchanged:?}, learned of a death in {:?}",
+        died.elapsed()
+    );
     // Register, welcome, ready, go.
     assert_eq!(counter.load(Ordering::Relaxed), 4 * u64::from(size));
 }
@@ -53,4 +57,20 @@ async fn a_thousand_ranks_leave_together() {
     let begun = Instant::now();
     all_leave(controls).await;
     println!("{size} ranks left in {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn an_idle_control_plane_costs_next_to_nothing() {
+    // This runtime is one thread, so its time is that of all these ranks and of nothing else.
+    let used = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::try_from(time).expect("a time after the beginning")
+    };
+    let controls = joined(20, &loopback()).await;
+    let (begun, before) = (Instant::now(), used());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let share = (used() - before).as_secs_f64() / begun.elapsed().as_secs_f64() / controls.len() as f64;
+    println!("an idle rank uses {:.4} % of a core", share * 100.0);
+    assert!(share < 0.001, "{share}");
+    all_leave(controls).await;
 }

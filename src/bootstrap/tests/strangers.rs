@@ -1,8 +1,12 @@
 //! Strangers at the job's listeners: garbage, silence, scans, replays, false claims. None disturbs the job.
 
 use super::*;
+use crate::bootstrap::Endpoint;
 use crate::bootstrap::auth::{self, Denied, Membership, Purpose, RENDEZVOUS, Refusal, Role};
 use crate::bootstrap::dial::{self, Unreached};
+use crate::bootstrap::message::Message;
+use crate::bootstrap::rendezvous::{Answer, Report};
+use crate::bootstrap::wire;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,8 +20,14 @@ fn address(meeting: &Meeting) -> SocketAddr {
 /// Connections of every kind that strangers make, to be held open by the caller.
 async fn molest(at: SocketAddr) -> Vec<TcpStream> {
     let mut held = Vec::new();
-    let garbage: [&[u8]; 6] =
-        [b"", b"GET / HTTP/1.1\r\n\r\n", &[0xff; 4096], &[0; 69], b"serried\x01", b"serried\x02 and so on and on and on and on"];
+    let garbage: [&[u8]; 6] = [
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0xff; 4096],
+        &[0; 69],
+        b"serried\x01",
+        b"serried\x02 and so on and on and on and on",
+    ];
     for bytes in garbage {
         for hold in [true, false] {
             let mut stream = TcpStream::connect(at).await.expect("a connection");
@@ -135,8 +145,55 @@ async fn a_member_cannot_take_anothers_place() {
     all_leave(controls).await;
 }
 
+/// Joins as rank 1 of 2 by hand, up to its connection to rank 0.
+async fn join_by_hand(meeting: &Meeting) -> TcpStream {
+    let shake = async |at, member: &Membership, role, to| {
+        let stream = TcpStream::connect(at).await.expect("a connection");
+        let purpose = Purpose { role, from: 1, to, tag: 0 };
+        auth::greet(stream, member, purpose).await.expect("a member").prove().await.expect("a welcome")
+    };
+    let mut root =
+        shake(address(meeting), &Membership::of_rendezvous(&meeting.secret), Role::Register, RENDEZVOUS).await;
+    let answer = async |root: &mut TcpStream| {
+        let body = wire::read_frame(root, 10_000, || ()).await.expect("a frame").expect("not the end");
+        Answer::parse(&body).expect("an answer")
+    };
+    let endpoint = Endpoint::here(vec![]);
+    let register = Report::Register { size: 2, patience: HANG, timeout: HANG, endpoint: endpoint.clone() };
+    root.write_all(&register.frame()).await.expect("a write");
+    let Answer::Welcome { session, above: Some(above) } = answer(&mut root).await else { panic!("no welcome") };
+    let member = Membership::of_session(&meeting.secret, &session);
+    let mut edge = shake(above.addresses()[0], &member, Role::Tree, 0).await;
+    let state = Message::State { endpoint, left: vec![], verdict: None };
+    edge.write_all(&state.frame()).await.expect("a write");
+    root.write_all(&Report::Ready.frame()).await.expect("a write");
+    assert_eq!(answer(&mut root).await, Answer::Go);
+    edge
+}
+
 #[tokio::test]
 async fn a_member_that_talks_nonsense_is_the_one_that_failed() {
+    let too_long = u32::MAX.to_le_bytes().to_vec();
+    let unknown = vec![1, 0, 0, 0, 200];
+    let wrong_way = Message::Spread { round: 0, entries: vec![] }.frame();
+    let uncalled = Message::Gather { round: 9, entries: vec![] }.frame();
+    let without_a_rank = Message::Gather { round: 0, entries: vec![1; 30] }.frame();
+    for nonsense in [too_long, unknown, wrong_way, uncalled, without_a_rank] {
+        let (meeting, _) = meeting(Afterwards::Close);
+        let zero = tokio::spawn(join(meeting.clone(), 0, 2, loopback()));
+        let mut edge = join_by_hand(&meeting).await;
+        let zero = zero.await.expect("no panic").expect("both joined");
+        let exchange = tokio::spawn(zero.exchange_task(vec![]));
+        edge.write_all(&nonsense).await.expect("a write");
+        let failure = verdict(&zero).await;
+        let crate::Cause::Link { with: 0, reason, .. } = &failure.cause else { panic!("{failure:?}") };
+        assert!(failure.peer == 1 && reason.contains("nonsense"), "{reason}");
+        assert!(exchange.await.expect("no panic").is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_rank_that_talks_nonsense_to_the_rendezvous_is_not_seated() {
     let mut settings = loopback();
     settings.init_timeout = Duration::from_secs(2);
     let (meeting, _) = meeting(Afterwards::Close);
