@@ -196,6 +196,9 @@ fn started_calls_overlap_with_the_caller_and_keep_their_order() {
                 let data = handle.wait().expect("all ranks are well");
                 assert!(data.len() == 1000 * turn && data.iter().all(|value| *value == 2.0 * turn as f32), "{label}");
             }
+            let handle = comm.start_all_reduce_into(vec![1.5f64; 999], vec![0.0; 999].into_boxed_slice(), Op::Sum);
+            let (input, output) = handle.expect("it starts").wait().expect("all ranks are well");
+            assert!(input.iter().all(|value| *value == 1.5) && output.iter().all(|value| *value == 3.0), "{label}");
             drop(comm.start_all_reduce(vec![1u8; 100_000], Op::Max).expect("it starts"));
         });
     }
