@@ -1,8 +1,8 @@
 //! *Direct*: everybody shows its input, everybody folds all of them in the order of ranks. Messages larger than a slot go
 //! in several exchanges.
 //!
-//! A slot is two lines that carry tag and, up to 112 bytes, payload; and room for a larger payload, which the first line's tag
-//! then announces. The tag is the call's fingerprint and the exchange's number (the *turn*).
+//! A slot is a line that carries a tag and, up to 56 bytes, the payload; and room for a larger payload, which the tag then
+//! announces. (Two lines with a tag each lose to one tag already at 64 bytes.) The tag is the call's fingerprint and the exchange's number (the *turn*).
 //!
 //! # Why nothing is overwritten that somebody still reads
 //!
@@ -18,18 +18,14 @@
 //!
 //! Calls that take the other way in between change nothing: turns count exchanges of this way only, and the slots are its own.
 
-use super::layout::{EXCHANGE_BYTES, exchange_at, lines_at};
+use super::layout::{EXCHANGE_BYTES, exchange_at, line_at};
 use super::wait::Awaited;
 use super::{Buffers, Room, Scene};
 use crate::Result;
 use crate::transport::shm::line::{LINE_PAYLOAD_BYTES, SHORT_BYTES};
 
-/// Bytes of a line.
-const LINE_BYTES: usize = 64;
 /// Where in a line its tag is.
 const TAG_AT: usize = LINE_PAYLOAD_BYTES;
-/// The most that two lines carry.
-const LINES_PAYLOAD_BYTES: usize = 2 * LINE_PAYLOAD_BYTES;
 
 /// A slot: in which region, and which of the region's two.
 #[derive(Clone, Copy)]
@@ -72,16 +68,12 @@ impl Room {
     #[inline]
     fn show(&mut self, slot: Slot, input: &[u8], tag: u64) {
         let region = &mut self.regions[slot.region];
-        let at = lines_at(slot.parity);
+        let at = line_at(slot.parity);
         let line = region.line(at);
         if input.len() <= SHORT_BYTES {
             line.publish_short(input, tag);
         } else if input.len() <= LINE_PAYLOAD_BYTES {
             line.publish_long(input, tag);
-        } else if input.len() <= LINES_PAYLOAD_BYTES {
-            let (first, second) = input.split_at(LINE_PAYLOAD_BYTES);
-            line.publish_long(first, tag);
-            region.line(at + LINE_BYTES).publish_long(second, tag);
         } else {
             region.bytes_mut(exchange_at(slot.parity), input.len()).copy_from_slice(input);
             region.line(at).publish_short(&[], tag);
@@ -92,29 +84,22 @@ impl Room {
     #[inline]
     fn shown(&self, rank: usize, tag: u64) -> Awaited {
         let slot = self.slot(rank);
-        Awaited { peer: rank, region: slot.region, at: lines_at(slot.parity) + TAG_AT, flag: tag }
+        Awaited { peer: rank, region: slot.region, at: line_at(slot.parity) + TAG_AT, flag: tag }
     }
 
-    /// Waits for what `rank` shows and hands it to `with`, at most 112 bytes of it by way of `lines`.
+    /// Waits for what `rank` shows and hands it to `with`.
     #[inline]
     fn read(&self, scene: &Scene<'_>, rank: usize, len: usize, tag: u64, with: impl FnOnce(&[u8])) -> Result<()> {
         let slot = self.slot(rank);
         let region = &self.regions[slot.region];
-        let at = lines_at(slot.parity);
-        let first = self.shown(rank, tag);
-        self.wait(scene, first)?;
-        if len > LINES_PAYLOAD_BYTES {
-            with(region.bytes(exchange_at(slot.parity), len));
-            return Ok(());
-        }
+        let at = line_at(slot.parity);
+        self.wait(scene, self.shown(rank, tag))?;
         if len <= SHORT_BYTES {
             with(&region.line(at).short_payload()[..len]);
         } else if len <= LINE_PAYLOAD_BYTES {
             with(&region.line(at).long_payload()[..len]);
         } else {
-            self.wait(scene, Awaited { at: first.at + LINE_BYTES, ..first })?;
-            let lines = [region.line(at).long_payload(), region.line(at + LINE_BYTES).long_payload()];
-            with(&lines.as_flattened()[..len]);
+            with(region.bytes(exchange_at(slot.parity), len));
         }
         Ok(())
     }

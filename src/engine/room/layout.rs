@@ -29,8 +29,8 @@ pub(super) const WORDS_BYTES: usize = DONE_AT + APART;
 /// Slots of *direct*: a rank may be one exchange ahead of another, never two.
 pub(super) const PARITIES: usize = 2;
 
-/// The two lines of *direct*'s slot number `parity`.
-pub(super) const fn lines_at(parity: usize) -> usize {
+/// The line of *direct*'s slot number `parity`.
+pub(super) const fn line_at(parity: usize) -> usize {
     5 * APART + parity * APART
 }
 

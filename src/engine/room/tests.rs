@@ -132,7 +132,7 @@ fn follow(n: usize, plan: &[Planned]) {
 /// Byte counts around every boundary of layout and choice.
 fn boundaries(n: usize) -> Vec<usize> {
     let piece = layout::piece_bytes_max(n);
-    let edges = [0, 8, 56, 112, 128 * n, 4096, 16 << 10, layout::EXCHANGE_BYTES, piece, 2 * piece, 5 * piece];
+    let edges = [0, 8, 56, 128 * n, 4096, 16 << 10, layout::EXCHANGE_BYTES, piece, 2 * piece, 5 * piece];
     let around = edges.into_iter().flat_map(|edge| [edge.saturating_sub(8), edge, edge + 8, edge + 24]);
     let mut sizes: Vec<usize> = around.collect();
     sizes.sort_unstable();
