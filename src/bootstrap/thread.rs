@@ -2,12 +2,16 @@
 
 use crate::error::{Error, Result};
 use std::sync::{Mutex, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 
 /// The control thread's runtime.
 #[derive(Clone)]
-pub(super) struct ControlThread(Handle);
+pub(super) struct ControlThread {
+    runtime: Handle,
+    thread: ThreadId,
+}
 
 /// Names are looked up on a thread beside the control thread, since the system's resolver blocks; it goes soon.
 const RESOLVER_KEEP_ALIVE: Duration = Duration::from_millis(100);
@@ -38,24 +42,39 @@ fn start() -> Result<ControlThread> {
         .map_err(failed)?;
     let handle = runtime.handle().clone();
     let run = move || runtime.block_on(std::future::pending::<()>());
-    std::thread::Builder::new().name("serried-control".into()).spawn(run).map_err(failed)?;
-    Ok(ControlThread(handle))
+    let thread = std::thread::Builder::new().name("serried-control".into()).spawn(run).map_err(failed)?.thread().id();
+    Ok(ControlThread { runtime: handle, thread })
 }
 
 impl ControlThread {
-    /// Runs `task` on the control thread, to its end.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        drop(self.0.spawn(task));
+    /// The thread that this is called on, inside its runtime of one thread.
+    pub(super) fn present() -> Self {
+        Self { runtime: Handle::current(), thread: std::thread::current().id() }
     }
 
-    /// The runtime itself.
-    pub(super) fn runtime(&self) -> Handle {
-        self.0.clone()
+    /// Runs `task` on the control thread, to its end.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.runtime.spawn(task));
+    }
+
+    /// Runs a task on the control thread while the calling thread waits. The task must have a deadline of its own.
+    pub(super) fn block<T: Send + 'static>(&self, task: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        if std::thread::current().id() == self.thread {
+            let what = "a call that waits for the control thread was made on the control thread (in a hook)".into();
+            return Err(Error::InvalidArgument { what });
+        }
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        self.runtime.spawn(async move {
+            // The calling thread waits, so the receiver is there.
+            let _ = tell.send(task.await);
+        });
+        let gone = |_| Error::System { what: "waiting for the control thread".into(), reason: "it has ended".into() };
+        told.recv().map_err(gone)?
     }
 
     /// Runs `work` here, with sockets registered at the control thread.
     pub(super) fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
-        let _entered = self.0.enter();
+        let _entered = self.runtime.enter();
         work()
     }
 }
