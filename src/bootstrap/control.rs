@@ -1,7 +1,7 @@
 //! The handle that a rank holds on the control plane.
 //!
-//! Every call blocks its thread, with a deadline, while the control thread does the work; all may be made from any thread (but not from within
-//! a hook, which runs on the control thread itself).
+//! Every call blocks its thread, with a deadline, while the control thread does the work; all may be made from any thread (in a
+//! hook, which runs on the control thread itself, they fail).
 
 use super::auth::{Membership, Purpose, Role};
 use super::claims::Claims;
@@ -14,14 +14,13 @@ use super::rendezvous::Meeting;
 use super::settings::Settings;
 use super::statements::{STATEMENT_BYTES_MAX, Statement};
 use super::site::Site;
+use super::thread::ControlThread;
 use super::unique_id::UniqueId;
 use super::{dial, join, thread};
 use crate::error::{Cause, Error, Operation, Result};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -30,9 +29,6 @@ const REPORTING: Duration = Duration::from_secs(1);
 
 /// The most that leaving takes: its own phases have shorter deadlines.
 const LEAVING: Duration = Duration::from_secs(5);
-
-/// How often a wait asks whether to go on.
-const ASK: Duration = Duration::from_millis(20);
 
 /// A rank's end of the control plane: exchange of small data, authenticated connections, and news of failures.
 ///
@@ -51,7 +47,7 @@ struct Shared {
     claims: Arc<Claims>,
     connect_timeout: Duration,
     commands: mpsc::UnboundedSender<Command>,
-    runtime: Handle,
+    thread: ControlThread,
 }
 
 impl Drop for Shared {
@@ -74,7 +70,7 @@ impl Control {
 
     pub(super) fn join_at(meeting: Meeting, rank: u32, size: u32, settings: &Settings) -> Result<Self> {
         let task = join::join(meeting, rank, size, settings.clone());
-        block(&thread::handle()?.runtime(), task)
+        thread::handle()?.block(task)
     }
 
     /// The handle of a member that is about to run in the present runtime.
@@ -88,7 +84,7 @@ impl Control {
             claims: Arc::clone(&place.claims),
             connect_timeout: place.connect_timeout,
             commands,
-            runtime: Handle::current(),
+            thread: ControlThread::present(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -122,7 +118,7 @@ impl Control {
     /// A collective exchange: every rank contributes `mine`, and every rank gets all contributions by rank. All ranks must call it, the
     /// same number of times; it fails once a rank has failed or left, and with [`Error::Timeout`] after the connect timeout.
     pub fn exchange(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
-        block(&self.shared.runtime, self.exchange_task(mine.to_vec()))
+        self.shared.thread.block(self.exchange_task(mine.to_vec()))
     }
 
     pub(super) fn exchange_task(&self, mine: Vec<u8>) -> impl Future<Output = Result<Vec<Vec<u8>>>> + Send + use<> {
@@ -146,7 +142,7 @@ impl Control {
     ///
     /// The stream is blocking, without delay (Nagle), and carries nothing of its own any more. A tag is for one connection at a time.
     pub fn dial(&self, peer: u32, addresses: &[SocketAddr], tag: u32, from: Option<IpAddr>) -> Result<TcpStream> {
-        block(&self.shared.runtime, self.dial_task(peer, addresses.to_vec(), tag, from))
+        self.shared.thread.block(self.dial_task(peer, addresses.to_vec(), tag, from))
     }
 
     pub(super) fn dial_task(
@@ -176,7 +172,7 @@ impl Control {
     /// Takes the connection that `peer` dials under `tag`, now or later. How late it may be is the caller's to say: `ask` is asked now and then, and
     /// an error from it ends the wait.
     pub fn accept(&self, peer: u32, tag: u32, ask: impl FnMut() -> Result<()>) -> Result<TcpStream> {
-        block_while(&self.shared.runtime, self.accept_task(peer, tag), ask)
+        self.shared.thread.block_while(self.accept_task(peer, tag), ask)
     }
 
     pub(super) fn accept_task(&self, peer: u32, tag: u32) -> impl Future<Output = Result<TcpStream>> + Send + use<> {
@@ -202,7 +198,7 @@ impl Control {
     pub fn report(&self, failure: Failure) -> &Failure {
         let shared = Arc::clone(&self.shared);
         let ours = failure.clone();
-        let reported: Result<()> = block(&self.shared.runtime, async move {
+        let reported: Result<()> = self.shared.thread.block(async move {
             let _ = shared.commands.send(Command::Report(failure));
             let _ = timeout(REPORTING, shared.news.fallen()).await;
             Ok(())
@@ -255,7 +251,7 @@ impl Control {
     pub fn leave(self) {
         let task = self.leave_task();
         // Its result is only that it is over.
-        let _ = block(&self.shared.runtime, async {
+        let _ = self.shared.thread.block(async {
             task.await;
             Ok(())
         });
@@ -309,32 +305,4 @@ fn blocking(stream: tokio::net::TcpStream) -> Result<TcpStream> {
         Ok(stream)
     });
     made.map_err(|e| Error::System { what: "preparing a data connection".into(), reason: e.to_string() })
-}
-
-/// Runs a task on the control thread while this thread waits. Every such task has a deadline of its own.
-fn block<T: Send + 'static>(runtime: &Handle, task: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    block_while(runtime, task, || Ok(()))
-}
-
-/// The same, for as long as `ask` says nothing against it.
-fn block_while<T: Send + 'static>(
-    runtime: &Handle,
-    task: impl Future<Output = Result<T>> + Send + 'static,
-    mut ask: impl FnMut() -> Result<()>,
-) -> Result<T> {
-    let (tell, told) = std::sync::mpsc::sync_channel(1);
-    let running = runtime.spawn(async move {
-        // If the receiver is gone, it was told to stop waiting.
-        let _ = tell.send(task.await);
-    });
-    loop {
-        match told.recv_timeout(ASK) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Timeout) => ask().inspect_err(|_| running.abort())?,
-            Err(RecvTimeoutError::Disconnected) => {
-                let what = "waiting for the control thread".into();
-                return Err(Error::System { what, reason: "it has ended".into() });
-            }
-        }
-    }
 }

@@ -168,3 +168,15 @@ async fn an_exchange_that_a_rank_misses_names_it() {
     assert!(matches!(results[1], Err(Error::Timeout { rank: 1, peer: 0, .. })), "{:?}", results[1]);
     all_leave(controls).await;
 }
+
+#[test]
+fn a_hook_that_waits_for_its_own_thread_is_told_so() {
+    let id = crate::bootstrap::UniqueId::create(&loopback()).expect("an id");
+    let control = Control::join(&id, 0, 1, &loopback()).expect("a communicator of one");
+    let (tell, told) = std::sync::mpsc::channel();
+    let inner = control.clone();
+    control.subscribe(move |_| drop(tell.send(inner.exchange(b"").err())));
+    control.report(Failure { peer: 0, cause: Cause::Reported("a test".into()), reporter: 0 });
+    let error = told.recv_timeout(HANG).expect("no hang").expect("an error").to_string();
+    assert!(error.contains("on the control thread"), "{error}");
+}

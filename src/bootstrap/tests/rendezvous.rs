@@ -41,6 +41,7 @@ fn the_blocking_calls_work_from_plain_threads() {
                     assert_eq!(got, "hello");
                 }
                 control.exchange(b"").expect("a barrier");
+                assert!(control.dial(rank, &[], 0, None).is_err() && control.accept(9, 0, || Ok(())).is_err());
                 control.leave();
             })
         })
