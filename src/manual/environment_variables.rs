@@ -9,6 +9,7 @@
 //! | variable | value |
 //! |---|---|
 //! | `SERRIED_RANK`, `SERRIED_SIZE` | this process' rank and the number of ranks |
+//! | `SERRIED_LOCAL_RANK` | this process' number among the ranks of its host; only told to the program |
 //! | `SERRIED_ID` | the unique id in its text form: where to meet, and the secret. Treat it like a password |
 //! | `SERRIED_ROOT` | `host:port` of the rendezvous, if there is no unique id |
 //! | `SERRIED_SECRET` | the secret that goes with `SERRIED_ROOT` or with a launcher's address |

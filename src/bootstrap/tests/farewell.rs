@@ -14,6 +14,7 @@ async fn stay_connected(leaving: &[u32], dying: u32) {
     all_leave(left).await;
     for control in &stayed {
         while !leaving.iter().all(|rank| control.left(*rank)) {
+            // why: the loop waits for the news itself; between looks the other tasks run.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert!(control.any_left() && control.verdict().is_none(), "leaving is no failure");
@@ -94,6 +95,7 @@ async fn the_last_handle_leaves_when_dropped() {
     let mut controls = joined(3, &loopback()).await;
     drop(controls.pop());
     while !controls.iter().all(|control| control.left(2)) {
+        // why: the loop waits for the news itself; between looks the other tasks run.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(controls.iter().all(|control| control.verdict().is_none()));

@@ -119,7 +119,7 @@ async fn a_rank_that_stands_still_is_silent_and_learns_of_it() {
         let others = join_some(&meeting, (0..size).filter(|r| *r != stopped), size, &settings).await;
         let others: Vec<_> = others.into_iter().map(|c| c.expect("all joined")).collect();
         let odd = odd.await.expect("no panic");
-        // Long enough for a false alarm, were heartbeats missing.
+        // why: nothing must happen meanwhile; long enough for a false alarm, were heartbeats missing.
         tokio::time::sleep(settings.silence * 2).await;
         assert!(others.iter().chain([&odd.control]).all(|control| control.verdict().is_none()));
         let still = odd.stop().await;
@@ -146,6 +146,7 @@ async fn a_short_stop_is_forgiven() {
     let others = join_some(&meeting, [0, 2], 3, &settings).await;
     let odd = odd.await.expect("no panic");
     let still = odd.stop().await;
+    // why: the length of the stop is what is tested.
     tokio::time::sleep(settings.silence / 2).await;
     drop(still);
     // An exchange passes only when all take part again.

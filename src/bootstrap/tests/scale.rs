@@ -68,6 +68,7 @@ async fn an_idle_control_plane_costs_next_to_nothing() {
     };
     let controls = joined(20, &loopback()).await;
     let (begun, before) = (Instant::now(), used());
+    // why: idling is what is measured.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let share = (used() - before).as_secs_f64() / begun.elapsed().as_secs_f64() / controls.len() as f64;
     println!("an idle rank uses {:.4} % of a core", share * 100.0);

@@ -131,13 +131,7 @@ impl Room {
         }
     }
 
-    fn fold_strip_mapped(
-        &mut self,
-        scene: &Scene<'_>,
-        strip: Range<usize>,
-        buffers: &mut Buffers<'_>,
-        stores: Stores,
-    ) {
+    fn fold_strip_mapped(&mut self, scene: &Scene<'_>, strip: Range<usize>, buffers: &mut Buffers<'_>, stores: Stores) {
         let Self { opened, places, scratch, me, .. } = self;
         let sum = &mut scratch[..strip.len()];
         let own = &buffers.input()[strip.clone()];

@@ -11,7 +11,8 @@ const COUNT: usize = 300_007;
 
 fn call(room: &mut Room, sequence: u64, op: Op, src: Option<&[u8]>, dst: &mut [u8]) {
     let call = Call::all_reduce(sequence, COUNT as u64, DataType::F32, op, TWO_SHOT);
-    room.all_reduce(&call, kernels(DataType::F32, op), src, dst, &Deadline::after(DEADLINE)).expect("all ranks are well");
+    room.all_reduce(&call, kernels(DataType::F32, op), src, dst, &Deadline::after(DEADLINE))
+        .expect("all ranks are well");
 }
 
 /// Values whose sums depend on the order.
