@@ -9,9 +9,10 @@
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serried::engine::Watch;
 use serried::engine::room::{self, Room};
-use serried::reduce::{Kernels, kernels};
+use serried::reduce::{Kernels, copy_streaming, kernels};
 use serried::transport::shm::{Card, Region};
 use serried::{Call, DataType, Error, Op};
+use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,8 @@ use zerocopy::{FromBytes, IntoBytes};
 /// Warm-up calls of each size, which also tell how many fill the time.
 const WARM_UP: u64 = 5;
 const ALIGNMENT: usize = 4096;
+/// Copies of so many bytes bypass the caches.
+const STREAMED: usize = 4 << 20;
 
 #[derive(Clone, Debug)]
 struct Options {
@@ -86,6 +89,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Options {
 /// Starts the ranks, hands their cards round, and frames rank 0's table with the placement.
 fn run_all(options: &Options) {
     println!("# {} ranks, placement before {}", options.ranks, placement());
+    println!("#      bytes           us       GB/s      copy us  x copy");
     let program = std::env::current_exe().expect("the program has a path");
     let mut ranks: Vec<_> = (0..options.ranks)
         .map(|rank| {
@@ -157,25 +161,44 @@ fn run_rank(options: &Options, rank: usize) {
     }
     let mut bytes = options.min;
     while bytes <= options.max {
-        let mut least = f32::INFINITY;
+        let (mut least, mut copy) = (f32::INFINITY, f32::INFINITY);
         for _ in 0..options.rounds {
-            least = least.min(time(options, &mut rank, &src.bytes()[..bytes], &mut dst.bytes()[..bytes]));
+            let (src, dst) = (&src.bytes()[..bytes], &mut dst.bytes()[..bytes]);
+            least = least.min(time(options, &mut rank, Work::AllReduce, src, dst));
+            copy = copy.min(time(options, &mut rank, Work::Copy, src, dst));
         }
-        if rank.sequence != 0 && options.rank == Some(0) {
-            println!("{bytes:>12} {:>12.3} {:>10.3}", least * 1e6, bytes as f32 / least / 1e9);
+        if options.rank == Some(0) {
+            let (us, copy_us) = (least * 1e6, copy * 1e6);
+            println!(
+                "{bytes:>12} {us:>12.3} {:>10.3} {copy_us:>12.3} {:>8.2}",
+                bytes as f32 / least / 1e9,
+                least / copy
+            );
         }
         bytes *= options.factor;
     }
 }
 
-/// Seconds a call takes on the slowest rank; checks the result of calls out of place.
-fn time(options: &Options, rank: &mut Rank, src: &[u8], dst: &mut [u8]) -> f32 {
+/// What is timed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    AllReduce,
+    /// Every rank copies its input to its output, past the caches if they are large: the bound for large messages, in the same run.
+    Copy,
+}
+
+/// Seconds that the work takes on the slowest rank; checks the results of calls out of place.
+fn time(options: &Options, rank: &mut Rank, work: Work, src: &[u8], dst: &mut [u8]) -> f32 {
     let sum = kernels(DataType::F32, Op::Sum);
     let run = |rank: &mut Rank, calls: u64, dst: &mut [u8]| {
         rank.max(0.0);
         let start = Instant::now();
         for _ in 0..calls {
-            rank.all_reduce(sum, Op::Sum, (!options.in_place).then_some(src), dst);
+            match work {
+                Work::AllReduce => rank.all_reduce(sum, Op::Sum, (!options.in_place).then_some(src), dst),
+                Work::Copy if src.len() < STREAMED => black_box(&mut *dst).copy_from_slice(black_box(src)),
+                Work::Copy => copy_streaming(black_box(&mut *dst), black_box(src)),
+            }
         }
         let mean = start.elapsed().as_secs_f32() / calls as f32;
         rank.max(mean)
@@ -184,7 +207,13 @@ fn time(options: &Options, rank: &mut Rank, src: &[u8], dst: &mut [u8]) -> f32 {
     let calls = ((options.seconds / f64::from(warm)) as u64).clamp(5, 200_000);
     dst.fill(0);
     let mean = run(rank, calls, dst);
-    for (src, dst) in src.as_chunks::<4>().0.iter().zip(dst.as_chunks::<4>().0).filter(|_| !options.in_place) {
+    for (src, dst) in src
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(dst.as_chunks::<4>().0)
+        .filter(|_| work == Work::AllReduce && !options.in_place)
+    {
         assert_eq!(f32::from_ne_bytes(*dst), f32::from_ne_bytes(*src) * options.ranks as f32, "a wrong sum");
     }
     mean

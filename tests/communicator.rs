@@ -15,7 +15,8 @@ fn configs() -> Vec<(String, Config)> {
             configs.push((format!("{name}, {algorithm}"), config));
         }
     }
-    configs.push(("tcp, 3 sockets".into(), Config { transport: TransportChoice::Tcp, sockets: 3, ..Config::default() }));
+    configs
+        .push(("tcp, 3 sockets".into(), Config { transport: TransportChoice::Tcp, sockets: 3, ..Config::default() }));
     configs
 }
 
@@ -57,14 +58,20 @@ fn every_count_sums_right_with_the_same_bits_everywhere() {
                 outputs
             });
             for (which, &count) in counts.iter().enumerate() {
-                for index in 0..count {
+                for (index, got) in outputs[0][which].iter().enumerate() {
                     let exact: f64 =
                         (0..size as usize).map(|rank| f64::from(((index * 7 + rank * 13) % 101) as f32 / 3.0)).sum();
-                    let got = outputs[0][which][index];
-                    assert!((f64::from(got) - exact).abs() < 1e-3, "{label}, {size} ranks, {count}, {index}: {got} {exact}");
+                    assert!(
+                        (f64::from(*got) - exact).abs() < 1e-3,
+                        "{label}, {size} ranks, {count}, {index}: {got} {exact}"
+                    );
                 }
                 for output in &outputs[1..] {
-                    assert_eq!(bits(&output[which]), bits(&outputs[0][which]), "{label}, {size} ranks, {count}: other bits");
+                    assert_eq!(
+                        bits(&output[which]),
+                        bits(&outputs[0][which]),
+                        "{label}, {size} ranks, {count}: other bits"
+                    );
                 }
             }
         }
@@ -189,6 +196,9 @@ fn started_calls_overlap_with_the_caller_and_keep_their_order() {
                 let data = handle.wait().expect("all ranks are well");
                 assert!(data.len() == 1000 * turn && data.iter().all(|value| *value == 2.0 * turn as f32), "{label}");
             }
+            let handle = comm.start_all_reduce_into(vec![1.5f64; 999], vec![0.0; 999].into_boxed_slice(), Op::Sum);
+            let (input, output) = handle.expect("it starts").wait().expect("all ranks are well");
+            assert!(input.iter().all(|value| *value == 1.5) && output.iter().all(|value| *value == 3.0), "{label}");
             drop(comm.start_all_reduce(vec![1u8; 100_000], Op::Max).expect("it starts"));
         });
     }
@@ -215,7 +225,8 @@ fn library_memory_reduces_like_any_other() {
 #[test]
 fn several_communicators_at_once_do_not_disturb_each_other() {
     let config = Config::default();
-    let (first, second) = (UniqueId::create(&config.control).expect("an id"), UniqueId::create(&config.control).expect("an id"));
+    let (first, second) =
+        (UniqueId::create(&config.control).expect("an id"), UniqueId::create(&config.control).expect("an id"));
     std::thread::scope(|scope| {
         for rank in 0..3 {
             for (id, factor) in [(&first, 1), (&second, 10)] {
@@ -258,9 +269,7 @@ fn a_rank_that_never_calls_is_named_when_the_time_is_up() {
                 // Alive, but elsewhere until the other has given up.
                 while began.elapsed() < Duration::from_secs(20) {
                     std::thread::yield_now();
-                    if let Err(error) = comm.health() {
-                        return Err(error);
-                    }
+                    comm.health()?;
                 }
                 Ok(())
             }
@@ -269,7 +278,10 @@ fn a_rank_that_never_calls_is_named_when_the_time_is_up() {
             Err(Error::Timeout { rank: 0, peer: 1, .. }) => {}
             other => panic!("{label}: {other:?}"),
         }
-        assert!(results[1].as_ref().is_err_and(|error| error.to_string().contains("rank 0 reported")), "{label}: {results:?}");
+        assert!(
+            results[1].as_ref().is_err_and(|error| error.to_string().contains("rank 0 reported")),
+            "{label}: {results:?}"
+        );
     }
 }
 

@@ -44,7 +44,7 @@ fn rank_process() {
             "count" if odd && turn == 20 => comm.all_reduce(&mut data[..=count], Op::Max),
             "type" if odd && turn == 20 => comm.all_reduce(&mut vec![1i32; count], Op::Max),
             "op" if odd && turn == 20 => comm.all_reduce(&mut data[..count], Op::Min),
-            "ahead" if odd && turn == 20 => comm.all_reduce(&mut vec![1u8; 5], Op::Max),
+            "ahead" if odd && turn == 20 => comm.all_reduce(&mut [1u8; 5], Op::Max),
             "leave" if odd && turn == 20 => {
                 drop(comm);
                 say("left");
@@ -86,7 +86,11 @@ impl Rank {
         for line in &mut self.lines {
             let line = line.expect("a rank's output is text");
             if let Some(rest) = line.strip_prefix('@') {
-                return rest.strip_prefix(word).unwrap_or_else(|| panic!("expected {word}, heard {rest}")).trim().to_owned();
+                return rest
+                    .strip_prefix(word)
+                    .unwrap_or_else(|| panic!("expected {word}, heard {rest}"))
+                    .trim()
+                    .to_owned();
             }
         }
         panic!("a rank ended without saying {word:?}");
@@ -200,13 +204,10 @@ fn a_stopped_rank_is_named_after_the_silence_and_learns_of_it_when_it_goes_on() 
 
 fn both_are_named(scenario: &str, ours: &str, theirs: &str) {
     each_case(scenario, |ranks, label| {
-        let mut named = 0;
         for rank in ranks.iter_mut() {
             let (_, error) = rank.error();
-            assert!(error.contains("rank "), "{label}: {error}");
-            named += u32::from(error.contains(ours) && error.contains(theirs));
+            assert!(error.contains(ours) && error.contains(theirs), "{label}: {error}");
         }
-        assert_eq!(named as usize, ranks.len(), "{label}: every rank's error names both calls");
     });
 }
 
@@ -243,7 +244,9 @@ fn a_rank_that_leaves_early_is_named() {
 
 #[test]
 fn transports_are_known_by_name() {
-    for (name, choice) in [("auto", TransportChoice::Auto), ("shm", TransportChoice::Shm), ("tcp", TransportChoice::Tcp)] {
+    for (name, choice) in
+        [("auto", TransportChoice::Auto), ("shm", TransportChoice::Shm), ("tcp", TransportChoice::Tcp)]
+    {
         assert_eq!(name.parse::<TransportChoice>().expect("a known name"), choice);
     }
     assert!("pigeon".parse::<TransportChoice>().is_err());

@@ -1,4 +1,5 @@
-//! The proof is worth what it catches: every small change to every program must be found, or be shown to change nothing.
+//! The proof is worth what it catches: every small change to every program must be found, or be shown to change
+//! nothing.
 
 use serried::schedule::hierarchical::{self, Hosts};
 use serried::schedule::proof::{Flaw, prove};
@@ -152,8 +153,8 @@ fn other_chunks(chunks: Chunks, parts: u32) -> Vec<Chunks> {
     others.into_iter().filter(|&other| list(other) != list(chunks)).collect()
 }
 
-/// Whether two neighbouring steps may change places by the rules of a process network: they use different ends of links, and neither
-/// writes what the other reads or writes.
+/// Whether two neighbouring steps may change places by the rules of a process network: they use different ends of
+/// links, and neither writes what the other reads or writes.
 fn independent(a: Step, b: Step, parts: u32) -> bool {
     let end = |step| match step {
         Step::Send { to, .. } => Some((to, true)),
@@ -166,7 +167,8 @@ fn independent(a: Step, b: Step, parts: u32) -> bool {
     !same_end && (both_read || !overlap)
 }
 
-/// Whether both steps add to what a chunk holds, so that changing their places changes the order of a sum and not its terms.
+/// Whether both steps add to what a chunk holds, so that changing their places changes the order of a sum and not its
+/// terms.
 fn both_accumulate(a: Step, b: Step) -> bool {
     let accumulates = |step| matches!(step, Step::RecvReduce { .. } | Step::ReduceOwn { .. });
     accumulates(a) && accumulates(b)

@@ -69,12 +69,18 @@ fn expected(ranks: u32, index: usize, op: Op) -> f32 {
 }
 
 /// Runs the case; `change` may make one rank's call another one.
-fn simulate(case: &Case, network: &Network, links: Vec<Vec<Option<SimLink>>>, other_count_on: Option<u32>) -> (Vec<Outcome>, Vec<Vec<f32>>) {
+fn simulate(
+    case: &Case,
+    network: &Network,
+    links: Vec<Vec<Option<SimLink>>>,
+    other_count_on: Option<u32>,
+) -> (Vec<Outcome>, Vec<Vec<f32>>) {
     let Case { ranks, algorithm, count, op, in_place, .. } = *case;
     let counts: Vec<usize> = (0..ranks).map(|rank| count + usize::from(other_count_on == Some(rank))).collect();
     let inputs: Vec<Vec<f32>> =
         (0..ranks).map(|rank| (0..counts[rank as usize]).map(|index| input(rank, index, op)).collect()).collect();
-    let mut outputs = if in_place { inputs.clone() } else { counts.iter().map(|count| vec![f32::NAN; *count]).collect() };
+    let mut outputs =
+        if in_place { inputs.clone() } else { counts.iter().map(|count| vec![f32::NAN; *count]).collect() };
     let table = Table::all_reduce(ranks, Reach::Links { slot_bytes: case.settings.slot_bytes }, Some(algorithm));
     let mut engines: Vec<_> = links.into_iter().map(Engine::new).collect();
     let mut jobs: Vec<_> = outputs
@@ -106,7 +112,11 @@ fn ten_thousand_seeds_of_delay_give_the_right_bits() {
             for (index, value) in output.iter().enumerate() {
                 // One rank alone keeps its input; an average of one is the input too.
                 let right = expected(case.ranks, index, case.op);
-                assert_eq!(value.to_bits(), right.to_bits(), "seed {seed}, rank {rank}, index {index}: {value} for {right}");
+                assert_eq!(
+                    value.to_bits(),
+                    right.to_bits(),
+                    "seed {seed}, rank {rank}, index {index}: {value} for {right}"
+                );
             }
         }
     }
@@ -147,7 +157,10 @@ fn a_rank_that_is_cut_off_stops_everybody_and_nobody_for_ever() {
         network.cut(case.ranks - 1);
         let (outcomes, _) = simulate(&case, &network, links, None);
         // Nobody can have a result without the last rank's contribution.
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::TimedOut { .. })), "seed {seed}: {outcomes:?}");
+        assert!(
+            outcomes.iter().all(|outcome| matches!(outcome, Outcome::TimedOut { .. })),
+            "seed {seed}: {outcomes:?}"
+        );
     }
 }
 

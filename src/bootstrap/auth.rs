@@ -272,7 +272,10 @@ mod tests {
     async fn members_meet_and_strangers_do_not() {
         assert!(matches!(shake(&member(1), &member(1), 5).await, (None, None)));
         assert!(matches!(shake(&member(1), &member(1), 6).await, (Some(_), Some(Denied::Stranger(_)))));
-        assert!(matches!(shake(&member(1), &member(2), 5).await, (Some(Denied::Stranger(_)), Some(Denied::Stranger(_)))));
+        assert!(matches!(
+            shake(&member(1), &member(2), 5).await,
+            (Some(Denied::Stranger(_)), Some(Denied::Stranger(_)))
+        ));
         // The right name of the job without its key: neither end proves anything.
         let forged = Membership { job: member(1).job, key: [9; 32] };
         assert!(matches!(shake(&member(1), &forged, 5).await.0, Some(Denied::Stranger("its proof is wrong"))));

@@ -68,3 +68,35 @@ impl Claims {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    async fn stream() -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        TcpStream::connect(listener.local_addr().expect("its address")).await.expect("a connection")
+    }
+
+    #[tokio::test]
+    async fn connections_meet_their_claims() {
+        let claims = Claims::default();
+        let (one, two) = (stream().await, stream().await);
+        let newest = two.local_addr().expect("its address");
+        claims.put(3, 7, one);
+        claims.put(3, 7, two);
+        let got = claims.claim(3, 7).await.expect("the newest");
+        assert_eq!(got.local_addr().expect("its address"), newest);
+        // Who waits gets it, but not who waits for another; who gave up loses nothing for the next.
+        let (other, mine) = (claims.claim(3, 8), claims.claim(4, 7));
+        claims.put(4, 7, stream().await);
+        mine.await.expect("a connection");
+        drop(other);
+        claims.put(3, 8, stream().await);
+        claims.claim(3, 8).await.expect("it was kept");
+        let waiting = claims.claim(1, 1);
+        claims.close();
+        assert!(waiting.await.is_err() && claims.claim(1, 1).await.is_err() && !claims.has_room(1, 1));
+    }
+}

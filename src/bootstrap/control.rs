@@ -12,22 +12,27 @@ use super::member::{Command, Place};
 use super::news::News;
 use super::rendezvous::Meeting;
 use super::settings::Settings;
+use super::statements::{STATEMENT_BYTES_MAX, Statement};
 use super::site::Site;
 use super::unique_id::UniqueId;
 use super::{dial, join, thread};
 use crate::error::{Cause, Error, Operation, Result};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 /// How long a report may take to become the verdict: it waits for nothing but its being passed on.
 const REPORTING: Duration = Duration::from_secs(1);
 
 /// The most that leaving takes: its own phases have shorter deadlines.
 const LEAVING: Duration = Duration::from_secs(5);
+
+/// How often a wait asks whether to go on.
+const ASK: Duration = Duration::from_millis(20);
 
 /// A rank's end of the control plane: exchange of small data, authenticated connections, and news of failures.
 ///
@@ -88,6 +93,12 @@ impl Control {
         Self { shared: Arc::new(shared) }
     }
 
+    /// What this rank proves itself by.
+    #[cfg(test)]
+    pub(super) fn membership(&self) -> Membership {
+        self.shared.membership.clone()
+    }
+
     /// This rank.
     pub fn rank(&self) -> u32 {
         self.shared.rank
@@ -119,7 +130,8 @@ impl Control {
         async move {
             let most = contribution_max(shared.size);
             if mine.len() > most {
-                let what = format!("an exchange among {} ranks takes {most} bytes of each, not {}", shared.size, mine.len());
+                let what =
+                    format!("an exchange among {} ranks takes {most} bytes of each, not {}", shared.size, mine.len());
                 return Err(Error::InvalidArgument { what });
             }
             let (reply, answer) = oneshot::channel();
@@ -161,25 +173,21 @@ impl Control {
         }
     }
 
-    /// Takes the connection that `peer` dials under `tag`, now or within the connect timeout.
-    pub fn accept(&self, peer: u32, tag: u32) -> Result<TcpStream> {
-        block(&self.shared.runtime, self.accept_task(peer, tag))
+    /// Takes the connection that `peer` dials under `tag`, now or later. How late it may be is the caller's to say: `ask` is asked now and then, and
+    /// an error from it ends the wait.
+    pub fn accept(&self, peer: u32, tag: u32, ask: impl FnMut() -> Result<()>) -> Result<TcpStream> {
+        block_while(&self.shared.runtime, self.accept_task(peer, tag), ask)
     }
 
     pub(super) fn accept_task(&self, peer: u32, tag: u32) -> impl Future<Output = Result<TcpStream>> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         async move {
             shared.check_peer(peer)?;
-            let deadline = Instant::now() + shared.connect_timeout;
             let claim = shared.claims.claim(peer, tag);
             tokio::select! {
                 biased;
                 verdict = shared.news.fallen() => Err(shared.error(verdict)),
-                claimed = timeout_at(deadline, claim) => match claimed {
-                    Ok(Ok(stream)) => blocking(stream),
-                    Ok(Err(_)) => Err(shared.over()),
-                    Err(_) => Err(shared.timeout(peer)),
-                },
+                claimed = claim => claimed.map_err(|_| shared.over()).and_then(blocking),
             }
         }
     }
@@ -204,6 +212,20 @@ impl Control {
             self.shared.news.pronounce(ours);
         }
         self.verdict().expect("pronounced above at the latest")
+    }
+
+    /// Tells all ranks that this rank's call number `sequence` is `what` (at most 64 bytes) and takes long, unless somebody said the same
+    /// before: what it costs all together does not grow with how many ranks stall.
+    pub fn state(&self, sequence: u64, what: &[u8]) {
+        let what = what[..what.len().min(STATEMENT_BYTES_MAX)].to_vec();
+        // A member that has left tells nobody, and nobody waits for it.
+        let _ = self.shared.commands.send(Command::State(Statement { rank: self.shared.rank, sequence, what }));
+    }
+
+    /// A rank that said another thing of call number `sequence` than `what`, and what it said.
+    #[inline]
+    pub fn contradiction(&self, sequence: u64, what: &[u8]) -> Option<(u32, Vec<u8>)> {
+        self.shared.news.statements.contradiction(sequence, what)
     }
 
     /// Has `hook` called once when the verdict falls, on the control thread (so it must be quick, and make no call of this
@@ -254,10 +276,6 @@ impl Shared {
         verdict.error(self.rank, Operation::Connect)
     }
 
-    fn timeout(&self, peer: u32) -> Error {
-        Error::Timeout { rank: self.rank, operation: Operation::Connect, peer, after: self.connect_timeout }
-    }
-
     fn unreached(&self, peer: u32, reason: String) -> Error {
         let cause = if self.news.left(peer) {
             Cause::Left
@@ -293,13 +311,30 @@ fn blocking(stream: tokio::net::TcpStream) -> Result<TcpStream> {
     made.map_err(|e| Error::System { what: "preparing a data connection".into(), reason: e.to_string() })
 }
 
-/// Runs a task on the control thread while this thread waits. Every task has a deadline of its own.
+/// Runs a task on the control thread while this thread waits. Every such task has a deadline of its own.
 fn block<T: Send + 'static>(runtime: &Handle, task: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    block_while(runtime, task, || Ok(()))
+}
+
+/// The same, for as long as `ask` says nothing against it.
+fn block_while<T: Send + 'static>(
+    runtime: &Handle,
+    task: impl Future<Output = Result<T>> + Send + 'static,
+    mut ask: impl FnMut() -> Result<()>,
+) -> Result<T> {
     let (tell, told) = std::sync::mpsc::sync_channel(1);
-    runtime.spawn(async move {
-        // This thread waits, so the receiver is there.
+    let running = runtime.spawn(async move {
+        // If the receiver is gone, it was told to stop waiting.
         let _ = tell.send(task.await);
     });
-    let gone = |_| Error::System { what: "waiting for the control thread".into(), reason: "it has ended".into() };
-    told.recv().map_err(gone)?
+    loop {
+        match told.recv_timeout(ASK) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Timeout) => ask().inspect_err(|_| running.abort())?,
+            Err(RecvTimeoutError::Disconnected) => {
+                let what = "waiting for the control thread".into();
+                return Err(Error::System { what, reason: "it has ended".into() });
+            }
+        }
+    }
 }

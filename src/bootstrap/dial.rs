@@ -39,7 +39,8 @@ pub(super) async fn dial(
     let mut reason = String::from("the time was up before the first try");
     loop {
         let round = async {
-            let greeted = race(member, purpose, &site.addresses().await.map_err(|e| (e.to_string(), None))?, source).await;
+            let greeted =
+                race(member, purpose, &site.addresses().await.map_err(|e| (e.to_string(), None))?, source).await;
             let proved = timeout(HANDSHAKE_TIMEOUT, greeted.map_err(|e| (e, None))?.prove()).await;
             match proved {
                 Ok(Ok(stream)) => Ok(stream),
@@ -110,9 +111,8 @@ async fn attempt(
 async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A source of the other family, or one that cannot reach loopback, says nothing about this address.
-    let fits = |source: &IpAddr| {
-        source.is_ipv4() == address.is_ipv4() && source.is_loopback() == address.ip().is_loopback()
-    };
+    let fits =
+        |source: &IpAddr| source.is_ipv4() == address.is_ipv4() && source.is_loopback() == address.ip().is_loopback();
     if let Some(source) = source.filter(fits) {
         socket.bind((source, 0).into())?;
     }

@@ -1,18 +1,19 @@
-//! One edge of the control tree: a connection with a task that reads and a task that writes, and when it was last heard.
+//! One edge of the control tree: a connection with a task that reads and a task that writes.
 
 use super::endpoint::Endpoint;
+use super::liveness::Attention;
 use super::message::Message;
 use super::wire::{self, FRAME_MAX};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// How long a closed edge may take to bring its last words out; a stopped peer does not read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -47,7 +48,8 @@ pub(super) struct Edge {
     pub(super) generation: u64,
     /// Where the peer listens, once it has said so.
     pub(super) endpoint: Option<Endpoint>,
-    heard: Arc<Heard>,
+    /// What this member pays it.
+    pub(super) attention: Attention,
     outgoing: mpsc::UnboundedSender<Outgoing>,
     reader: AbortHandle,
 }
@@ -56,14 +58,13 @@ impl Edge {
     /// Starts an edge on a connection whose handshake is done.
     pub(super) fn start(stream: TcpStream, peer: u32, generation: u64, events: mpsc::Sender<Event>) -> Self {
         let (from, to) = stream.into_split();
-        let heard = Arc::new(Heard::now());
+        let (attention, heard) = Attention::new();
         let (outgoing, queue) = mpsc::unbounded_channel();
         tokio::spawn(write(to, queue));
-        let listening = Arc::clone(&heard);
         let reader = tokio::spawn(async move {
-            read(from, &listening, |what| events.send(Event { peer, generation, what })).await;
+            read(from, &heard, |what| events.send(Event { peer, generation, what })).await;
         });
-        Self { generation, endpoint: None, heard, outgoing, reader: reader.abort_handle() }
+        Self { generation, endpoint: None, attention, outgoing, reader: reader.abort_handle() }
     }
 
     /// Sends a message.
@@ -76,16 +77,6 @@ impl Edge {
         // The writer is gone if the connection broke; the reader tells of that.
         let _ = self.outgoing.send(Outgoing { frame, _written: written });
     }
-
-    /// How long nothing has been heard.
-    pub(super) fn silence(&self) -> Duration {
-        self.heard.ago()
-    }
-
-    /// Counts the peer as just heard.
-    pub(super) fn forgive(&self) {
-        self.heard.touch();
-    }
 }
 
 impl Drop for Edge {
@@ -94,12 +85,12 @@ impl Drop for Edge {
     }
 }
 
-async fn read<F>(mut stream: OwnedReadHalf, heard: &Heard, tell: impl Fn(What) -> F)
+async fn read<F>(mut stream: OwnedReadHalf, heard: &AtomicBool, tell: impl Fn(What) -> F)
 where
     F: Future<Output = Result<(), mpsc::error::SendError<Event>>>,
 {
     loop {
-        let frame = wire::read_frame(&mut stream, FRAME_MAX, || heard.touch()).await;
+        let frame = wire::read_frame(&mut stream, FRAME_MAX, || heard.store(true, Ordering::Relaxed)).await;
         let (what, last) = match frame {
             Ok(Some(body)) => match Message::parse(&body) {
                 Ok(message) => (What::Message(message), false),
@@ -129,24 +120,4 @@ async fn write(mut stream: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Ou
     }
     // Closing says the same, should this fail.
     let _ = stream.shutdown().await;
-}
-
-/// A time that one task writes and another reads.
-struct Heard {
-    base: Instant,
-    milliseconds: AtomicU64,
-}
-
-impl Heard {
-    fn now() -> Self {
-        Self { base: Instant::now(), milliseconds: AtomicU64::new(0) }
-    }
-
-    fn touch(&self) {
-        self.milliseconds.store(super::failure::milliseconds(self.base.elapsed()), Ordering::Relaxed);
-    }
-
-    fn ago(&self) -> Duration {
-        self.base.elapsed().saturating_sub(Duration::from_millis(self.milliseconds.load(Ordering::Relaxed)))
-    }
 }

@@ -53,7 +53,9 @@ const JOB_NAMES: [&str; 8] = [
 
 /// Whether this line of a process' environment says that the process is a rank.
 pub(super) fn names_a_rank(line: &[u8]) -> bool {
-    LAUNCHERS.iter().any(|names| line.strip_prefix(names.rank.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))
+    LAUNCHERS
+        .iter()
+        .any(|names| line.strip_prefix(names.rank.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))
 }
 
 /// The launch that the variables describe.
@@ -204,7 +206,8 @@ fn wrong(name: &str, value: &impl Display, why: impl Display) -> Error {
 }
 
 fn no_place(names: &Names, why: &str) -> Error {
-    let why = format!("{} is set, but {why}: say where the ranks meet by SERRIED_ROOT=host:port or SERRIED_ID", names.rank);
+    let why =
+        format!("{} is set, but {why}: say where the ranks meet by SERRIED_ROOT=host:port or SERRIED_ID", names.rank);
     wrong("SERRIED_ROOT", &"", why)
 }
 
@@ -223,7 +226,7 @@ mod tests {
         let launch = try_read(variables).expect("good variables").expect("a launch");
         let local = launch.local_rank.map_or("-".into(), |local| local.to_string());
         let site = match &launch.rendezvous.0.site {
-            Site::Endpoint(endpoint) => format!("{:?}", endpoint.addresses()),
+            Site::Endpoint(_) | Site::Addresses(_) => launch.rendezvous.0.site.to_string(),
             Site::Host { name, ports } => match ports[0] {
                 15_000..=31_999 => format!("{name}:derived"),
                 first => format!("{name}:{first}-{}", ports.last().expect("a port")),
@@ -243,7 +246,8 @@ mod tests {
         let ompi = "OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_LOCAL_RANK=1 PMIX_NAMESPACE=j1";
         assert_eq!(summary(ompi), "1/2 1 127.0.0.1:derived");
         assert_eq!(summary("PMI_RANK=0 PMI_SIZE=3 MPI_LOCALRANKID=0"), "0/3 0 127.0.0.1:derived");
-        let slurm = "SLURM_PROCID=5 SLURM_NTASKS=8 SLURM_LOCALID=1 SLURM_JOB_ID=9 SLURM_STEP_ID=0 SLURM_JOB_NODELIST=n[07-09]";
+        let slurm =
+            "SLURM_PROCID=5 SLURM_NTASKS=8 SLURM_LOCALID=1 SLURM_JOB_ID=9 SLURM_STEP_ID=0 SLURM_JOB_NODELIST=n[07-09]";
         assert_eq!(summary(slurm), "5/8 1 n07:derived");
         assert_eq!(summary(&format!("{slurm} SLURM_STEP_NUM_NODES=1")), "5/8 1 127.0.0.1:derived");
         assert_eq!(summary(&format!("{slurm} SLURM_STEP_NUM_TASKS=6")), "5/6 1 n07:derived");
@@ -267,7 +271,7 @@ mod tests {
             secret: Secret([3; 32]),
         };
         let variables = format!("RANK=0 WORLD_SIZE=2 MASTER_ADDR=h MASTER_PORT=1 SERRIED_ID={id}");
-        assert_eq!(summary(&variables), "0/2 - [127.0.0.1:77]");
+        assert_eq!(summary(&variables), "0/2 - 127.0.0.1:77");
         let error = try_read(&variables.replace("serried1-01", "serried1-02")).expect_err("mangled").to_string();
         assert!(error.contains("SERRIED_ID") && !error.contains("0303"), "{error}");
     }
@@ -322,7 +326,7 @@ mod tests {
     fn derived_ports_stay_in_their_range() {
         for number in 0..2000_u64 {
             let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&(number * 0x9e37_79b9_7f4a_7c15).to_le_bytes());
+            hash[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
             for (low, high) in [(15_000, 31_999), (5, 5), (5, 9), (1, u16::MAX), (65_530, 65_535)] {
                 let ports = derived_ports(&hash, PortRange::new(low, high).as_ref());
                 assert!(ports[0] >= low && ports.last() <= Some(&high) && ports.len() <= 8 && !ports.is_empty());

@@ -104,11 +104,6 @@ impl Exchanges {
         }
     }
 
-    /// Whether this rank waits for an exchange to end.
-    pub(super) fn any_running(&self) -> bool {
-        self.rounds.values().any(|state| state.mine.is_some())
-    }
-
     /// Fails everything that this rank waits for.
     pub(super) fn fail(&mut self, error: &Error) {
         for state in std::mem::take(&mut self.rounds).into_values() {
@@ -186,7 +181,7 @@ mod tests {
         exchanges.gathered(0, 1, vec![]).expect("a contribution");
         exchanges.expire(now, &[1, 2], 7, |peer| Error::InvalidArgument { what: peer.to_string() });
         assert_eq!(got.try_recv().expect("a reply").expect_err("late").to_string(), "2");
-        assert!(!exchanges.any_running());
+        assert!(exchanges.rounds[&0].mine.is_none());
     }
 
     #[test]

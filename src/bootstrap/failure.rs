@@ -52,7 +52,11 @@ fn decode_cause(decoder: &mut Decoder<'_>) -> Result<Cause, Nonsense> {
         DIED => Cause::Died,
         SILENT => Cause::Silent(Duration::from_millis(decoder.u64()?)),
         LEFT => Cause::Left,
-        LINK => Cause::Link { with: decoder.u32()?, transport: printable(decoder.text()?), reason: printable(decoder.text()?) },
+        LINK => Cause::Link {
+            with: decoder.u32()?,
+            transport: printable(decoder.text()?),
+            reason: printable(decoder.text()?),
+        },
         REPORTED => Cause::Reported(printable(decoder.text()?)),
         _ => return Err(Nonsense("an unknown cause of failure")),
     })
@@ -74,7 +78,8 @@ mod tests {
     #[test]
     fn causes_go_there_and_back() {
         let link = Cause::Link { with: 4, transport: "tcp".into(), reason: "reset".into() };
-        let causes = [Cause::Died, Cause::Silent(Duration::from_millis(1500)), Cause::Left, link, Cause::Reported("x".into())];
+        let causes =
+            [Cause::Died, Cause::Silent(Duration::from_millis(1500)), Cause::Left, link, Cause::Reported("x".into())];
         for cause in causes {
             let failure = Failure { peer: 1, reporter: 2, cause };
             let fields = failure.encode(Encoder::fields()).into_fields();

@@ -66,8 +66,9 @@ impl Member {
     /// Tells those below where to go. May be said again when that changes.
     pub(super) fn hand_over(&self) {
         let first = || {
-            let endpoint = |peer| Some((peer, self.edges.get(&peer)?.endpoint.clone()?));
-            self.below().find_map(endpoint)
+            let known = self.below().filter_map(|peer| Some((peer, self.edges.get(&peer)?.endpoint.clone()?)));
+            // Rather one that stays; one that leaves hands on what it is given.
+            known.min_by_key(|(peer, _)| (self.place.news.left(*peer), *peer))
         };
         let heir = self.above.clone().or_else(first);
         for peer in self.below() {
@@ -89,9 +90,12 @@ impl Member {
             self.edges.remove(&peer);
             return;
         }
+        let before = self.above.as_ref().map(|(rank, _)| *rank);
         self.former = Some(peer);
         self.above = heir.filter(|(rank, _)| *rank != self.place.rank && *rank < self.place.size);
         match &self.above {
+            // Said again: the dial is on its way.
+            Some((rank, _)) if before == Some(*rank) && !self.edges.contains_key(rank) => {}
             Some((rank, _)) if !self.edges.contains_key(rank) => self.climb(Instant::now() + HANDING_OVER),
             _ => self.release_former(),
         }

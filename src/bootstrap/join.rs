@@ -32,7 +32,8 @@ const SIZE_MAX: u32 = 1 << 24;
 /// Joins as `rank` of `size`. Runs on the runtime that it is called in, and leaves the member's task there.
 pub(super) async fn join(meeting: Meeting, rank: u32, size: u32, settings: Settings) -> Result<Control> {
     if size == 0 || size > SIZE_MAX || rank >= size {
-        let what = format!("rank {rank} of {size}: ranks are numbered from 0 to size - 1, and there are 1 to {SIZE_MAX}");
+        let what =
+            format!("rank {rank} of {size}: ranks are numbered from 0 to size - 1, and there are 1 to {SIZE_MAX}");
         return Err(Error::InvalidArgument { what });
     }
     let after = settings.init_timeout;
@@ -91,8 +92,12 @@ impl<'a> Desk<'a> {
         let purpose = Purpose { role: Role::Register, from: rank, to: RENDEZVOUS, tag: 0 };
         let reached = dial::dial(&member, purpose, &meeting.site, None, deadline).await;
         let stream = reached.map_err(|unreached| match unreached {
-            Unreached::Refused(why) => Error::InvalidArgument { what: format!("the rendezvous refused rank {rank}: {why}") },
-            Unreached::Deadline(reason) => Error::Unreachable { rank, address: meeting.site.to_string(), after, reason },
+            Unreached::Refused(why) => {
+                Error::InvalidArgument { what: format!("the rendezvous refused rank {rank}: {why}") }
+            }
+            Unreached::Deadline(reason) => {
+                Error::Unreachable { rank, address: meeting.site.to_string(), after, reason }
+            }
         })?;
         Ok(Self { stream: BufReader::new(stream), meeting, rank, size, after })
     }

@@ -121,7 +121,10 @@ fn launcher() -> Option<u32> {
         let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(environment::names_a_rank)
     };
-    std::iter::successors(Some(std::process::id()), |process| parent(*process)).skip(1).take(DEPTH_MAX).find(|p| !is_rank(p))
+    std::iter::successors(Some(std::process::id()), |process| parent(*process))
+        .skip(1)
+        .take(DEPTH_MAX)
+        .find(|p| !is_rank(p))
 }
 
 #[cfg(test)]
@@ -143,12 +146,14 @@ mod tests {
     #[test]
     fn ranks_of_torchrun_meet_beside_its_own_port() {
         // The store's port is taken, and so is the first one beside it, by somebody who never answers.
-        let (store, squatter) = (1..20).find_map(|_| {
-            let store = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
-            let port = store.local_addr().ok()?.port();
-            let squatter = std::net::TcpListener::bind(("127.0.0.1", port.checked_add(1)?)).ok()?;
-            (port < 65_000).then_some((store, squatter))
-        }).expect("two free neighbouring ports");
+        let (store, squatter) = (1..20)
+            .find_map(|_| {
+                let store = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
+                let port = store.local_addr().ok()?.port();
+                let squatter = std::net::TcpListener::bind(("127.0.0.1", port.checked_add(1)?)).ok()?;
+                (port < 65_000).then_some((store, squatter))
+            })
+            .expect("two free neighbouring ports");
         let port = store.local_addr().expect("its address").port();
         let settings = Settings::default();
         let ranks: Vec<_> = (0..3)
@@ -169,10 +174,12 @@ mod tests {
     #[test]
     fn a_rank_without_a_rendezvous_says_where_it_looked() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let mut settings = Settings::default();
-        settings.init_timeout = std::time::Duration::from_millis(200);
+        let settings = Settings { init_timeout: std::time::Duration::from_millis(200), ..Settings::default() };
         let error = launch(1, 2, free).join(&settings).err().expect("nobody there");
-        assert!(matches!(&error, Error::Unreachable { rank: 1, address, .. } if address.contains("localhost")), "{error}");
+        assert!(
+            matches!(&error, Error::Unreachable { rank: 1, address, .. } if address.contains("localhost")),
+            "{error}"
+        );
     }
 
     #[test]

@@ -54,7 +54,8 @@ impl Listener {
             sockets.extend(bound);
         }
         Self::of(sockets).ok_or_else(|| {
-            let range = ports.map(|p| format!(" in ports {}-{}", p.ports().start(), p.ports().end())).unwrap_or_default();
+            let range =
+                ports.map(|p| format!(" in ports {}-{}", p.ports().start(), p.ports().end())).unwrap_or_default();
             let reason = failure.unwrap_or_else(|| "there is no address".into());
             Error::System { what: format!("listening{range}"), reason }
         })
@@ -109,7 +110,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(socket: TcpListener, room: Arc<Room>, member: Arc<Membership>, me: u32, visitors: mpsc::Sender<Visitor>) {
+async fn accept(
+    socket: TcpListener,
+    room: Arc<Room>,
+    member: Arc<Membership>,
+    me: u32,
+    visitors: mpsc::Sender<Visitor>,
+) {
     // Dropped with this loop, so no guest outlives the listener.
     let mut guests = JoinSet::new();
     loop {

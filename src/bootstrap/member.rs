@@ -4,11 +4,12 @@
 //! such news, own or heard, is the verdict, and it goes out over every other edge before it is pronounced here: whoever acts on
 //! it has passed it on. A rank that leaves says so (see `farewell`), and is no failure.
 //!
-//! This module knows nothing of data: data connections go to `Claims` as they come.
+//! How edges come to be is in `attach`, how a rank leaves in `farewell`. Data is none of its business: data connections go to
+//! `Claims` as they come.
 
-use super::auth::{Membership, Purpose, Refusal, Role, Visitor};
+use super::auth::{Membership, Visitor};
 use super::claims::Claims;
-use super::dial::{self, Unreached};
+use super::dial::Unreached;
 use super::edge::{Edge, Event, What};
 use super::endpoint::Endpoint;
 use super::exchange::{Exchanges, Reply};
@@ -17,7 +18,7 @@ use super::farewell::Farewell;
 use super::liveness::Pulse;
 use super::message::Message;
 use super::news::News;
-use super::site::Site;
+use super::statements::Statement;
 use super::tree;
 use crate::error::{Cause, Error, Operation};
 use std::collections::BTreeMap;
@@ -43,6 +44,8 @@ const EVENTS: usize = 64;
 pub(super) enum Command {
     /// Take part in a collective exchange.
     Exchange { mine: Vec<u8>, reply: Reply },
+    /// Tell all what this rank's call is.
+    State(Statement),
     /// Tell all of a failure.
     Report(Failure),
     /// Leave; `done` is dropped once that is over.
@@ -85,12 +88,12 @@ pub(super) struct Member {
     /// Those who left, to be passed on at `pass_on_at`.
     tidings: Vec<u32>,
     pass_on_at: Option<Instant>,
-    generation: u64,
-    events: mpsc::Sender<Event>,
+    pub(super) generation: u64,
+    pub(super) events: mpsc::Sender<Event>,
     /// The dial to the rank above.
-    climbing: JoinSet<(u32, Result<TcpStream, Unreached>)>,
+    pub(super) climbing: JoinSet<(u32, Result<TcpStream, Unreached>)>,
     /// Last words of handshakes, and verdicts until they have been passed on. New edges come out of it.
-    errands: JoinSet<Option<(u32, TcpStream)>>,
+    pub(super) errands: JoinSet<Option<(u32, TcpStream)>>,
 }
 
 /// Runs a member until it has left. The rank above must be reached by `deadline`; `formed` hears of it.
@@ -128,6 +131,7 @@ pub(super) async fn run(
             Some(event) = arriving.recv() => member.hear(event),
             command = commands.recv(), if member.farewell.is_none() => match command {
                 Some(Command::Exchange { mine, reply }) => member.exchange(&mine, reply),
+                Some(Command::State(statement)) => member.state(&statement, None),
                 Some(Command::Report(failure)) => member.fail(failure, None),
                 Some(Command::Leave { done }) => member.leave(Some(done)),
                 Some(Command::Abandon) => return,
@@ -137,7 +141,7 @@ pub(super) async fn run(
             Some(visitor) = visitors.recv() => member.receive(visitor),
             Some(Ok((rank, reached))) = member.climbing.join_next() => member.arrive(rank, reached),
             Some(Ok(Some((peer, stream)))) = member.errands.join_next() => member.attach(peer, stream),
-            () = pulse.next() => member.beat(&mut pulse),
+            () = pulse.next() => member.beat(&pulse),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                 member.pass_on();
                 member.part();
@@ -162,7 +166,7 @@ impl Member {
         let nonsense = match what {
             What::Message(message) => self.understand(peer, message).err().map(|nonsense| nonsense.to_string()),
             What::Nonsense(reason) => Some(reason),
-            What::Ended => return self.lose(peer, Cause::Died),
+            What::Ended => return self.end(peer),
         };
         if let Some(reason) = nonsense {
             let rank = self.place.rank;
@@ -180,6 +184,7 @@ impl Member {
                 if let Some(edge) = self.edges.get_mut(&peer) {
                     edge.endpoint = Some(endpoint);
                 }
+                self.check_formed();
                 left.into_iter().for_each(|rank| self.note_left(rank));
                 if let Some(verdict) = verdict {
                     self.fail(verdict, Some(peer));
@@ -195,6 +200,7 @@ impl Member {
             }
             Message::Gather { .. } | Message::Spread { .. } => {}
             Message::Failed(failure) => self.fail(failure, Some(peer)),
+            Message::Stated(statement) => self.state(&statement, Some(peer)),
             Message::Left(ranks) => ranks.into_iter().for_each(|rank| self.note_left(rank)),
             Message::Goodbye { heir } => self.part_from(peer, heir),
             Message::Released => drop(self.edges.remove(&peer)),
@@ -236,103 +242,14 @@ impl Member {
         Error::Peer { rank: self.place.rank, peer, operation: Operation::Connect, cause: Cause::Left }
     }
 
-    /// Somebody proved itself at this rank's listener.
-    fn receive(&mut self, visitor: Visitor) {
-        let Purpose { role, from, tag, .. } = visitor.purpose;
-        match self.expectation(role, from, tag) {
-            Err(why) => drop(self.errands.spawn(async move {
-                visitor.refuse(why).await;
-                None
-            })),
-            Ok(()) => {
-                let claims = Arc::clone(&self.place.claims);
-                self.errands.spawn(async move {
-                    let stream = visitor.admit().await.ok()?;
-                    if role == Role::Tree {
-                        return Some((from, stream));
-                    }
-                    claims.put(from, tag, stream);
-                    None
-                });
-            }
+    /// A connection ended.
+    fn end(&mut self, peer: u32) {
+        let above = self.above.as_ref().is_some_and(|(rank, _)| *rank == peer);
+        if above || self.edges.get(&peer).is_some_and(|edge| edge.endpoint.is_some()) {
+            return self.lose(peer, Cause::Died);
         }
-    }
-
-    fn expectation(&self, role: Role, from: u32, tag: u32) -> Result<(), Refusal> {
-        let Place { rank, size, ref news, ref claims, .. } = self.place;
-        let parent = tree::parent(from);
-        match role {
-            _ if from >= size || from == rank || news.left(from) => Err(Refusal::Unexpected),
-            Role::Register => Err(Refusal::Unexpected),
-            Role::Data if claims.has_room(from, tag) => Ok(()),
-            Role::Data => Err(Refusal::Busy),
-            Role::Tree if self.edges.contains_key(&from) => Err(Refusal::Taken),
-            // One of its own, or an orphan whose parent has left.
-            Role::Tree if parent == Some(rank) || parent.is_some_and(|parent| news.left(parent)) => Ok(()),
-            // The news that its parent left may be on its way: it will ask again.
-            Role::Tree if self.formed.is_none() => Err(Refusal::Busy),
-            Role::Tree => Err(Refusal::Unexpected),
-        }
-    }
-
-    /// A connection to a neighbour in the tree stands.
-    pub(super) fn attach(&mut self, peer: u32, stream: TcpStream) {
-        if self.edges.contains_key(&peer) {
-            return;
-        }
-        self.generation += 1;
-        let edge = Edge::start(stream, peer, self.generation, self.events.clone());
-        let left = self.place.news.all_left();
-        edge.say(&Message::State { endpoint: self.place.endpoint.clone(), left, verdict: self.fallen.clone() });
-        self.edges.insert(peer, edge);
-        self.check_formed();
-        if self.farewell.as_ref().is_some_and(|farewell| farewell.handing_over) {
-            self.hand_over();
-        }
-    }
-
-    /// Dials the rank above, if there is one.
-    pub(super) fn climb(&mut self, deadline: Instant) {
-        self.climbing.abort_all();
-        let Some((to, endpoint)) = self.above.clone() else { return };
-        let purpose = Purpose { role: Role::Tree, from: self.place.rank, to, tag: 0 };
-        let (membership, source) = (self.place.membership.clone(), self.place.source);
-        self.climbing.spawn(async move {
-            (to, dial::dial(&membership, purpose, &Site::Endpoint(endpoint), source, deadline).await)
-        });
-    }
-
-    fn arrive(&mut self, rank: u32, reached: Result<TcpStream, Unreached>) {
-        if self.above.as_ref().is_none_or(|(above, _)| *above != rank) {
-            return;
-        }
-        match (reached, self.formed.take()) {
-            (Ok(stream), formed) => {
-                self.formed = formed;
-                self.attach(rank, stream);
-                self.release_former();
-            }
-            (Err(unreached), Some(formed)) => {
-                let cause = Cause::Link { with: rank, transport: "tcp".into(), reason: unreached.to_string() };
-                // Nobody listens any more if joining failed otherwise.
-                let _ = formed.send(Err(Failure { peer: self.place.rank, cause, reporter: self.place.rank }));
-            }
-            // The heir is gone too: all are on their way out, and nobody above is left to hear from.
-            (Err(unreached), None) => {
-                tracing::debug!(rank = self.place.rank, above = rank, %unreached, "found nobody above any more");
-                self.above = None;
-                self.release_former();
-            }
-        }
-    }
-
-    pub(super) fn check_formed(&mut self) {
-        let mut around = tree::children(self.place.rank, self.place.size).chain(self.above.iter().map(|(rank, _)| *rank));
-        if around.all(|peer| self.edges.contains_key(&peer))
-            && let Some(formed) = self.formed.take()
-        {
-            let _ = formed.send(Ok(()));
-        }
+        // It never said a word: its dialler gave this dial up after the handshake, and makes another.
+        self.edges.remove(&peer);
     }
 
     /// An edge is gone, or unusable.
@@ -375,6 +292,15 @@ impl Member {
         });
     }
 
+    /// Passes a statement on to all edges but the one it came `from`, if it is news.
+    fn state(&mut self, statement: &Statement, from: Option<u32>) {
+        if self.place.news.statements.note(statement) {
+            let frame: Arc<[u8]> = Message::Stated(statement.clone()).frame().into();
+            let others = self.edges.iter().filter(|(peer, _)| Some(**peer) != from);
+            others.for_each(|(_, edge)| edge.send(Arc::clone(&frame), None));
+        }
+    }
+
     /// Notes that a rank has left, to be passed on soon.
     pub(super) fn note_left(&mut self, rank: u32) {
         if rank >= self.place.size || !self.place.news.note_left(rank) {
@@ -395,13 +321,15 @@ impl Member {
         }
     }
 
-    fn beat(&mut self, pulse: &mut Pulse) {
-        if pulse.overslept() {
-            // This process stood still, not its peers: what they said in the meantime is still to be read.
-            self.edges.values().for_each(Edge::forgive);
-        }
+    fn beat(&mut self, pulse: &Pulse) {
         let silence = self.place.silence;
-        let silent = self.edges.iter().find(|(_, edge)| edge.silence() > silence).map(|(peer, _)| *peer);
+        // Every edge is looked at, so that each counts this beat.
+        let mut silent = None;
+        for (peer, edge) in &mut self.edges {
+            if pulse.gives_up(&mut edge.attention) {
+                silent.get_or_insert(*peer);
+            }
+        }
         if let Some(peer) = silent {
             self.lose(peer, Cause::Silent(silence));
         }

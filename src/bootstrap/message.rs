@@ -2,6 +2,7 @@
 
 use super::endpoint::Endpoint;
 use super::failure::Failure;
+use super::statements::Statement;
 use super::wire::{Decoder, Encoder, Nonsense};
 
 /// One message over an edge of the tree.
@@ -34,6 +35,8 @@ pub(super) enum Message {
     },
     /// A rank failed.
     Failed(Failure),
+    /// A rank's call takes long.
+    Stated(Statement),
     /// These ranks have left.
     Left(Vec<u32>),
     /// The sender leaves. Those below it attach to `heir`, if it names one; the heir itself then has nobody above it.
@@ -53,6 +56,7 @@ const FAILED: u8 = 5;
 const LEFT: u8 = 6;
 const GOODBYE: u8 = 7;
 const RELEASED: u8 = 8;
+const STATED: u8 = 9;
 
 /// Kind and round in front of an exchange's entries.
 pub(super) const ROUND_HEAD: usize = 1 + 4;
@@ -72,6 +76,7 @@ impl Message {
             Self::Gather { round, entries } => Encoder::frame(GATHER).u32(*round).raw(entries),
             Self::Spread { round, entries } => Encoder::frame(SPREAD).u32(*round).raw(entries),
             Self::Failed(failure) => failure.encode(Encoder::frame(FAILED)),
+            Self::Stated(statement) => statement.encode(Encoder::frame(STATED)),
             Self::Left(ranks) => Encoder::frame(LEFT).ranks(ranks),
             Self::Goodbye { heir: None } => Encoder::frame(GOODBYE).u8(0),
             Self::Goodbye { heir: Some((rank, endpoint)) } => endpoint.encode(Encoder::frame(GOODBYE).u8(1).u32(*rank)),
@@ -93,6 +98,7 @@ impl Message {
             GATHER => Self::Gather { round: fields.u32()?, entries: fields.rest().to_vec() },
             SPREAD => Self::Spread { round: fields.u32()?, entries: fields.rest().to_vec() },
             FAILED => Self::Failed(Failure::decode(&mut fields)?),
+            STATED => Self::Stated(Statement::decode(&mut fields)?),
             LEFT => Self::Left(fields.ranks()?),
             GOODBYE if fields.u8()? == 0 => Self::Goodbye { heir: None },
             GOODBYE => Self::Goodbye { heir: Some((fields.u32()?, Endpoint::decode(&mut fields)?)) },
@@ -121,6 +127,7 @@ mod tests {
             Message::Gather { round: 7, entries: vec![1, 2] },
             Message::Spread { round: 8, entries: vec![3] },
             Message::Failed(failure),
+            Message::Stated(Statement { rank: 2, sequence: 9, what: vec![1, 2, 3] }),
             Message::Left(vec![1, 2, 3]),
             Message::Goodbye { heir: None },
             Message::Goodbye { heir: Some((4, endpoint)) },

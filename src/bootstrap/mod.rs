@@ -9,6 +9,7 @@
 //! * Over the tree's edges run exchanges of small data, heartbeats, and news of failures, which reach all ranks (`member`).
 //! * [`Control`] is what a rank holds. [`Launch`] is how a rank learns from a launcher's environment who it is.
 
+mod attach;
 mod auth;
 mod claims;
 mod control;
@@ -30,6 +31,7 @@ mod rendezvous;
 mod root;
 mod settings;
 mod site;
+mod statements;
 mod thread;
 mod tree;
 mod unique_id;

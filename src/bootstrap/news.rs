@@ -1,6 +1,7 @@
 //! What a rank knows of the others: the verdict, if one fell, and who has left. Read from any thread, written by the control thread.
 
 use super::failure::Failure;
+use super::statements::Statements;
 use crate::error::Cause;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,6 +14,7 @@ type Hook = Box<dyn FnOnce(&Failure) + Send>;
 pub(super) struct News {
     verdict: OnceLock<Failure>,
     left: Box<[AtomicU64]>,
+    pub(super) statements: Statements,
     any_left: AtomicBool,
     hooks: Mutex<Vec<Hook>>,
     changed: Condvar,
@@ -25,6 +27,7 @@ impl News {
         Self {
             verdict: OnceLock::new(),
             left: (0..size.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            statements: Statements::default(),
             any_left: AtomicBool::new(false),
             hooks: Mutex::default(),
             changed: Condvar::new(),

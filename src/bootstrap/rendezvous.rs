@@ -81,7 +81,8 @@ impl Report {
     pub(super) fn frame(&self) -> Vec<u8> {
         match self {
             Self::Register { size, patience, timeout, endpoint } => {
-                let encoder = Encoder::frame(REGISTER).u32(*size).u64(milliseconds(*patience)).u64(milliseconds(*timeout));
+                let encoder =
+                    Encoder::frame(REGISTER).u32(*size).u64(milliseconds(*patience)).u64(milliseconds(*timeout));
                 endpoint.encode(encoder)
             }
             Self::Ready => Encoder::frame(READY),

@@ -7,9 +7,9 @@ use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::listener::Listener;
 use super::rendezvous::{Answer, Reason, Report};
+use super::tree;
 use super::unique_id::{Secret, fill_random};
 use super::wire::{self, RENDEZVOUS_FRAME_MAX};
-use super::tree;
 use crate::error::Cause;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,7 +59,9 @@ pub(super) async fn serve(listener: Listener, secret: Secret, afterwards: Afterw
         root.close().await;
         if afterwards == Afterwards::Answer {
             let late = outcome.err().unwrap_or_else(|| {
-                Reason::Contradiction("this unique id is used up: all ranks have come (is a rank number given out twice?)".into())
+                Reason::Contradiction(
+                    "this unique id is used up: all ranks have come (is a rank number given out twice?)".into(),
+                )
             });
             // Ends by the timeout.
             let _ = timeout(EPILOGUE, root.turn_away(&mut visitors, late)).await;
@@ -162,14 +164,26 @@ impl Root {
         let seated = self.seats.get_mut(&rank).filter(|seat| seat.connection == connection);
         match (what, seated) {
             (What::Registered { mut to, size, patience, timeout, endpoint }, _) => {
-                match self.judge(rank, size)? {
-                    Some(refusal) => self.answer(&mut to, &Answer::Refused(Reason::Contradiction(refusal))).await,
-                    None => self.seat(Seat { connection, to, endpoint, ready: false }, rank, size, (Instant::now() + patience, timeout)),
+                match self.judge(rank, size) {
+                    Err(reason) => {
+                        // It has no seat, so it is told apart from the others.
+                        self.answer(&mut to, &Answer::Refused(reason.clone())).await;
+                        return Err(reason);
+                    }
+                    Ok(Some(refusal)) => self.answer(&mut to, &Answer::Refused(Reason::Contradiction(refusal))).await,
+                    Ok(None) => self.seat(
+                        Seat { connection, to, endpoint, ready: false },
+                        rank,
+                        size,
+                        (Instant::now() + patience, timeout),
+                    ),
                 }
             }
             (What::Ready, Some(seat)) => seat.ready = true,
             (What::Trouble(failure), Some(_)) => return Err(Reason::Failed(failure)),
-            (What::Gone, Some(_)) => return Err(Reason::Failed(Failure { peer: rank, cause: Cause::Died, reporter: rank })),
+            (What::Gone, Some(_)) => {
+                return Err(Reason::Failed(Failure { peer: rank, cause: Cause::Died, reporter: rank }));
+            }
             // A connection that was refused its seat.
             (_, None) => {}
         }
@@ -292,7 +306,9 @@ impl Reader {
 
     async fn tell(&self, what: What) {
         let Self { connection, rank, .. } = *self;
-        self.counter.fetch_add(1, Ordering::Relaxed);
+        if !matches!(what, What::Gone) {
+            self.counter.fetch_add(1, Ordering::Relaxed);
+        }
         // The receiver ends when nobody is interested any more.
         let _ = self.events.send(Event { connection, rank, what }).await;
     }

@@ -35,7 +35,8 @@ impl Site {
 
 impl std::fmt::Display for Site {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let list = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+        let list =
+            |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
         match self {
             Self::Endpoint(endpoint) => f.write_str(&list(endpoint.addresses())),
             Self::Addresses(addresses) => f.write_str(&list(addresses)),

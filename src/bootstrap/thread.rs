@@ -28,7 +28,8 @@ pub(super) fn handle() -> Result<ControlThread> {
 }
 
 fn start() -> Result<ControlThread> {
-    let failed = |e: std::io::Error| Error::System { what: "starting the control thread".into(), reason: e.to_string() };
+    let failed =
+        |e: std::io::Error| Error::System { what: "starting the control thread".into(), reason: e.to_string() };
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(1)

@@ -16,11 +16,6 @@ pub(super) fn children(rank: u32, size: u32) -> std::ops::Range<u32> {
     cut(first)..cut(end)
 }
 
-/// Whether `rank` stands somewhere below `above`.
-pub(super) fn is_below(rank: u32, above: u32) -> bool {
-    std::iter::successors(parent(rank), |r| parent(*r)).any(|r| r == above)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,11 +33,5 @@ mod tests {
             assert!(seen[0] == 0 && seen[1..].iter().all(|count| *count == 1));
         }
         assert!(children(u32::MAX - 1, u32::MAX).is_empty());
-    }
-
-    #[test]
-    fn below_means_every_depth() {
-        assert!(is_below(9, 1) && is_below(9, 0) && is_below(80, 1));
-        assert!(!is_below(9, 2) && !is_below(1, 9) && !is_below(0, 0) && !is_below(5, 5));
     }
 }

@@ -38,7 +38,7 @@ impl UniqueId {
     pub const SIZE: usize = 128;
 
     /// Starts a rendezvous in this process and returns the id by which ranks find it. The process may be a rank itself or only
-    /// launch ranks; it has to live until they have joined.
+    /// launch ranks; it has to live until they have joined, and waits for the first of them as long as it lives.
     pub fn create(settings: &Settings) -> Result<Self> {
         let mut key = [0; 32];
         fill_random(&mut key)?;
@@ -50,7 +50,8 @@ impl UniqueId {
             used += Endpoint::encoded_size(&(*ip, 0).into());
             used <= room
         });
-        let listener = thread::handle()?.enter(|| super::listener::Listener::bind(&addresses, settings.ports.as_ref()))?;
+        let listener =
+            thread::handle()?.enter(|| super::listener::Listener::bind(&addresses, settings.ports.as_ref()))?;
         let endpoint = listener.endpoint();
         thread::handle()?.spawn(root::serve(listener, secret.clone(), root::Afterwards::Answer, Arc::default()));
         Ok(Self { endpoint, secret })
@@ -116,7 +117,9 @@ impl FromStr for UniqueId {
         };
         // The text may be a good id but for one digit, so it is not repeated in the error.
         parse().ok_or_else(|| Error::InvalidArgument {
-            what: format!("this text is no unique id of this version of serried (expected {TEXT_PREFIX} and hexadecimal digits)"),
+            what: format!(
+                "this text is no unique id of this version of serried (expected {TEXT_PREFIX} and hexadecimal digits)"
+            ),
         })
     }
 }

@@ -103,7 +103,9 @@ impl Encoder {
 
     /// A text, cut to `TEXT_MAX`.
     pub(super) fn text(self, text: &str) -> Self {
-        self.bytes(&text.as_bytes()[..text.floor_char_boundary_at(TEXT_MAX)])
+        let most = TEXT_MAX.min(text.len());
+        let cut = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        self.bytes(&text.as_bytes()[..cut])
     }
 
     pub(super) fn ranks(self, ranks: &[u32]) -> Self {
@@ -121,17 +123,6 @@ impl Encoder {
     /// The bare fields.
     pub(super) fn into_fields(self) -> Vec<u8> {
         self.0
-    }
-}
-
-/// `str::floor_char_boundary`, which is younger than the oldest compiler that this crate supports.
-trait CharBoundary {
-    fn floor_char_boundary_at(&self, most: usize) -> usize;
-}
-
-impl CharBoundary for str {
-    fn floor_char_boundary_at(&self, most: usize) -> usize {
-        (0..=most.min(self.len())).rev().find(|at| self.is_char_boundary(*at)).unwrap_or(0)
     }
 }
 
@@ -230,7 +221,8 @@ mod tests {
     #[test]
     fn fields_come_back_as_they_were() {
         let long = "é".repeat(TEXT_MAX);
-        let fields = Encoder::fields().u8(1).u16(2).u32(3).u64(4).bytes(b"five").ranks(&[6, 7]).text(&long).into_fields();
+        let fields =
+            Encoder::fields().u8(1).u16(2).u32(3).u64(4).bytes(b"five").ranks(&[6, 7]).text(&long).into_fields();
         let mut decoder = Decoder::new(&fields);
         assert_eq!((decoder.u8(), decoder.u16(), decoder.u32(), decoder.u64()), (Ok(1), Ok(2), Ok(3), Ok(4)));
         assert_eq!((decoder.bytes(), decoder.ranks()), (Ok(&b"five"[..]), Ok(vec![6, 7])));

@@ -36,7 +36,8 @@ impl Card {
 
     /// The card of `rank`, as that rank sent it.
     pub(super) fn from_bytes(rank: usize, bytes: &[u8]) -> Result<Self> {
-        let wrong = || Error::InvalidArgument { what: format!("rank {rank} introduced itself by {} odd bytes", bytes.len()) };
+        let wrong =
+            || Error::InvalidArgument { what: format!("rank {rank} introduced itself by {} odd bytes", bytes.len()) };
         let mut rest = bytes;
         let mut field = || {
             let (length, after) = rest.split_first()?;

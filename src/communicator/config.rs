@@ -86,7 +86,8 @@ impl Config {
             config.timeout = seconds.filter(|time| !time.is_zero()).ok_or_else(wrong)?;
         }
         if let Some(text) = set("SERRIED_SOCKETS") {
-            let wrong = || setting("SERRIED_SOCKETS", &text, format!("expected a number from 1 to {}", Self::SOCKETS_MAX));
+            let wrong =
+                || setting("SERRIED_SOCKETS", &text, format!("expected a number from 1 to {}", Self::SOCKETS_MAX));
             config.sockets =
                 text.trim().parse().ok().filter(|n| (1..=Self::SOCKETS_MAX).contains(n)).ok_or_else(wrong)?;
         }

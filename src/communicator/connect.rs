@@ -66,12 +66,7 @@ impl Connector<'_> {
             let source = self.control.addresses().first().map(SocketAddr::ip);
             return self.control.dial(peer, &self.cards[peer as usize].endpoint.reachable(), tag, source);
         }
-        loop {
-            match self.control.accept(peer, tag) {
-                Err(Error::Timeout { .. }) => self.watch.check(&self.call, peer)?,
-                result => return result,
-            }
-        }
+        self.control.accept(peer, tag, || self.watch.check(&self.call, peer))
     }
 
     fn link(&self, peer: u32, mut stream: TcpStream) -> Result<Link> {

@@ -1,21 +1,21 @@
 //! What runs a communicator's calls, one at a time: the room of a shared host, or the engine over links.
 
 use super::card::Card;
+use super::check_lengths;
 use super::config::{Config, TransportChoice};
 use super::connect::Connector;
 use super::watch::CallWatch;
-use super::check_lengths;
 use crate::bootstrap::{Control, Failure};
+use crate::engine::room::{RANKS_MAX, Room};
 use crate::engine::wait::{Backoff, End};
 use crate::engine::{Cut, Engine, Job, Stop};
-use crate::engine::room::{RANKS_MAX, Room};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::reduce::kernels;
 use crate::schedule::{Algorithm, AllReduce, Schedule, Step};
 use crate::topology::HostId;
-use crate::transport::{Fault, Link};
 use crate::transport::shm::{Region, ShmLink};
 use crate::transport::tcp::TcpSettings;
+use crate::transport::{Fault, Link};
 use crate::tune::{Choice, Reach, Table};
 use crate::types::{Call, DataType, Op};
 use std::time::Duration;
@@ -265,7 +265,10 @@ fn agree(rank: u32, cards: &[Card]) -> Result<()> {
         Some(odd) => Err(Error::Setting {
             name: "algorithm".into(),
             value: mine.clone(),
-            why: format!("rank 0 has {first:?} and rank {odd} has {:?}; all ranks must have the same", cards[odd].algorithm),
+            why: format!(
+                "rank 0 has {first:?} and rank {odd} has {:?}; all ranks must have the same",
+                cards[odd].algorithm
+            ),
         }),
         None => Ok(()),
     }

@@ -142,6 +142,24 @@ impl Communicator {
             lock(&shared.executor).all_reduce(&shared.control, T::TYPE, op, None, bytes)
         })
     }
+
+    /// Starts [`all_reduce_into`](Self::all_reduce_into) and returns at once, as [`start_all_reduce`](Self::start_all_reduce) does. The handle gives both
+    /// buffers back.
+    ///
+    /// # Errors
+    /// As [`start_all_reduce`](Self::start_all_reduce).
+    pub fn start_all_reduce_into<T: Element, I: Buffer<T>, O: Buffer<T>>(
+        &self,
+        input: I,
+        output: O,
+        op: Op,
+    ) -> Result<Handle<(I, O)>> {
+        let shared = self.shared.clone();
+        self.queue.start((input, output), move |(input, output)| {
+            let (input, output) = (input.as_mut().as_bytes(), output.as_mut().as_mut_bytes());
+            lock(&shared.executor).all_reduce(&shared.control, T::TYPE, op, Some(input), output)
+        })
+    }
 }
 
 impl std::fmt::Debug for Communicator {
@@ -167,7 +185,11 @@ fn check_lengths(rank: u32, data_type: DataType, input: Option<&[u8]>, output: &
         return bad(format!("the input has {} bytes and the output {}", input.len(), output.len()));
     }
     if !output.len().is_multiple_of(data_type.size()) {
-        return bad(format!("{} bytes are not whole elements of {data_type} ({} bytes)", output.len(), data_type.size()));
+        return bad(format!(
+            "{} bytes are not whole elements of {data_type} ({} bytes)",
+            output.len(),
+            data_type.size()
+        ));
     }
     Ok(())
 }

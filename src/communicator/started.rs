@@ -222,7 +222,8 @@ mod tests {
         let handle = queue.start(vec![1], |_| Ok(())).expect("a thread can be had");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be had");
         assert_eq!(runtime.block_on(handle).expect("it succeeded"), [1]);
-        let failed = queue.start((), |_| Err(Error::InvalidArgument { what: "no".into() })).expect("a thread can be had");
+        let failed =
+            queue.start((), |_| Err(Error::InvalidArgument { what: "no".into() })).expect("a thread can be had");
         assert!(runtime.block_on(failed).is_err());
         queue.close();
     }

@@ -6,19 +6,25 @@ use crate::error::{Cause, Error, Operation, Result};
 use crate::types::Call;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// After so long a rank tells the others what it is in: far beyond any healthy wait between ranks that are there, short to a user.
+const STALLED: Duration = Duration::from_millis(500);
 
 /// The watch over one call. Its clock starts with the first question, so that a call that never waits reads no clock.
 pub(super) struct CallWatch<'a> {
     control: &'a Control,
     timeout: Duration,
     began: Cell<Option<Instant>>,
+    /// The call was stated to the others.
+    stated: Cell<bool>,
     /// A peer that was found to have left, when last asked.
     gone: Cell<Option<u32>>,
 }
 
 impl<'a> CallWatch<'a> {
     pub(super) fn new(control: &'a Control, timeout: Duration) -> Self {
-        Self { control, timeout, began: Cell::new(None), gone: Cell::new(None) }
+        Self { control, timeout, began: Cell::new(None), stated: Cell::new(false), gone: Cell::new(None) }
     }
 
     /// An error if the job has failed, `peer` has left, or `operation` has waited too long for it.
@@ -36,10 +42,30 @@ impl<'a> CallWatch<'a> {
         let now = Instant::now();
         let began = self.began.get().unwrap_or(now);
         self.began.set(Some(began));
+        if let Operation::Call(ours) = operation {
+            self.compare(ours, now.duration_since(began))?;
+        }
         if now.duration_since(began) > self.timeout {
             return Err(Error::Timeout { rank, operation, peer, after: self.timeout });
         }
         Ok(())
+    }
+}
+
+impl CallWatch<'_> {
+    /// Ranks that never meet in a message (their algorithms differ, or one still connects) find out over the control plane.
+    fn compare(&self, ours: Call, waited: Duration) -> Result<()> {
+        let what = ours.as_bytes();
+        if waited > STALLED && !self.stated.replace(true) {
+            self.control.state(ours.sequence, what);
+        }
+        match self.control.contradiction(ours.sequence, what) {
+            None => Ok(()),
+            Some((peer, what)) => match Call::read_from_bytes(&what) {
+                Ok(theirs) => Err(Error::Mismatch { rank: self.control.rank(), ours, peer, theirs }),
+                Err(_) => Ok(()),
+            },
+        }
     }
 }
 

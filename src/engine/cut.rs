@@ -75,7 +75,10 @@ mod tests {
                                 at = chunk.end;
                             }
                             assert_eq!(cut.slice(slice).end, at);
-                            assert_eq!(cut.message(slice, Chunks::run(0, parts), parts) as usize, cut.slice(slice).len());
+                            assert_eq!(
+                                cut.message(slice, Chunks::run(0, parts), parts) as usize,
+                                cut.slice(slice).len()
+                            );
                         }
                         assert_eq!(at, elements * element);
                     }

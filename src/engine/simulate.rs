@@ -46,7 +46,11 @@ pub fn run<S: Schedule>(
         let over = outcomes.iter().all(Option::is_some);
         if over || !moved && (!network.advance() || network.now_ns() > deadline_ns) {
             let timed_out = |job: &Job<'_, S>| Outcome::TimedOut { peer: job.waits_for().unwrap_or(0) };
-            return outcomes.into_iter().zip(jobs).map(|(outcome, job)| outcome.unwrap_or_else(|| timed_out(job))).collect();
+            return outcomes
+                .into_iter()
+                .zip(jobs)
+                .map(|(outcome, job)| outcome.unwrap_or_else(|| timed_out(job)))
+                .collect();
         }
     }
 }

@@ -78,8 +78,13 @@ impl Backoff {
     pub fn part(&mut self, engine: &mut Engine<Link>) {
         let deadline = Instant::now() + PARTING;
         engine.links_mut().for_each(Link::leave);
-        while !engine.links_mut().fold(true, |all, link| link.has_left() && all) && Instant::now() < deadline {
-            if engine.links().try_for_each(|link| self.sleep.watch(link)).is_err() || self.sleep.sleep(POLLED_SLEEP).is_err() {
+        // Every link is asked each time: asking is what empties it.
+        while engine.links_mut().filter_map(|link| (!link.has_left()).then_some(())).count() > 0
+            && Instant::now() < deadline
+        {
+            if engine.links().try_for_each(|link| self.sleep.watch(link)).is_err()
+                || self.sleep.sleep(POLLED_SLEEP).is_err()
+            {
                 return;
             }
         }

@@ -4,7 +4,7 @@
 
 use super::fold::{Average, Cell, Fold, Max, Min, PairAverage, PairProd, PairSum, Prod, Sum, Value};
 use super::half::{Bfloat16, Binary16};
-use super::{InstructionSet, Kernels, Table};
+use super::{InstructionSet, Interleaved, Kernels, Table};
 
 /// What every CPU of the architecture has.
 pub(super) static BASELINE: InstructionSet =
@@ -28,6 +28,15 @@ pub(super) fn combine<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
     }
 }
 
+/// The three actions by turns, with plain stores.
+#[inline(always)]
+pub(super) fn interleave<F: Fold>(step: Interleaved<'_>) {
+    step.fill.copy_from_slice(step.fill_from);
+    combine::<F>(step.folded, step.fold, step.fold_own);
+    step.fold.copy_from_slice(step.folded);
+    step.gathered.copy_from_slice(step.gather_from);
+}
+
 /// `acc = acc / ranks`.
 #[inline(always)]
 pub(super) fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
@@ -43,6 +52,8 @@ pub(super) trait Features {
     fn combine<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
     /// Whole lines by `W`, what is before and after them by `T`; both are the same operator.
     fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
+    /// Whole lines by `W`, what is after them by `T`; both are the same operator.
+    fn interleave<W: Fold, T: Fold>(step: Interleaved<'_>);
     fn finish<A: Average>(acc: &mut [u8], ranks: u32);
 }
 
@@ -63,6 +74,13 @@ impl Features for Baseline {
         // Safe Rust has no other stores than plain ones.
         #[cfg(not(target_arch = "x86_64"))]
         combine::<T>(out, a, b);
+    }
+
+    fn interleave<W: Fold, T: Fold>(step: Interleaved<'_>) {
+        #[cfg(target_arch = "x86_64")]
+        super::x86_64::interleave::<W, T, super::x86_64::Sse2>(step);
+        #[cfg(not(target_arch = "x86_64"))]
+        interleave::<T>(step);
     }
 
     fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
@@ -98,6 +116,7 @@ const fn entry<C: Features, F: Fold>() -> Kernels {
         reduce: C::reduce::<F>,
         combine: C::combine::<F>,
         combine_streaming: C::combine_streaming::<F, F>,
+        interleave: C::interleave::<F, F>,
         finish: None,
     }
 }
@@ -109,6 +128,7 @@ pub(super) const fn row_in_vectors<C: Features, V: Value + Average, S: Fold, P: 
             reduce: reduce_vectors::<C, W, T>,
             combine: combine_vectors::<C, W, T>,
             combine_streaming: C::combine_streaming::<W, T>,
+            interleave: C::interleave::<W, T>,
             finish: None,
         }
     }

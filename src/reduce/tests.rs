@@ -389,6 +389,44 @@ fn streaming_writes_every_byte_and_no_other() {
 }
 
 #[test]
+fn interleaving_does_all_three_and_nothing_else() {
+    let mut bits = Bits(4);
+    let source: Vec<u8> = (0..40_000).map(|_| bits.next() as u8).collect();
+    let of_length = |bytes: usize, from: usize| source[from..from + bytes].to_vec();
+    for (data_type, op) in types_and_ops() {
+        for set in available() {
+            let kernels = &set.table[data_type as usize][op as usize];
+            for (bytes, shift) in [(0, 0), (8, 0), (64, 0), (640, 0), (4096, 8), (1088, 56), (200, 0), (264, 3)] {
+                let (fill_from, fold_own, gather_from) =
+                    (of_length(bytes, 5), of_length(bytes, 9_001), of_length(bytes, 77));
+                let (mut fill, mut fold) = (vec![0; bytes], of_length(bytes, 20_000));
+                let mut expected = vec![0; bytes];
+                (kernels.combine)(&mut expected, &fold, &fold_own);
+                let (mut folded, mut gathered) = (vec![0x5a; bytes + 192], vec![0x5a; bytes + 192]);
+                let on_line = |out: &[u8]| out.as_ptr().align_offset(64) + shift;
+                let (at_folded, at_gathered) = (on_line(&folded), on_line(&gathered));
+                (kernels.interleave)(super::Interleaved {
+                    fill: &mut fill,
+                    fill_from: &fill_from,
+                    fold: &mut fold,
+                    fold_own: &fold_own,
+                    folded: &mut folded[at_folded..at_folded + bytes],
+                    gathered: &mut gathered[at_gathered..at_gathered + bytes],
+                    gather_from: &gather_from,
+                });
+                super::fence();
+                let context = format!("{} {data_type} {op}: {bytes} at {shift}", set.name);
+                assert!(fill == fill_from && fold == expected, "{context}");
+                for (out, at, inside) in [(&folded, at_folded, &expected), (&gathered, at_gathered, &gather_from)] {
+                    assert!(out[at..at + bytes] == inside[..], "{context}");
+                    assert!(out[..at].iter().chain(&out[at + bytes..]).all(|&byte| byte == 0x5a), "{context}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn averages_divide_the_sum() {
     let mut bits = Bits(3);
     for data_type in DataType::ALL {

@@ -6,12 +6,12 @@
 mod f16c;
 mod streaming;
 
-pub(super) use streaming::{Sse2, combine_streaming};
+pub(super) use streaming::{Sse2, combine_streaming, interleave};
 pub(crate) use streaming::{fence, stream};
 
-use super::InstructionSet;
 use super::fold::{Average, Fold};
 use super::generic::{self, Features};
+use super::{InstructionSet, Interleaved};
 use f16c::{Eight, Sixteen};
 
 /// 256-bit vectors.
@@ -64,6 +64,15 @@ macro_rules! features {
                 }
                 // SAFETY: as above.
                 unsafe { with_features::<W, T>(out, a, b) }
+            }
+
+            fn interleave<W: Fold, T: Fold>(step: Interleaved<'_>) {
+                #[target_feature(enable = $features)]
+                fn with_features<W: Fold, T: Fold>(step: Interleaved<'_>) {
+                    interleave::<W, T, $store>(step);
+                }
+                // SAFETY: as above.
+                unsafe { with_features::<W, T>(step) }
             }
 
             fn finish<A: Average>(acc: &mut [u8], ranks: u32) {

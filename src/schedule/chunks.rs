@@ -6,8 +6,8 @@ use std::ops::Range;
 
 /// A set of chunks of a slice: `first`, `first + stride`, …, `count` of them, each modulo the schedule's `parts`.
 ///
-/// A schedule that is placed inside a larger one ([`Place`]) keeps these numbers; the set then remembers which part of the
-/// slice they are about and into how many chunks each one became.
+/// A schedule that is placed inside a larger one ([`Place`]) keeps these numbers; the set then remembers which part of
+/// the slice they are about and into how many chunks each one became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Chunks {
     /// The first chunk's index, within the frame.
@@ -32,7 +32,8 @@ impl Frame {
     const WHOLE: Self = Self { base: 0, span: 0, grain: 1 };
 }
 
-/// Where a schedule's chunks lie in a larger slice: its chunk `i` is the `grain` chunks from `offset + i · grain` on, of `parts`.
+/// Where a schedule's chunks lie in a larger slice: its chunk `i` is the `grain` chunks from `offset + i · grain` on,
+/// of `parts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Where its first chunk begins.
@@ -170,10 +171,11 @@ mod tests {
 
     #[test]
     fn neighbours_are_one_run_up_to_the_end_of_the_slice() {
-        assert_eq!(Chunks::run(2, 3).runs(8).collect::<Vec<_>>(), [2..5]);
-        assert_eq!(Chunks::run(6, 4).runs(8).collect::<Vec<_>>(), [6..8, 0..2]);
-        assert_eq!(Chunks::strided(1, 6, 3).runs(8).collect::<Vec<_>>(), [1..2, 7..8, 5..6]);
-        assert_eq!(Chunks::run(0, 8).runs(8).collect::<Vec<_>>(), [0..8]);
+        let runs = |chunks: Chunks| chunks.runs(8).map(|run| (run.start, run.end)).collect::<Vec<_>>();
+        assert_eq!(runs(Chunks::run(2, 3)), [(2, 5)]);
+        assert_eq!(runs(Chunks::run(6, 4)), [(6, 8), (0, 2)]);
+        assert_eq!(runs(Chunks::strided(1, 6, 3)), [(1, 2), (7, 8), (5, 6)]);
+        assert_eq!(runs(Chunks::run(0, 8)), [(0, 8)]);
     }
 
     #[test]

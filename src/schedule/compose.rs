@@ -1,4 +1,5 @@
-//! Larger schedules out of smaller ones: one after the other ([`Then`]), and some of the ranks on part of the slice ([`Within`]).
+//! Larger schedules out of smaller ones: one after the other ([`Then`]), and some of the ranks on part of the slice
+//! ([`Within`]).
 //!
 //! A composed schedule is a schedule like any other: pure, copied by value, proven by [`super::proof`].
 
@@ -6,12 +7,12 @@ use super::{Place, Scatter, Schedule, Step};
 
 /// One schedule, and when a rank has ended it, another on the same slice.
 ///
-/// What the first one reduces is `complete` only if the second reduces nothing more: a reduce-scatter inside a host completes
-/// its chunks when an all-gather follows, and does not when an allreduce between hosts follows. Each schedule says whether it
-/// [reduces](Schedule::reduces), so this needs no care where a schedule is composed.
+/// What the first one reduces is `complete` only if the second reduces nothing more: a reduce-scatter inside a host
+/// completes its chunks when an all-gather follows, and does not when an allreduce between hosts follows. Each schedule
+/// says whether it [reduces](Schedule::reduces), so this needs no care where a schedule is composed.
 ///
-/// The second works on what the first left in the accumulator, therefore it must not [keep its own input](Schedule::keeps_own)
-/// where the first has written.
+/// The second works on what the first left in the accumulator, therefore it must not [keep its own
+/// input](Schedule::keeps_own) where the first has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Then<A, B> {
     first: A,

@@ -7,9 +7,10 @@
 //!   3 ──x3──▶ 0, 1, 2
 //! ```
 //!
-//! The flat exchange of the smallest messages, where latency is all. ⊕ is not associative, so that all ranks end with the same bits
-//! each folds strictly in the order of ranks, its own input in its turn; a rank from 2 on therefore begins with what it
-//! receives and needs its own input later. Sends are staggered (r+1, r+2, …) so that no rank is everybody's first target.
+//! The flat exchange of the smallest messages, where latency is all. ⊕ is not associative, so that all ranks end with
+//! the same bits each folds strictly in the order of ranks, its own input in its turn; a rank from 2 on therefore
+//! begins with what it receives and needs its own input later. Sends are staggered (r+1, r+2, …) so that no rank is
+//! everybody's first target.
 //!
 //! A rank sends n−1 messages and (n−1)·S bytes, and reduces (n−1)·S bytes.
 
@@ -71,7 +72,8 @@ pub(super) struct RankOrder {
 }
 
 impl RankOrder {
-    /// Ranks 0 and 1 begin with their own input, since x1 ⊕ x0 is x0 ⊕ x1; later ranks put theirs in when its turn comes.
+    /// Ranks 0 and 1 begin with their own input, since x1 ⊕ x0 is x0 ⊕ x1; later ranks put theirs in when its turn
+    /// comes.
     #[inline]
     pub(super) fn keeps_own(&self) -> bool {
         self.rank > 1

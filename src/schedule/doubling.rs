@@ -4,9 +4,9 @@
 //!   n = 4:   0 ⇄ 1, 2 ⇄ 3     then     0 ⇄ 2, 1 ⇄ 3
 //! ```
 //!
-//! The classic butterfly of small messages (Thakur, Rabenseifner, Gropp, "Optimization of Collective Communication Operations in
-//! MPICH", 2005). Both ranks of a pair sum the same two values, and ⊕ commutes to the bit, so all ranks end with the same bits. For
-//! other numbers of ranks than powers of two see [`Folded`].
+//! The classic butterfly of small messages (Thakur, Rabenseifner, Gropp, "Optimization of Collective Communication
+//! Operations in MPICH", 2005). Both ranks of a pair sum the same two values, and ⊕ commutes to the bit, so all ranks
+//! end with the same bits. For other numbers of ranks than powers of two see [`Folded`].
 //!
 //! A rank sends log2 n messages, one after the other, and log2 n·S bytes, and reduces as many.
 

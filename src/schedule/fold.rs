@@ -10,8 +10,8 @@ use super::{Chunks, Schedule, Step};
 
 /// A schedule for a power of two of ranks, extended to any number.
 ///
-/// With n = p + e ranks, p the largest power of two, the first 2·e ranks are pairs of neighbours: the odd one sends its whole
-/// input to the even one and at the end gets the result from it. It costs two messages of the whole slice more.
+/// With n = p + e ranks, p the largest power of two, the first 2·e ranks are pairs of neighbours: the odd one sends its
+/// whole input to the even one and at the end gets the result from it. It costs two messages of the whole slice more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Folded<S> {
     inner: S,

@@ -1,4 +1,5 @@
-//! Recursive halving and doubling: a reduce-scatter that exchanges halves, quarters, eighths, and an all-gather that retraces it.
+//! Recursive halving and doubling: a reduce-scatter that exchanges halves, quarters, eighths, and an all-gather that
+//! retraces it.
 //!
 //! ```text
 //!   n = 4, chunks 0 1 2 3:
@@ -6,9 +7,10 @@
 //!   0 ⇄ 2, 1 ⇄ 3   0 keeps 0, 2 keeps 1, 1 keeps 2, 3 keeps 3      and back
 //! ```
 //!
-//! Rabenseifner's allreduce ("Optimization of Collective Reduction Operations", 2004), vector halving with distance doubling:
-//! the nearest neighbour gets the largest message, each message is one contiguous run, and rank r ends with the chunk whose number is r
-//! with its bits reversed. For other numbers of ranks than powers of two see [`Folded`], which costs 2·S more.
+//! Rabenseifner's allreduce ("Optimization of Collective Reduction Operations", 2004), vector halving with distance
+//! doubling: the nearest neighbour gets the largest message, each message is one contiguous run, and rank r ends with
+//! the chunk whose number is r with its bits reversed. For other numbers of ranks than powers of two see [`Folded`],
+//! which costs 2·S more.
 //!
 //! A rank sends 2·log2 n messages, one after the other, and 2(n−1)/n·S bytes; it reduces (n−1)/n·S bytes.
 
@@ -23,7 +25,8 @@ pub fn all_reduce(rank: u32, size: u32) -> Halving {
     Folded::new(rank, size, |rank, size| Then::new(ReduceScatter::new(rank, size), AllGather::new(rank, size)))
 }
 
-/// Recursive halving between a power of two of ranks; rank r ends with the chunk whose number is r with its bits reversed.
+/// Recursive halving between a power of two of ranks; rank r ends with the chunk whose number is r with its bits
+/// reversed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReduceScatter(Butterfly);
 
@@ -47,7 +50,8 @@ impl Butterfly {
         1 << self.rounds
     }
 
-    /// What a rank still holds after round `k` of halving: bit k of its number has chosen the half, the bits before it the larger parts.
+    /// What a rank still holds after round `k` of halving: bit k of its number has chosen the half, the bits before it
+    /// the larger parts.
     #[inline]
     fn held(&self, rank: u32, k: u32) -> Chunks {
         let choices = rank & ((2 << k) - 1);

@@ -1,4 +1,5 @@
-//! Hierarchical allreduce: reduce-scatter inside each host, allreduce of each shard between hosts, all-gather inside each host.
+//! Hierarchical allreduce: reduce-scatter inside each host, allreduce of each shard between hosts, all-gather inside
+//! each host.
 //!
 //! ```text
 //!   host 0: ranks 0 1 2        rank 0 ⇄ 3: shard 0
@@ -6,9 +7,9 @@
 //!                              rank 2 ⇄ 5: shard 2
 //! ```
 //!
-//! For links between hosts that are slower than those inside: with m ranks on each of N hosts, a host sends 2(N−1)/N·S where a
-//! flat schedule sends as much through one rank, and each of its m ranks carries one m-th of it. Slices overlap the phases: one is between
-//! hosts while the next is inside.
+//! For links between hosts that are slower than those inside: with m ranks on each of N hosts, a host sends 2(N−1)/N·S
+//! where a flat schedule sends as much through one rank, and each of its m ranks carries one m-th of it. Slices overlap
+//! the phases: one is between hosts while the next is inside.
 //!
 //! Only the composition is here; the three schedules are the caller's choice.
 
@@ -34,8 +35,9 @@ impl Hosts {
     }
 }
 
-/// The allreduce of rank `rank`. Each of the three makes a rank's program from its number and how many take part: `scatter` and `gather` inside
-/// a host, `between` between hosts. The latter works on what the reduce-scatter left, so it must not keep its own input.
+/// The allreduce of rank `rank`. Each of the three makes a rank's program from its number and how many take part:
+/// `scatter` and `gather` inside a host, `between` between hosts. The latter works on what the reduce-scatter left, so
+/// it must not keep its own input.
 ///
 /// # Panics
 ///

@@ -1,30 +1,31 @@
 //! Schedules: what each rank sends, receives and reduces, as pure functions of (rank, number of ranks, step).
 //!
-//! No clock, no I/O, no `unsafe`, no allocation. A schedule is the straight-line program of *one rank* for *one slice* of
-//! the message; pipelining is how many slices are in flight. There is no receive-from-any and no select, so the ranks are
-//! a Kahn process network: the result cannot depend on timing, and one symbolic run ([`proof`]) speaks for all
-//! interleavings. The engine runs a schedule, the proof executes it on symbols, the tuner prices it.
+//! No clock, no I/O, no `unsafe`, no allocation. A schedule is the straight-line program of *one rank* for *one slice*
+//! of the message; pipelining is how many slices are in flight. There is no receive-from-any and no select, so the
+//! ranks are a Kahn process network: the result cannot depend on timing, and one symbolic run ([`proof`]) speaks for
+//! all interleavings. The engine runs a schedule, the proof executes it on symbols, the tuner prices it.
 //!
 //! # The storage a schedule works on
 //!
-//! A rank has its *own input* and an *accumulator* of the same size, both cut into [`Schedule::parts`] chunks. A chunk is
-//! *written* once a receiving step has put something into its accumulator.
+//! A rank has its *own input* and an *accumulator* of the same size, both cut into [`Schedule::parts`] chunks. A chunk
+//! is *written* once a receiving step has put something into its accumulator.
 //!
 //! * `Send` of a chunk moves the accumulator if that chunk is written, otherwise the own input.
 //! * `Recv` overwrites the accumulator.
 //! * `RecvReduce` sets the accumulator to `accumulator ⊕ incoming` if written, otherwise to `own input ⊕ incoming`.
 //! * `ReduceOwn` sets the accumulator, which must be written, to `accumulator ⊕ own input`.
 //!
-//! In an in-place call both are the same memory, so a schedule that reads its own input of a chunk after it has written that
-//! chunk says so by [`Schedule::keeps_own`], and the engine keeps a copy. ⊕ is commutative to the bit, but not associative.
+//! In an in-place call both are the same memory, so a schedule that reads its own input of a chunk after it has written
+//! that chunk says so by [`Schedule::keeps_own`], and the engine keeps a copy. ⊕ is commutative to the bit, but not
+//! associative.
 //!
 //! A chunk that is sent as chunk `c` is received as chunk `c`: the chunks of a slice may differ in size by an element.
 //!
 //! # Time
 //!
-//! A `Send` is posted and the program goes on; what it moves is what its chunks held when it was posted, so a step that writes
-//! one of them waits until it has left. One `Send` may stand posted a link; the next one on that link waits for it. A link
-//! direction has [`Schedule::credits`] slots, each for one message of [`Schedule::widest`] chunks.
+//! A `Send` is posted and the program goes on; what it moves is what its chunks held when it was posted, so a step that
+//! writes one of them waits until it has left. One `Send` may stand posted a link; the next one on that link waits for
+//! it. A link direction has [`Schedule::credits`] slots, each for one message of [`Schedule::widest`] chunks.
 //!
 //! # The schedules
 //!
@@ -38,7 +39,8 @@
 //! | [`halving`] | 2·log2 n; 2 more in the chain if n is no power of two | 2(n−1)/n·S; 2·S more |
 //! | [`nhr`] | 2·⌈log2 n⌉ | 2(n−1)/n·S |
 //!
-//! [`AllReduce`] is the choice between them; [`compose`] builds larger ones out of smaller, [`hierarchical`] is one so built.
+//! [`AllReduce`] is the choice between them; [`compose`] builds larger ones out of smaller, [`hierarchical`] is one so
+//! built.
 
 mod algorithm;
 mod chunks;
@@ -58,7 +60,8 @@ pub use algorithm::{Algorithm, AllReduce};
 pub use chunks::{Chunks, Place};
 pub use fold::Folded;
 
-/// One step of a rank's program. Each `Send` is one message, met by one `Recv` or `RecvReduce` of as many chunks at `to`.
+/// One step of a rank's program. Each `Send` is one message, met by one `Recv` or `RecvReduce` of as many chunks at
+/// `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Send these chunks to a rank.
@@ -158,8 +161,8 @@ pub trait Schedule {
         1
     }
 
-    /// Whether the schedule reduces anything, on any rank. A schedule that comes before it is then not the last to contribute
-    /// to a chunk, so nothing of it is `complete`: see [`compose::Then`].
+    /// Whether the schedule reduces anything, on any rank. A schedule that comes before it is then not the last to
+    /// contribute to a chunk, so nothing of it is `complete`: see [`compose::Then`].
     fn reduces(&self) -> bool;
 }
 

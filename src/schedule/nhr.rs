@@ -6,8 +6,8 @@
 //! ```
 //!
 //! From Huawei's HCCL. In round k rank r gives away the sums that end at ranks d, d − 2^(k+1), d − 2·2^(k+1), …, where
-//! d = r − 2^k, as far as they go round the circle; what ends at r itself stays. Half of everything goes to the nearest neighbour, and the farther
-//! a message goes the less it carries.
+//! d = r − 2^k, as far as they go round the circle; what ends at r itself stays. Half of everything goes to the nearest
+//! neighbour, and the farther a message goes the less it carries.
 //!
 //! A rank sends 2·⌈log2 n⌉ messages, one after the other, and 2(n−1)/n·S bytes; it reduces (n−1)/n·S bytes.
 
@@ -46,8 +46,9 @@ impl Circle {
     #[inline]
     fn chunks_into(&self, rank: u32, k: u32) -> Chunks {
         let count = (u64::from(self.size) - 1 + (1 << k)) >> (k + 1);
-        // In the last round, when twice the distance is a whole circle or more, one chunk is left and the stride means nothing.
-        let stride = u64::from(self.size).checked_sub(2 << k).unwrap_or(0);
+        // In the last round, when twice the distance is a whole circle or more, one chunk is left and the stride means
+        // nothing.
+        let stride = u64::from(self.size).saturating_sub(2 << k);
         Chunks::strided(rank, stride as u32, count as u32)
     }
 

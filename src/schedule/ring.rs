@@ -5,8 +5,8 @@
 //!   all-gather:               chunk 3 goes on round: 0, 1, 2
 //! ```
 //!
-//! The bandwidth-optimal allreduce of Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations"
-//! (2009). Chunk c is summed in the order c+1, c+2, …, c and ends at rank c.
+//! The bandwidth-optimal allreduce of Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of
+//! workstations" (2009). Chunk c is summed in the order c+1, c+2, …, c and ends at rank c.
 //!
 //! A rank sends 2(n−1) messages, one after the other, and 2(n−1)/n·S bytes; it reduces (n−1)/n·S bytes.
 

@@ -1,4 +1,5 @@
-//! Double binary tree: two trees over the same ranks, each carrying half, each rank an inner node in at most one of them.
+//! Double binary tree: two trees over the same ranks, each carrying half, each rank an inner node in at most one of
+//! them.
 //!
 //! ```text
 //!   n = 7, first tree (odd ranks inside)       second tree, shifted by one (even ranks inside)
@@ -7,15 +8,17 @@
 //!       0   2     4   6                            1   3     5   0
 //! ```
 //!
-//! After Sanders, Speck and Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan" (2009). Sums go up to
-//! the root, results come down. A rank that only receives and sends what a leaf does in one tree has its bandwidth free for
-//! the other, so together they use all of it.
+//! After Sanders, Speck and Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan" (2009). Sums
+//! go up to the root, results come down. A rank that only receives and sends what a leaf does in one tree has its
+//! bandwidth free for the other, so together they use all of it.
 //!
-//! The trees number their nodes from left to right, so that leaves and inner nodes alternate. With an even number of ranks the second tree is the
-//! first one's mirror image; with an odd number it is the first one shifted by one rank. Both turn inner nodes into leaves.
+//! The trees number their nodes from left to right, so that leaves and inner nodes alternate. With an even number of
+//! ranks the second tree is the first one's mirror image; with an odd number it is the first one shifted by one rank.
+//! Both turn inner nodes into leaves.
 //!
-//! A rank's program, in the order that never keeps one tree waiting for the other: send up as a leaf; take from
-//! the children, send up, take the result, send it to the children; last, take the result as a leaf. Whoever is a leaf has nobody waiting.
+//! A rank's program, in the order that never keeps one tree waiting for the other: send up as a leaf; take from the
+//! children, send up, take the result, send it to the children; last, take the result as a leaf. Whoever is a leaf has
+//! nobody waiting.
 //!
 //! A rank sends at most 4 messages of half the slice: ≤ 2·S bytes. The longest chain is 2·⌊log2 n⌋ messages.
 
@@ -141,10 +144,12 @@ impl Schedule for Tree {
 }
 
 impl Node {
-    /// The node at `position` (from 1, left to right) of a tree of `size` nodes; `rank` tells which rank stands at a position.
+    /// The node at `position` (from 1, left to right) of a tree of `size` nodes; `rank` tells which rank stands at a
+    /// position.
     ///
-    /// A position's lowest set bit is its height, as in a Fenwick tree: odd positions are leaves, and the highest power of two is the
-    /// root. Positions above `size` are missing; a node whose parent is missing hangs on the next one above.
+    /// A position's lowest set bit is its height, as in a Fenwick tree: odd positions are leaves, and the highest power
+    /// of two is the root. Positions above `size` are missing; a node whose parent is missing hangs on the next one
+    /// above.
     fn new(position: u32, size: u32, rank: impl Fn(u32) -> u32) -> Self {
         let mut parent = above(position);
         while parent > u64::from(size) && parent.count_ones() > 1 {

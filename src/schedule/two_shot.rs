@@ -4,8 +4,8 @@
 //!   chunk j:   every r ──xr[j]──▶ j      j: ((x0 ⊕ x1) ⊕ x2) ⊕ …      j ──result──▶ every r
 //! ```
 //!
-//! The flat reduce-scatter and all-gather, for ranks that all reach each other equally fast. Chunk j is reduced in the order
-//! of ranks, so its result is, to the bit, what [`super::direct`] computes.
+//! The flat reduce-scatter and all-gather, for ranks that all reach each other equally fast. Chunk j is reduced in the
+//! order of ranks, so its result is, to the bit, what [`super::direct`] computes.
 //!
 //! A rank sends 2(n−1) messages and 2(n−1)/n·S bytes, and reduces (n−1)/n·S bytes.
 

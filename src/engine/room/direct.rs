@@ -22,7 +22,7 @@ use super::layout::{EXCHANGE_BYTES, exchange_at, lines_at};
 use super::wait::Awaited;
 use super::{Buffers, Room, Scene};
 use crate::Result;
-use crate::transport::shm::line::LINE_PAYLOAD_BYTES;
+use crate::transport::shm::line::{LINE_PAYLOAD_BYTES, SHORT_BYTES};
 
 /// Bytes of a line.
 const LINE_BYTES: usize = 64;
@@ -73,16 +73,26 @@ impl Room {
     fn show(&mut self, slot: Slot, input: &[u8], tag: u64) {
         let region = &mut self.regions[slot.region];
         let at = lines_at(slot.parity);
-        if input.len() <= LINE_PAYLOAD_BYTES {
-            region.line(at).publish(input, tag);
+        let line = region.line(at);
+        if input.len() <= SHORT_BYTES {
+            line.publish_short(input, tag);
+        } else if input.len() <= LINE_PAYLOAD_BYTES {
+            line.publish_long(input, tag);
         } else if input.len() <= LINES_PAYLOAD_BYTES {
             let (first, second) = input.split_at(LINE_PAYLOAD_BYTES);
-            region.line(at).publish(first, tag);
-            region.line(at + LINE_BYTES).publish(second, tag);
+            line.publish_long(first, tag);
+            region.line(at + LINE_BYTES).publish_long(second, tag);
         } else {
             region.bytes_mut(exchange_at(slot.parity), input.len()).copy_from_slice(input);
-            region.line(at).publish(&[], tag);
+            region.line(at).publish_short(&[], tag);
         }
+    }
+
+    /// What says that `rank` has shown its input.
+    #[inline]
+    fn shown(&self, rank: usize, tag: u64) -> Awaited {
+        let slot = self.slot(rank);
+        Awaited { peer: rank, region: slot.region, at: lines_at(slot.parity) + TAG_AT, flag: tag }
     }
 
     /// Waits for what `rank` shows and hands it to `with`, at most 112 bytes of it by way of `lines`.
@@ -91,23 +101,21 @@ impl Room {
         let slot = self.slot(rank);
         let region = &self.regions[slot.region];
         let at = lines_at(slot.parity);
-        let first = Awaited { peer: rank, region: slot.region, at: at + TAG_AT, flag: tag };
+        let first = self.shown(rank, tag);
         self.wait(scene, first)?;
         if len > LINES_PAYLOAD_BYTES {
             with(region.bytes(exchange_at(slot.parity), len));
             return Ok(());
         }
-        let mut lines = [0; LINES_PAYLOAD_BYTES];
-        let lines = &mut lines[..len];
-        if len <= LINE_PAYLOAD_BYTES {
-            region.line(at).read(lines);
+        if len <= SHORT_BYTES {
+            with(&region.line(at).short_payload()[..len]);
+        } else if len <= LINE_PAYLOAD_BYTES {
+            with(&region.line(at).long_payload()[..len]);
         } else {
             self.wait(scene, Awaited { at: first.at + LINE_BYTES, ..first })?;
-            let (one, two) = lines.split_at_mut(LINE_PAYLOAD_BYTES);
-            region.line(at).read(one);
-            region.line(at + LINE_BYTES).read(two);
+            let lines = [region.line(at).long_payload(), region.line(at + LINE_BYTES).long_payload()];
+            with(&lines.as_flattened()[..len]);
         }
-        with(lines);
         Ok(())
     }
 
@@ -126,6 +134,7 @@ impl Room {
     }
 
     fn fold_all(&self, scene: &Scene<'_>, buffers: &mut Buffers<'_>, tag: u64) -> Result<()> {
+        self.wait_beside(scene, |peer| self.shown(peer, tag))?;
         // The own input is read from the own slot like any other: in place, `dst` no longer has it when its turn comes.
         let dst = &mut *buffers.dst;
         let len = dst.len();

@@ -13,8 +13,18 @@ pub(super) const DESCRIPTOR_AT: usize = 2 * APART;
 pub(super) const FILLED_AT: usize = 3 * APART;
 /// Flag of *two-shot*: pieces whose own part the rank has folded and written back.
 pub(super) const FOLDED_AT: usize = 4 * APART;
+/// What the rank offers to let the others map: places of input and output.
+pub(super) const OFFER_AT: usize = (5 + PARITIES) * APART;
+/// Flag: the offer is made.
+pub(super) const OFFERED_AT: usize = OFFER_AT + APART;
+/// Whether the rank could map all that was offered.
+pub(super) const ANSWER_AT: usize = OFFERED_AT + APART;
+/// Flag: the answer is given.
+pub(super) const AGREED_AT: usize = ANSWER_AT + 64;
+/// Flag: the rank has done its part in everybody's mapped buffers.
+pub(super) const DONE_AT: usize = ANSWER_AT + APART;
 /// Bytes of a region's words.
-pub(super) const WORDS_BYTES: usize = 5 * APART + PARITIES * APART;
+pub(super) const WORDS_BYTES: usize = DONE_AT + APART;
 
 /// Slots of *direct*: a rank may be one exchange ahead of another, never two.
 pub(super) const PARITIES: usize = 2;
@@ -36,10 +46,10 @@ pub(super) const fn exchange_at(parity: usize) -> usize {
 /// Slots of *two-shot*: one that is filled, one that is folded, one that is gathered, and one of slack.
 pub(super) const RING_SLOTS: usize = 4;
 
-/// The largest piece that *two-shot* moves at a time, and the size of its slots. For two ranks the slots of both stay inside two
-/// L2 caches; more ranks are often more than there are cores, where every piece costs switches of context.
+/// The largest piece that *two-shot* moves at a time, and the size of its slots: for two ranks, the slots of both stay inside an L2
+/// cache; for more, times are level from 256 KiB on, and memory is not.
 pub(super) const fn piece_bytes_max(ranks: usize) -> usize {
-    if ranks == 2 { 256 << 10 } else { 512 << 10 }
+    if ranks == 2 { 128 << 10 } else { 256 << 10 }
 }
 
 /// Where the slot of *two-shot*'s piece number `piece` begins.

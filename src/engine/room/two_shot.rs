@@ -30,9 +30,15 @@ const _: () = assert!(2 * LAG < RING_SLOTS, "a slot is gathered before it is fil
 
 impl Room {
     pub(super) fn two_shot(&mut self, scene: &Scene<'_>, mut buffers: Buffers<'_>) -> Result<()> {
+        if self.mapped(scene, &mut buffers)? {
+            return Ok(());
+        }
         let bytes = buffers.dst.len();
         let cut = Cut::new(bytes, self.size(), choice::piece_bytes(self.size(), bytes));
-        let stores = choice::stores(bytes);
+        let stores = choice::stores(self.size(), bytes, buffers.src.is_some());
+        if let (2, Stores::Streaming, Some(src), None) = (self.size(), stores, buffers.src, scene.kernels.finish) {
+            return self.fused(scene, &cut, src, buffers.dst);
+        }
         for step in 0..cut.pieces + 2 * LAG {
             if step < cut.pieces {
                 self.fill(scene, &cut, step, &buffers);
@@ -67,9 +73,7 @@ impl Room {
         buffers: &mut Buffers<'_>,
         stores: Stores,
     ) -> Result<()> {
-        for peer in (0..cut.ranks).filter(|peer| *peer != self.me) {
-            self.wait_for(scene, peer, FILLED_AT, piece)?;
-        }
+        self.wait_for_all(scene, FILLED_AT, piece)?;
         let whole = cut.piece(piece);
         let own = cut.part(whole.len(), self.me);
         for start in own.clone().step_by(SCRATCH_BYTES) {
@@ -140,25 +144,38 @@ impl Room {
         stores: Stores,
     ) -> Result<()> {
         let whole = cut.piece(piece);
-        // Each starts with the one after it, so that not everybody waits for the same rank at first.
-        for peer in (1..cut.ranks).map(|step| (self.me + step) % cut.ranks) {
-            self.wait_for(scene, peer, FOLDED_AT, piece)?;
-            let part = cut.part(whole.len(), peer);
-            let slot = self.regions[self.me].bytes(ring_at(cut.ranks, piece) + part.start, part.len());
-            copy(&mut buffers.dst[whole.start + part.start..whole.start + part.end], slot, stores);
-        }
+        self.wait_for_all(scene, FOLDED_AT, piece)?;
+        let own = cut.part(whole.len(), self.me);
+        let slot = self.regions[self.me].bytes(ring_at(cut.ranks, piece), whole.len());
+        let dst = &mut buffers.dst[whole];
+        copy(&mut dst[..own.start], &slot[..own.start], stores);
+        copy(&mut dst[own.end..], &slot[own.end..], stores);
         Ok(())
     }
 
     /// Sets one of the own flags for a piece of this call, and wakes who sleeps on it.
-    fn set(&self, scene: &Scene<'_>, flag_at: usize, piece: usize) {
-        let flag = scene.flag(self.number(piece));
-        self.regions[self.me].word(flag_at).store(flag, Ordering::Release);
+    pub(super) fn set(&self, scene: &Scene<'_>, flag_at: usize, piece: usize) {
+        self.raise(scene, flag_at, self.number(piece));
+    }
+
+    /// Sets one of the own flags to `number` of this call, and wakes who sleeps on it.
+    pub(super) fn raise(&self, scene: &Scene<'_>, flag_at: usize, number: u32) {
+        self.regions[self.me].word(flag_at).store(scene.flag(number), Ordering::Release);
         self.ring();
     }
 
-    fn wait_for(&self, scene: &Scene<'_>, peer: usize, at: usize, piece: usize) -> Result<()> {
-        self.wait(scene, Awaited { peer, region: peer, at, flag: scene.flag(self.number(piece)) })
+    /// Waits until every other rank's flag says that it is through with a piece of this call.
+    pub(super) fn wait_for_all(&self, scene: &Scene<'_>, at: usize, piece: usize) -> Result<()> {
+        self.wait_for_all_at(scene, at, self.number(piece))
+    }
+
+    /// Waits until every other rank's flag is at `number` of this call.
+    pub(super) fn wait_for_all_at(&self, scene: &Scene<'_>, at: usize, number: u32) -> Result<()> {
+        let awaited = |peer| Awaited { peer, region: peer, at, flag: scene.flag(number) };
+        if self.size() > 2 {
+            self.wait_beside(scene, awaited)?;
+        }
+        (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(scene, awaited(peer)))
     }
 
     /// What the flags count to at a piece of this call.
@@ -167,8 +184,9 @@ impl Room {
     }
 }
 
+/// Copies by the given stores.
 #[inline]
-fn copy(dst: &mut [u8], src: &[u8], stores: Stores) {
+pub(super) fn copy(dst: &mut [u8], src: &[u8], stores: Stores) {
     match stores {
         Stores::Cached => dst.copy_from_slice(src),
         Stores::Streaming => reduce::copy_streaming(dst, src),

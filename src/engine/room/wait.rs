@@ -25,7 +25,9 @@ use std::time::{Duration, Instant};
 /// Looks at a flag before anything else is done: a rank that is a little late on another core.
 const FIRST_LOOKS: u32 = 48;
 /// Looks before the CPU is given away to whoever wants it (some microseconds).
-const LOOKS_MAX: u32 = 200;
+const LOOKS_MAX: u32 = 192;
+/// Yields between two looks at the clock, which costs a fraction of a switch of context.
+const YIELDS_A_CLOCK: u32 = 4;
 /// After so long, ranks show and compare their calls; the time is many times that of a switch of context, and short to a user.
 const COMPARE_AFTER: Duration = Duration::from_micros(200);
 /// After so long, a rank sleeps: waking it (some 30 µs) is then little beside what it has waited already.
@@ -61,27 +63,32 @@ impl Room {
     /// Waits; afterwards everything can be read that the peer wrote before it set the flag.
     #[inline]
     pub(super) fn wait(&self, scene: &Scene<'_>, awaited: Awaited) -> Result<()> {
-        if !self.waiter.crowded.get() {
-            for _ in 0..FIRST_LOOKS {
-                if self.arrived(awaited) {
-                    return Ok(());
-                }
-                std::hint::spin_loop();
+        let word = self.regions[awaited.region].word(awaited.at);
+        let looks = if self.size() == 2 && !self.waiter.crowded.get() { FIRST_LOOKS } else { 1 };
+        for _ in 0..looks {
+            if reached(word.load(Ordering::Acquire), awaited.flag) {
+                return Ok(());
             }
-        }
-        if self.arrived(awaited) {
-            return Ok(());
+            std::hint::spin_loop();
         }
         self.wait_on(scene, awaited)
     }
 
-    /// Whether the flag is there: the same call (upper half), and at least the number waited for (lower half, which may wrap). Another
-    /// call's flag never arrives: comparing the calls, once the wait has lasted, tells why.
+    /// Waits for those of the other ranks that run on this rank's CPU, before it spins for any other: they cannot come while it
+    /// does.
+    pub(super) fn wait_beside(&self, scene: &Scene<'_>, awaited: impl Fn(usize) -> Awaited) -> Result<()> {
+        let others = (0..self.size()).filter(|peer| *peer != self.me).map(awaited);
+        for awaited in others.filter(|awaited| !self.arrived(*awaited)) {
+            if self.beside(awaited.peer) {
+                self.wait(scene, awaited)?;
+            }
+        }
+        Ok(())
+    }
+
     #[inline]
     fn arrived(&self, awaited: Awaited) -> bool {
-        let seen = self.regions[awaited.region].word(awaited.at).load(Ordering::Acquire);
-        let ahead = (seen as u32).wrapping_sub(awaited.flag as u32).cast_signed();
-        seen >> 32 == awaited.flag >> 32 && ahead >= 0
+        reached(self.regions[awaited.region].word(awaited.at).load(Ordering::Acquire), awaited.flag)
     }
 
     #[cold]
@@ -100,16 +107,16 @@ impl Room {
             }
         }
         let start = Instant::now();
-        loop {
-            yield_now();
-            if self.arrived(awaited) {
-                return Ok(());
+        while start.elapsed() < COMPARE_AFTER {
+            for _ in 0..YIELDS_A_CLOCK {
+                yield_now();
+                if self.arrived(awaited) {
+                    return Ok(());
+                }
             }
             self.beside(awaited.peer);
-            if start.elapsed() > COMPARE_AFTER {
-                return self.wait_long(scene, awaited, start);
-            }
         }
+        self.wait_long(scene, awaited, start)
     }
 
     #[cold]
@@ -183,6 +190,14 @@ impl Room {
             wake_sleepers(&self.regions[self.me]);
         }
     }
+}
+
+/// Whether the flag that is `seen` is the one waited for or beyond: the same call (upper half), and at least the same number (lower half,
+/// which may wrap). Another call's flag is never reached: comparing the calls, once the wait has lasted, tells why.
+#[inline]
+fn reached(seen: u64, flag: u64) -> bool {
+    let ahead = (seen as u32).wrapping_sub(flag as u32).cast_signed();
+    seen == flag || (seen >> 32 == flag >> 32 && ahead >= 0)
 }
 
 /// Wakes everybody who sleeps until the rank of this region moves on.

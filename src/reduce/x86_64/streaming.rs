@@ -1,7 +1,7 @@
 //! Stores that bypass the cache. They fill whole lines of memory and are not ordered with other stores until a fence.
 
 use crate::reduce::fold::{Cell, Fold};
-use crate::reduce::generic;
+use crate::reduce::{Interleaved, generic};
 use std::arch::x86_64::*;
 
 /// A cache line.
@@ -22,16 +22,60 @@ pub(in crate::reduce) fn combine_streaming<W: Fold, T: Fold, S: Store>(out: &mut
     generic::combine::<T>(head, &a[..first], &b[..first]);
     let (a_lines, b_lines) = (a[first..last].as_chunks::<64>().0, b[first..last].as_chunks::<64>().0);
     for ((out, a), b) in lines.iter_mut().zip(a_lines).zip(b_lines) {
-        // Cell by cell as it is written, a vector or two once compiled: the line never is in memory before it is in `out`.
-        let mut line = Line([0; 64]);
-        for ((out, a), b) in W::Cell::of_mut(&mut line.0).iter_mut().zip(W::Cell::of(a)).zip(W::Cell::of(b)) {
-            *out = W::fold(*a, *b);
-        }
         // SAFETY: only loops compiled for the features of `S` call this; the fence is below.
-        unsafe { S::line(out, line) };
+        unsafe { S::line(out, fold_line::<W>(a, b)) };
     }
     generic::combine::<T>(tail, &a[last..], &b[last..]);
     fence();
+}
+
+/// The three actions of `step` by turns, a line at a time: whole lines by `W`, what is after them by `T`, both the same operator. Where
+/// an output does not begin on a line all stores are plain. They are ordered only by the next [`fence`].
+#[inline(always)]
+pub(in crate::reduce) fn interleave<W: Fold, T: Fold, S: Store>(step: Interleaved<'_>) {
+    const { assert!(64 % size_of::<W::Cell>() == 0, "a line is whole vectors") };
+    if !starts_line(step.folded) || !starts_line(step.gathered) {
+        return generic::interleave::<T>(step);
+    }
+    let (_, folded, folded_tail) = lines_of(step.folded);
+    let (_, gathered, gathered_tail) = lines_of(step.gathered);
+    let (fill, fill_tail) = step.fill.as_chunks_mut::<64>();
+    let (fill_from, fill_from_tail) = step.fill_from.as_chunks::<64>();
+    let (fold, fold_tail) = step.fold.as_chunks_mut::<64>();
+    let (fold_own, fold_own_tail) = step.fold_own.as_chunks::<64>();
+    let (gather_from, gather_from_tail) = step.gather_from.as_chunks::<64>();
+    let places = fill.iter_mut().zip(fill_from).zip(fold.iter_mut().zip(fold_own)).zip(folded.iter_mut());
+    for ((((fill, fill_from), (fold, fold_own)), folded), (gathered, gather_from)) in
+        places.zip(gathered.iter_mut().zip(gather_from))
+    {
+        let line = fold_line::<W>(fold, fold_own);
+        *fill = *fill_from;
+        *fold = line.0;
+        // SAFETY: only loops compiled for the features of `S` call this; to fence is the caller's promise.
+        unsafe {
+            S::line(folded, line);
+            S::line(gathered, Line(*gather_from));
+        }
+    }
+    generic::interleave::<T>(Interleaved {
+        fill: fill_tail,
+        fill_from: fill_from_tail,
+        fold: fold_tail,
+        fold_own: fold_own_tail,
+        folded: folded_tail,
+        gathered: gathered_tail,
+        gather_from: gather_from_tail,
+    });
+}
+
+/// A line of `a ⊕ b`: cell by cell as it is written, a vector or two once compiled, and never in memory before it is where it goes.
+#[inline(always)]
+fn fold_line<W: Fold>(a: &[u8; 64], b: &[u8; 64]) -> Line {
+    let mut line = Line([0; 64]);
+    for ((out, a), b) in W::Cell::of_mut(&mut line.0).iter_mut().zip(W::Cell::of(a)).zip(W::Cell::of(b)) {
+        *out = W::fold(*a, *b);
+    }
+    line
 }
 
 /// Copies `src` over `out`, which is as long. The stores are ordered only by the next [`fence`].
@@ -52,6 +96,10 @@ pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
 pub(crate) fn fence() {
     // SAFETY: SSE is part of x86-64.
     unsafe { _mm_sfence() }
+}
+
+fn starts_line(bytes: &[u8]) -> bool {
+    bytes.as_ptr().addr().is_multiple_of(size_of::<Line>())
 }
 
 /// The bytes before the first whole line, the whole lines, and what follows them.

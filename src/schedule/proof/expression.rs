@@ -1,4 +1,5 @@
-//! Expressions over the ranks' inputs: a graph in which equal expressions are one node, so comparing them is comparing numbers.
+//! Expressions over the ranks' inputs: a graph in which equal expressions are one node, so comparing them is comparing
+//! numbers.
 //!
 //! It knows nothing of schedules.
 
@@ -65,12 +66,12 @@ impl Expressions {
 
     /// `a ⊕ b`, which is `b ⊕ a`. `None` if one of them is finished: then nothing can be reduced into it.
     pub(super) fn reduction(&mut self, a: Expression, b: Expression) -> Option<Expression> {
-        if self.is_finished(a) || self.is_finished(b) {
-            return None;
-        }
         let pair = (a.min(b), a.max(b));
         if let Some(&known) = self.reductions.get(&pair) {
             return Some(known);
+        }
+        if self.is_finished(a) || self.is_finished(b) {
+            return None;
         }
         let leaves = self.leaves(a).saturating_add(self.leaves(b));
         let lowest = self.lowest(a).min(self.lowest(b));
@@ -218,7 +219,8 @@ impl Hasher for PairHasher {
     }
 
     fn write_u32(&mut self, number: u32) {
-        // An odd constant from the digits of the golden ratio; the rotation brings its good high bits to where the table looks.
+        // An odd constant from the digits of the golden ratio; the rotation brings its good high bits to where the
+        // table looks.
         self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 }

@@ -177,7 +177,8 @@ impl<'a, S: Schedule> Machine<'a, S> {
         Ok(())
     }
 
-    /// Whether the step can be done now; moves messages out of its way. If not, all that can move has moved, and the rank waits.
+    /// Whether the step can be done now; moves messages out of its way. If not, all that can move has moved, and the
+    /// rank waits.
     fn make_way(&mut self, rank: u32, action: Step) -> Result<(), State> {
         let from = match action {
             Step::Send { to, .. } => {
@@ -287,7 +288,8 @@ impl<'a, S: Schedule> Machine<'a, S> {
         }
     }
 
-    /// Takes the message that [`Self::make_way`] has found; `reduce` is `None` for a plain receive, else whether it completes.
+    /// Takes the message that [`Self::make_way`] has found; `reduce` is `None` for a plain receive, else whether it
+    /// completes.
     fn receive(&mut self, rank: u32, step: u32, from: u32, chunks: Chunks, reduce: Option<bool>) -> Result<(), Flaw> {
         let link = self.link(from, rank);
         let message = self.take(link);
@@ -296,12 +298,15 @@ impl<'a, S: Schedule> Machine<'a, S> {
             let (expected, sent) = (chunks.count, sent.count);
             return Err(Flaw::Width { rank, step, from, expected, sent_step, sent });
         }
-        let mut content = std::mem::take(&mut self.messages[message].content);
-        let pairs = chunks.indices(self.parts).zip(sent.indices(self.parts));
-        for ((chunk, sent_chunk), value) in pairs.zip(content.drain(..)) {
-            if chunk != sent_chunk {
+        // Sets that are written differently may still name the same chunks.
+        if sent != chunks {
+            let mut pairs = chunks.indices(self.parts).zip(sent.indices(self.parts));
+            if let Some((chunk, sent_chunk)) = pairs.find(|(chunk, sent_chunk)| chunk != sent_chunk) {
                 return Err(Flaw::Crossed { rank, step, chunk, from, sent_step, sent_chunk });
             }
+        }
+        let mut content = std::mem::take(&mut self.messages[message].content);
+        for (chunk, value) in chunks.indices(self.parts).zip(content.drain(..)) {
             let cell = self.cell(rank, chunk);
             self.memory[cell] = Some(match reduce {
                 None => value,

@@ -1,20 +1,21 @@
 //! The proof: a schedule's programs, one a rank, executed on symbols instead of numbers.
 //!
-//! A chunk's value is an expression: a tree of ⊕ whose leaves are (rank, chunk). ⊕ commutes, so a sum is an unordered pair; it is
-//! not associative, so different trees are different values, as they are in floating point. [`prove`] runs all programs
-//! to their end and checks that
+//! A chunk's value is an expression: a tree of ⊕ whose leaves are (rank, chunk). ⊕ commutes, so a sum is an unordered
+//! pair; it is not associative, so different trees are different values, as they are in floating point. [`prove`] runs
+//! all programs to their end and checks that
 //!
 //! * every step is possible: peers and chunks exist, widths match, a chunk arrives as the chunk that it left as;
 //! * nobody waits for ever at the given credits, and nothing is left over;
-//! * every rank ends with each chunk reduced over every rank's contribution exactly once, by one and the same expression;
+//! * every rank ends with each chunk reduced over every rank's contribution exactly once, by one expression;
 //! * `complete` is set exactly where the last contribution comes in, and every result has passed it exactly once;
 //! * `widest` and `keeps_own` say what is so.
 //!
-//! A link direction has so many slots (credits); a posted message is moved into a slot and taken out by its receive. The
-//! ranks are a Kahn process network, so one run speaks for all interleavings of ranks. What is left to chance is when a posted
-//! message is read from its sender's memory, therefore both extremes are run: as late as the sender lets it, with the accumulator
-//! in the place of the input; and as early as there is a slot, with the accumulator apart. (The two differ in what a step reads
-//! that reduces the own input, and in nothing that time decides; so two runs are enough for the four cases.)
+//! A link direction has so many slots (credits); a posted message is moved into a slot and taken out by its receive.
+//! The ranks are a Kahn process network, so one run speaks for all interleavings of ranks. What is left to chance is
+//! when a posted message is read from its sender's memory, therefore both extremes are run: as late as the sender lets
+//! it, with the accumulator in the place of the input; and as early as there is a slot, with the accumulator apart.
+//! Where the accumulator is decides only what a step reads that reduces the own input, and nothing about time, so these
+//! two runs stand for all four.
 //!
 //! Nothing here is on a path of data; it allocates as it likes.
 
@@ -69,7 +70,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The expression that every rank ends with for a chunk, such as `((x0+x1)+x2)`. Of two operands the one that contains the lowest rank is written first.
+    /// The expression that every rank ends with for a chunk, such as `((x0+x1)+x2)`. Of two operands the one that
+    /// contains the lowest rank is written first.
     ///
     /// # Panics
     ///
@@ -79,8 +81,8 @@ impl Summary {
     }
 }
 
-/// Proves that these programs, one a rank in the order of ranks, are an allreduce that needs no more than `credits` slots a link
-/// direction; or finds the flaw.
+/// Proves that these programs, one a rank in the order of ranks, are an allreduce that needs no more than `credits`
+/// slots a link direction; or finds the flaw.
 pub fn prove<S: Schedule>(programs: &[S], credits: u32) -> Result<Summary, Flaw> {
     let costs = rules::check(programs)?;
     let (ranks, parts) = (programs.len() as u32, costs.parts);
@@ -170,14 +172,16 @@ mod tests {
 
     #[test]
     fn a_second_credit_is_missed_when_it_is_not_there() {
-        // Rank 0 sends three messages and then receives; rank 1 takes them only when it has sent, which is after it took the first.
+        // Rank 0 sends three messages and then receives; rank 1 takes them only when it has sent, which is after it
+        // took the first.
         let steps: [&[Step]; 2] = [
             &[send(1, 0), send(1, 1), send(1, 2), reduce(1, 2), reduce(1, 1), reduce(1, 0)],
             &[send(0, 2), send(0, 1), send(0, 0), reduce(0, 0), reduce(0, 1), reduce(0, 2)],
         ];
         let waiting = Waiting::Slot;
         assert_eq!(prove(&listed(3, steps), 1).err(), Some(Flaw::Deadlock { rank: 0, step: 2, waiting }));
-        // With two slots each the third message can stand posted; but the first receive overwrites what is posted third.
+        // With two slots each the third message can stand posted; but the first receive overwrites what is posted
+        // third.
         assert_eq!(prove(&listed(3, steps), 2).err(), Some(Flaw::Deadlock { rank: 0, step: 3, waiting }));
         assert!(prove(&listed(3, steps), 3).is_ok());
     }

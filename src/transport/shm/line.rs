@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const LINE_PAYLOAD_BYTES: usize = 56;
 /// Words of payload in a line; the tag is the one after them.
 const PAYLOAD_WORDS: usize = LINE_PAYLOAD_BYTES / 8;
-/// A payload of no more bytes than this uses the last word alone, beside the tag.
-const SHORT_BYTES: usize = 8;
+/// A payload of no more bytes than this can use the last word alone, beside the tag.
+pub const SHORT_BYTES: usize = 8;
 
 /// A line of a region's words.
 #[derive(Clone, Copy, Debug)]
@@ -33,23 +33,28 @@ impl Line<'_> {
         Self { words: start.cast(), region: PhantomData }
     }
 
-    /// Stores `payload` (at most [`LINE_PAYLOAD_BYTES`]) and then `tag`.
+    /// Stores `payload`, of at most [`SHORT_BYTES`], and `tag`, together where the machine can.
     #[inline]
-    pub fn publish(self, payload: &[u8], tag: u64) {
+    pub fn publish_short(self, payload: &[u8], tag: u64) {
+        self.store_last(word_of(payload), tag);
+    }
+
+    /// Stores `payload`, of at most [`LINE_PAYLOAD_BYTES`], and then `tag`.
+    #[inline]
+    pub fn publish_long(self, payload: &[u8], tag: u64) {
         assert!(payload.len() <= LINE_PAYLOAD_BYTES, "a payload larger than a line");
-        if payload.len() <= SHORT_BYTES {
-            return self.store_last(short_word(payload), tag);
-        }
         let (whole, rest) = payload.as_chunks::<8>();
-        let mut last = if rest.is_empty() { 0 } else { short_word(rest) };
-        for (index, word) in whole.iter().enumerate() {
-            let word = u64::from_ne_bytes(*word);
-            if index == PAYLOAD_WORDS - 1 { last = word } else { self.word(index).store(word, Ordering::Relaxed) }
+        if whole.len() == PAYLOAD_WORDS {
+            let (last, first) = (whole[PAYLOAD_WORDS - 1], &whole[..PAYLOAD_WORDS - 1]);
+            self.store_words(first);
+            return self.store_last(u64::from_ne_bytes(last), tag);
         }
-        if !rest.is_empty() && whole.len() < PAYLOAD_WORDS - 1 {
-            self.word(whole.len()).store(last, Ordering::Relaxed);
+        self.store_words(whole);
+        let rest = word_of(rest);
+        if whole.len() < PAYLOAD_WORDS - 1 {
+            self.word(whole.len()).store(rest, Ordering::Relaxed);
         }
-        self.store_last(last, tag);
+        self.store_last(rest, tag);
     }
 
     /// The tag; what was published with it can be read after it has been seen.
@@ -58,17 +63,23 @@ impl Line<'_> {
         self.word(PAYLOAD_WORDS).load(Ordering::Acquire)
     }
 
-    /// Copies a payload of `into.len()` bytes, as many as were published.
+    /// What [`Self::publish_short`] stored, from its first byte on. What follows it in the array is anything.
     #[inline]
-    pub fn read(self, into: &mut [u8]) {
-        assert!(into.len() <= LINE_PAYLOAD_BYTES, "a payload larger than a line");
-        if into.len() <= SHORT_BYTES {
-            let word = self.word(PAYLOAD_WORDS - 1).load(Ordering::Relaxed).to_ne_bytes();
-            return into.copy_from_slice(&word[..into.len()]);
-        }
-        for (index, part) in into.chunks_mut(8).enumerate() {
-            let word = self.word(index).load(Ordering::Relaxed).to_ne_bytes();
-            part.copy_from_slice(&word[..part.len()]);
+    pub fn short_payload(self) -> [u8; SHORT_BYTES] {
+        self.word(PAYLOAD_WORDS - 1).load(Ordering::Relaxed).to_ne_bytes()
+    }
+
+    /// What [`Self::publish_long`] stored, likewise. Whole, because to stop where it ends takes longer.
+    #[inline]
+    pub fn long_payload(self) -> [u8; LINE_PAYLOAD_BYTES] {
+        let words: [u64; PAYLOAD_WORDS] = std::array::from_fn(|index| self.word(index).load(Ordering::Relaxed));
+        zerocopy::transmute!(words)
+    }
+
+    #[inline]
+    fn store_words(&self, words: &[[u8; 8]]) {
+        for (index, word) in words.iter().enumerate() {
+            self.word(index).store(u64::from_ne_bytes(*word), Ordering::Relaxed);
         }
     }
 
@@ -101,13 +112,18 @@ impl Line<'_> {
     }
 }
 
-/// Up to eight bytes as a word, in memory order.
+/// At most eight bytes as a word, in memory order.
 #[inline]
-fn short_word(bytes: &[u8]) -> u64 {
+fn word_of(bytes: &[u8]) -> u64 {
+    assert!(bytes.len() <= SHORT_BYTES, "a payload larger than a word");
+    // The usual lengths as plain loads; the others byte by byte, which is shorter than to call for a copy.
     if let Ok(eight) = bytes.try_into() {
         return u64::from_ne_bytes(eight);
     }
-    let mut word = [0; 8];
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return u64::from_ne_bytes(zerocopy::transmute!([four, [0; 4]]));
+    }
+    let mut word = [0; SHORT_BYTES];
     for (to, from) in word.iter_mut().zip(bytes) {
         *to = *from;
     }
@@ -124,13 +140,17 @@ mod tests {
         let region = Region::create(128, 0).expect("there is room for a page");
         let source: Vec<u8> = (1..=LINE_PAYLOAD_BYTES as u8).collect();
         for at in [0, 64] {
+            let line = region.line(at);
             for len in 0..=LINE_PAYLOAD_BYTES {
                 let tag = 0x1234_5678_9abc_def0 + len as u64;
-                region.line(at).publish(&source[..len], tag);
-                assert_eq!(region.line(at).tag(), tag);
-                let mut back = vec![0; len];
-                region.line(at).read(&mut back);
-                assert_eq!(back, source[..len]);
+                line.publish_long(&source[..len], tag);
+                assert_eq!(line.tag(), tag);
+                assert_eq!(line.long_payload()[..len], source[..len]);
+                if len <= SHORT_BYTES {
+                    line.publish_short(&source[..len], !tag);
+                    assert_eq!(line.tag(), !tag);
+                    assert_eq!(line.short_payload()[..len], source[..len]);
+                }
             }
         }
     }
@@ -145,8 +165,7 @@ mod tests {
             let mut seen = 0;
             while seen < TURNS {
                 let tag = theirs.line(0).tag();
-                let mut payload = [0; LINE_PAYLOAD_BYTES];
-                theirs.line(0).read(&mut payload);
+                let payload = theirs.line(0).long_payload();
                 for word in payload.as_chunks::<8>().0 {
                     assert!(tag <= u64::from_ne_bytes(*word), "a payload older than its tag {tag}");
                 }
@@ -156,7 +175,7 @@ mod tests {
         for turn in 1..=TURNS {
             let word = turn.to_ne_bytes();
             let payload: Vec<u8> = word.iter().copied().cycle().take(LINE_PAYLOAD_BYTES).collect();
-            mine.line(0).publish(&payload, turn);
+            mine.line(0).publish_long(&payload, turn);
         }
         reader.join().expect("the reader saw no old payload");
     }

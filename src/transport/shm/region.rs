@@ -175,6 +175,19 @@ impl Region {
         unsafe { std::slice::from_raw_parts_mut(self.payload().add(at).as_ptr(), len) }
     }
 
+    /// Payload to write and payload to read of the same region: `len` bytes each, at places that do not overlap.
+    #[inline]
+    pub fn bytes_apart(&mut self, write_at: usize, read_at: usize, len: usize) -> (&mut [u8], &[u8]) {
+        let inside = |at: usize| at <= self.bytes && len <= self.bytes - at;
+        assert!(inside(write_at) && inside(read_at), "bytes outside of their region");
+        assert!(write_at.abs_diff(read_at) >= len, "bytes that are written and read at once");
+        // SAFETY: inside of the mapping and apart from each other; through this value nobody else reaches them while they are borrowed.
+        unsafe {
+            let (to, from) = (self.payload().add(write_at), self.payload().add(read_at));
+            (std::slice::from_raw_parts_mut(to.as_ptr(), len), std::slice::from_raw_parts(from.as_ptr(), len))
+        }
+    }
+
     /// Where the payload begins in this process: for buffers that live as long as the region does.
     pub fn payload(&self) -> NonNull<u8> {
         // SAFETY: the words end, and so the bytes begin, inside of the mapping.
@@ -312,6 +325,14 @@ mod tests {
             std::thread::yield_now();
         }
         sleeper.join().expect("it saw the word");
+    }
+
+    #[test]
+    #[should_panic(expected = "at once")]
+    fn no_byte_both_written_and_read() {
+        let mut region = Region::create(64, 100).expect("there is room");
+        region.bytes_apart(0, 10, 10).0.fill(1);
+        region.bytes_apart(10, 19, 10);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::ops::Range;
 const STAGING_BYTES: usize = (16 << 10) + 128;
 
 /// How much is read ahead after a large piece: the next frame's headers, so that its payload can go straight to its place too. Reading as
-/// far ahead as for small messages costs a tenth of the throughput.
+/// far ahead as for small messages made 1 MiB 5 to 10 % slower.
 const HEADERS_AHEAD_BYTES: usize = 256;
 
 /// How often a dry socket is passed over before it is asked again without a pump in between. A pass over all lanes costs one
