@@ -164,8 +164,9 @@ impl<T: Transport> Engine<T> {
         let memory = &mut self.lanes[lane];
         memory.written.clear();
         memory.written.resize(job.schedule.parts() as usize, false);
+        // What an earlier slice or call kept is not this one's input.
+        memory.own.clear();
         if job.input.is_none() && job.schedule.keeps_own() {
-            memory.own.clear();
             memory.own.extend_from_slice(&job.output[job.cut.slice(slice)]);
         }
     }

@@ -180,7 +180,9 @@ impl Outgoing {
                 }
             }
         }
-        let due = |lane: usize| credit[lane] - self.told[lane] >= self.window_bytes / 2;
+        // A slot that was consumed is a slot that may be filled again, as the credits declare: half a window of two is a few bytes more.
+        let enough = self.slot_bytes.min(self.window_bytes / 2);
+        let due = |lane: usize| credit[lane] - self.told[lane] >= enough;
         self.credit_refused = (0..LANES).any(due) && !self.send_credit(sockets, credit);
         moved
     }
