@@ -7,14 +7,17 @@
 #![allow(unsafe_code)]
 
 mod buffer;
+mod registry;
 
 pub use buffer::Buffer;
+pub use registry::{Shared, find};
 
 use crate::Result;
 use crate::transport::shm::{Card, Region};
 use crate::types::Element;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
 use zerocopy::FromBytes;
 
 /// A buffer of `T`s in memory that other ranks of the host can map. It is used as the slice that it dereferences to.
@@ -27,8 +30,11 @@ pub struct Memory<T: Element> {
     element: PhantomData<T>,
 }
 
-// SAFETY: a shared `Memory` gives out shared slices of `T`, which is Sync, and its card; the region's words, which are what its
-// own sharing would be about, are none.
+/// The region's one word: it is no longer 0 once the buffer is dropped, so that peers that have it mapped let go of it.
+pub(crate) const DROPPED_AT: usize = 0;
+
+// SAFETY: a shared `Memory` gives out shared slices of `T`, which is Sync, and its card; the region's word, which is what its
+// own sharing would be about, is touched by `drop` alone.
 unsafe impl<T: Element> Sync for Memory<T> {}
 
 impl<T: Element> Memory<T> {
@@ -38,13 +44,22 @@ impl<T: Element> Memory<T> {
     /// [`Error::System`](crate::Error::System) if the system has no room for it.
     pub fn allocate(len: usize) -> Result<Self> {
         // A size past all numbers is refused like any other that is too large.
-        let region = Region::create(0, len.saturating_mul(size_of::<T>()))?;
+        let bytes = len.saturating_mul(size_of::<T>());
+        let region = Region::create(size_of::<u64>(), bytes)?;
+        registry::register(region.payload().addr().get(), bytes, region.card());
         Ok(Self { region, len, element: PhantomData })
     }
 
     /// What a rank of this host needs to map the buffer; it begins where the region's payload begins.
     pub fn card(&self) -> Card {
         self.region.card()
+    }
+}
+
+impl<T: Element> Drop for Memory<T> {
+    fn drop(&mut self) {
+        registry::forget(self.region.payload().addr().get());
+        self.region.word(DROPPED_AT).store(1, Ordering::Release);
     }
 }
 

@@ -1,58 +1,67 @@
 //! Schedules: what each rank sends, receives and reduces, as pure functions of (rank, number of ranks, step).
 //!
-//! No clock, no I/O, no `unsafe`, no allocation. A schedule is the straight-line program of *one rank* for *one slice* of
-//! the message; pipelining is how many slices are in flight. There is no receive-from-any and no select, so the ranks are
-//! a Kahn process network: the result cannot depend on timing, and one symbolic run ([`proof`]) speaks for all
-//! interleavings. The engine runs a schedule, the proof executes it on symbols, the tuner prices it.
+//! No clock, no I/O, no `unsafe`, no allocation. A schedule is the straight-line program of *one rank* for *one slice*
+//! of the message; pipelining is how many slices are in flight. There is no receive-from-any and no select, so the
+//! ranks are a Kahn process network: the result cannot depend on timing, and one symbolic run ([`proof`]) speaks for
+//! all interleavings. The engine runs a schedule, the proof executes it on symbols, the tuner prices it.
 //!
 //! # The storage a schedule works on
 //!
-//! A rank has its *own input* and an *accumulator* of the same size, both cut into [`Schedule::parts`] chunks. A chunk is
-//! *written* once a receiving step has put something into its accumulator.
+//! A rank has its *own input* and an *accumulator* of the same size, both cut into [`Schedule::parts`] chunks. A chunk
+//! is *written* once a receiving step has put something into its accumulator.
 //!
 //! * `Send` of a chunk moves the accumulator if that chunk is written, otherwise the own input.
 //! * `Recv` overwrites the accumulator.
 //! * `RecvReduce` sets the accumulator to `accumulator ⊕ incoming` if written, otherwise to `own input ⊕ incoming`.
 //! * `ReduceOwn` sets the accumulator, which must be written, to `accumulator ⊕ own input`.
 //!
-//! In an in-place call both are the same memory, so a schedule that reads its own input of a chunk after it has written that
-//! chunk says so by [`Schedule::keeps_own`], and the engine keeps a copy. ⊕ is commutative to the bit, but not associative.
+//! In an in-place call both are the same memory, so a schedule that reads its own input of a chunk after it has written
+//! that chunk says so by [`Schedule::keeps_own`], and the engine keeps a copy. ⊕ is commutative to the bit, but not
+//! associative.
+//!
+//! A chunk that is sent as chunk `c` is received as chunk `c`: the chunks of a slice may differ in size by an element.
+//!
+//! # Time
+//!
+//! A `Send` is posted and the program goes on; what it moves is what its chunks held when it was posted, so a step that
+//! writes one of them waits until it has left. One `Send` may stand posted a link; the next one on that link waits for
+//! it. A link direction has [`Schedule::credits`] slots, each for one message of [`Schedule::widest`] chunks.
+//!
+//! # The schedules
+//!
+//! | | messages a rank, longest chain | bytes sent a rank |
+//! |---|---|---|
+//! | [`direct`] | n−1, 1 | (n−1)·S |
+//! | [`two_shot`] | 2(n−1), 2 | 2(n−1)/n·S |
+//! | [`ring`] | 2(n−1), 2(n−1) | 2(n−1)/n·S |
+//! | [`tree`] | ≤ 4, 2·⌊log2 n⌋ | ≤ 2·S |
+//! | [`doubling`] | log2 n; 2 more in the chain if n is no power of two | log2 n·S |
+//! | [`halving`] | 2·log2 n; 2 more in the chain if n is no power of two | 2(n−1)/n·S; 2·S more |
+//! | [`nhr`] | 2·⌈log2 n⌉ | 2(n−1)/n·S |
+//!
+//! [`AllReduce`] is the choice between them; [`compose`] builds larger ones out of smaller, [`hierarchical`] is one so
+//! built.
 
-/// A set of chunks of a slice: `first`, `first + stride`, …, `count` of them, each modulo the schedule's `parts`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Chunks {
-    /// The first chunk's index.
-    pub first: u32,
-    /// The distance from one chunk to the next, modulo `parts`.
-    pub stride: u32,
-    /// How many chunks; at least 1.
-    pub count: u32,
-}
+mod algorithm;
+mod chunks;
+pub mod compose;
+pub mod direct;
+pub mod doubling;
+mod fold;
+pub mod halving;
+pub mod hierarchical;
+pub mod nhr;
+pub mod proof;
+pub mod ring;
+pub mod tree;
+pub mod two_shot;
 
-impl Chunks {
-    /// The one chunk `index`.
-    pub const fn one(index: u32) -> Self {
-        Self { first: index, stride: 1, count: 1 }
-    }
+pub use algorithm::{Algorithm, AllReduce};
+pub use chunks::{Chunks, Place};
+pub use fold::Folded;
 
-    /// `count` neighbouring chunks from `first` on.
-    pub const fn run(first: u32, count: u32) -> Self {
-        Self { first, stride: 1, count }
-    }
-
-    /// The index of the `k`-th chunk of the set, in a slice of `parts` chunks.
-    #[inline]
-    pub const fn index(&self, k: u32, parts: u32) -> u32 {
-        ((self.first as u64 + self.stride as u64 * k as u64) % parts as u64) as u32
-    }
-
-    /// The indices of all chunks of the set, in order.
-    pub fn indices(self, parts: u32) -> impl Iterator<Item = u32> {
-        (0..self.count).map(move |k| self.index(k, parts))
-    }
-}
-
-/// One step of a rank's program. Each `Send` is one message, met by one `Recv` or `RecvReduce` of as many chunks at `to`.
+/// One step of a rank's program. Each `Send` is one message, met by one `Recv` or `RecvReduce` of as many chunks at
+/// `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Send these chunks to a rank.
@@ -87,15 +96,51 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The chunks that the step moves.
+    #[inline]
+    pub const fn chunks(&self) -> Chunks {
+        match *self {
+            Self::Send { chunks, .. }
+            | Self::Recv { chunks, .. }
+            | Self::RecvReduce { chunks, .. }
+            | Self::ReduceOwn { chunks, .. } => chunks,
+        }
+    }
+
+    /// The same step with its peer and its chunks renamed.
+    #[inline]
+    fn renamed(self, rank: impl Fn(u32) -> u32, place: impl Fn(Chunks) -> Chunks) -> Self {
+        match self {
+            Self::Send { to, chunks } => Self::Send { to: rank(to), chunks: place(chunks) },
+            Self::Recv { from, chunks } => Self::Recv { from: rank(from), chunks: place(chunks) },
+            Self::RecvReduce { from, chunks, complete } => {
+                Self::RecvReduce { from: rank(from), chunks: place(chunks), complete }
+            }
+            Self::ReduceOwn { chunks, complete } => Self::ReduceOwn { chunks: place(chunks), complete },
+        }
+    }
+
+    /// The same step where more contributions are to come.
+    #[inline]
+    fn partial(self) -> Self {
+        match self {
+            Self::RecvReduce { from, chunks, .. } => Self::RecvReduce { from, chunks, complete: false },
+            Self::ReduceOwn { chunks, .. } => Self::ReduceOwn { chunks, complete: false },
+            Self::Send { .. } | Self::Recv { .. } => self,
+        }
+    }
+}
+
 /// The program of one rank for one slice.
 pub trait Schedule {
-    /// Into how many chunks a slice is cut.
+    /// Into how many chunks a slice is cut; the same on every rank.
     fn parts(&self) -> u32;
 
     /// How many steps the program has.
     fn len(&self) -> u32;
 
-    /// Whether the program has no step (one rank alone).
+    /// Whether the program has no step. Then no rank's has (one rank alone).
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -103,11 +148,39 @@ pub trait Schedule {
     /// Step number `pc`, which is below `len()`.
     fn step(&self, pc: u32) -> Step;
 
-    /// Whether a chunk's own input is read after its accumulator has been written.
+    /// Whether a chunk's own input is read after its accumulator has been written. Ranks may differ in it.
     fn keeps_own(&self) -> bool {
         false
     }
 
-    /// The most chunks that one step moves: a slot must hold them.
+    /// The most chunks that one step of any rank moves, at least 1: a slot must hold them. The same on every rank.
     fn widest(&self) -> u32;
+
+    /// The slots that a link direction needs, so that no rank waits for ever.
+    fn credits(&self) -> u32 {
+        1
+    }
+
+    /// Whether the schedule reduces anything, on any rank. A schedule that comes before it is then not the last to
+    /// contribute to a chunk, so nothing of it is `complete`: see [`compose::Then`].
+    fn reduces(&self) -> bool;
+}
+
+/// A schedule at whose end each rank holds one chunk reduced over all ranks: a reduce-scatter.
+pub trait Scatter: Schedule {
+    /// That chunk. Each rank has another one.
+    fn shard(&self) -> u32;
+}
+
+/// `rank + ahead` on a circle of `size` ranks; both are below `size`.
+#[inline]
+const fn ahead(rank: u32, ahead: u32, size: u32) -> u32 {
+    let left = size - ahead;
+    if rank >= left { rank - left } else { rank + ahead }
+}
+
+/// `rank - behind` on a circle of `size` ranks; both are below `size`.
+#[inline]
+const fn behind(rank: u32, behind: u32, size: u32) -> u32 {
+    if rank >= behind { rank - behind } else { rank + (size - behind) }
 }

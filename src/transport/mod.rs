@@ -11,10 +11,15 @@
 //! Credit: a lane lets its sender be `slot_bytes × credits` of payload ahead of its receiver ([`Capabilities`]); `write`
 //! accepts no more than that. A schedule's messages fit one slot, so declared credits are what the proof assumes.
 
+mod link;
 pub mod shm;
+pub mod sim;
+pub mod tcp;
+
+pub use link::Link;
 
 use crate::types::Call;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Lanes a link has. Slices in flight are spread over them; four hide a link's latency and keep the slots inside L2.
@@ -61,12 +66,13 @@ pub trait Transport {
     /// What this link can do; constant over its life.
     fn capabilities(&self) -> Capabilities;
 
-    /// Begins a message on `lane`. `false`: not now (no credit or room for a head); try again later. The previous message on the lane must
-    /// have been written whole. A message of 0 bytes is whole at once.
+    /// Begins a message on `lane`. `false`: not now (no credit or room for a head); try again later, with the same message. The previous
+    /// message on the lane must have been written whole. A message of 0 bytes is whole at once.
     fn open(&mut self, lane: usize, head: &Head) -> Result<bool, Fault>;
 
     /// Writes payload of the open message; returns how many bytes were accepted, from the front. Accepted bytes may be overwritten
-    /// by the caller at once.
+    /// by the caller at once. Bytes that were offered and not accepted are a promise: the lane's next write must begin with them (it
+    /// may offer fewer or more), because a socket may have announced them already, and other lanes may wait for that socket.
     fn write(&mut self, lane: usize, payload: &[u8]) -> Result<usize, Fault>;
 
     /// The head of the message that the receiver is at on `lane`, if it has come.
@@ -75,7 +81,9 @@ pub trait Transport {
     /// Moves payload of that message to its place; returns how many bytes came.
     fn read(&mut self, lane: usize, into: &mut [u8]) -> Result<usize, Fault>;
 
-    /// Lends payload of that message that has arrived and not been consumed: contiguous, maybe not all, maybe none.
+    /// Lends payload of that message that has arrived and not been consumed: contiguous, maybe not all, maybe none. It may end
+    /// within an element, of which the rest follows when it has come; a message's payload begins at a multiple of 8 bytes of the slot memory, so
+    /// no element (of 1, 2, 4 or 8 bytes) is ever lent in two pieces that do not become one.
     fn peek(&mut self, lane: usize) -> Result<&[u8], Fault>;
 
     /// Gives back the first `bytes` of what `peek` lent. When a message's last byte is read or consumed, the next begins; a message of
@@ -83,10 +91,24 @@ pub trait Transport {
     fn consume(&mut self, lane: usize, bytes: usize);
 
     /// Moves what can be moved without being asked (accepted bytes out, arriving bytes to their slots, credits either way). Returns whether
-    /// anything moved.
+    /// anything moved, or can now. Call it once in every pass over the link's lanes, and before and after every call: the other methods may leave
+    /// the system alone once it had nothing for them, until the next pump. When a whole pass moved nothing and then `pump` returned
+    /// `false`, only [`Transport::descriptors`] can bring news, and sleeping is safe.
+    ///
+    /// A peer that has closed its end is not reported here but where something is wanted of it, and only once all it sent is read.
     fn pump(&mut self) -> Result<bool, Fault>;
 
-    /// Descriptors that become readable when something arrives (and, with `.1`, writable when something can leave); a transport without
-    /// any (shared memory) must be polled.
-    fn descriptors(&self, each: &mut dyn FnMut(RawFd, bool));
+    /// Descriptors, and what of each to wait for before calling again is of use. A transport without any (shared memory) must be polled.
+    fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest));
+}
+
+/// What a link waits for on one of its descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Nothing, ever again.
+    None,
+    /// Something to arrive.
+    Read,
+    /// Something to arrive, or room for something to leave.
+    ReadWrite,
 }

@@ -13,8 +13,18 @@ pub(super) const DESCRIPTOR_AT: usize = 2 * APART;
 pub(super) const FILLED_AT: usize = 3 * APART;
 /// Flag of *two-shot*: pieces whose own part the rank has folded and written back.
 pub(super) const FOLDED_AT: usize = 4 * APART;
+/// What the rank offers to let the others map: places of input and output.
+pub(super) const OFFER_AT: usize = (5 + PARITIES) * APART;
+/// Flag: the offer is made.
+pub(super) const OFFERED_AT: usize = OFFER_AT + APART;
+/// Whether the rank could map all that was offered.
+pub(super) const ANSWER_AT: usize = OFFERED_AT + APART;
+/// Flag: the answer is given.
+pub(super) const AGREED_AT: usize = ANSWER_AT + 64;
+/// Flag: the rank has done its part in everybody's mapped buffers.
+pub(super) const DONE_AT: usize = ANSWER_AT + APART;
 /// Bytes of a region's words.
-pub(super) const WORDS_BYTES: usize = 5 * APART + PARITIES * APART;
+pub(super) const WORDS_BYTES: usize = DONE_AT + APART;
 
 /// Slots of *direct*: a rank may be one exchange ahead of another, never two.
 pub(super) const PARITIES: usize = 2;

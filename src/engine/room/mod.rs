@@ -7,6 +7,8 @@
 //! * *direct* (`direct`): everybody reads everybody's input. One exchange; for messages that cost less than an exchange.
 //! * *two-shot* (`two_shot`): the owner of a part folds it and writes the result back in place, where the others gather it.
 //!
+//! Buffers that all ranks can map need no slots: [`mapped`] is *two-shot* straight on them.
+//!
 //! The caller's thread does all of it. Nothing here allocates or locks, and only a wait that lasts enters the system
 //! (`wait`). No `unsafe`: [`crate::transport::shm`] has it.
 
@@ -15,6 +17,9 @@ mod descriptor;
 mod direct;
 mod fused;
 mod layout;
+mod mapped;
+#[cfg(test)]
+mod mapped_tests;
 #[cfg(test)]
 mod tests;
 mod two_shot;
@@ -45,6 +50,12 @@ pub struct Room {
     turn: u32,
     /// Pieces that *two-shot* has carried through, modulo 2³²; the same on every rank.
     pieces: u32,
+    /// Agreements about mapped buffers that were sought, modulo 2³²; the same on every rank.
+    agreements: u32,
+    /// Library buffers of all ranks that are mapped here.
+    opened: Vec<Region>,
+    /// Where in them the running call's inputs and outputs are, by rank.
+    places: Vec<[mapped::Place; 2]>,
     /// Where a fold of more than two inputs grows before it is handed out.
     scratch: Box<[u8]>,
     waiter: Waiter,
@@ -111,8 +122,19 @@ impl Room {
             let what = format!("a room of {n} ranks cannot be made of {} regions and seat {me}", regions.len());
             return Err(Error::InvalidArgument { what });
         }
-        let scratch = vec![0; layout::SCRATCH_BYTES].into();
-        Ok(Self { regions, ranks, me, turn: 0, pieces: 0, scratch, waiter: Waiter::default(), broken: None })
+        Ok(Self {
+            regions,
+            ranks,
+            me,
+            turn: 0,
+            pieces: 0,
+            agreements: 0,
+            opened: Vec::new(),
+            places: Vec::with_capacity(n),
+            scratch: vec![0; layout::SCRATCH_BYTES].into(),
+            waiter: Waiter::default(),
+            broken: None,
+        })
     }
 
     /// The number of ranks in the room.

@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Far above what any step here takes, even on a machine that is busy with other things.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Gives up at a deadline, and counts how often it was asked.
-struct Deadline {
+pub(super) struct Deadline {
     end: Instant,
     asked: AtomicU32,
 }
 
 impl Deadline {
-    fn after(time: Duration) -> Self {
+    pub(super) fn after(time: Duration) -> Self {
         Self { end: Instant::now() + time, asked: AtomicU32::new(0) }
     }
 }
@@ -34,7 +34,7 @@ impl Watch for Deadline {
 }
 
 /// Runs `body` on each of `n` threads with its seat in one room; ranks are numbered 10, 11, ….
-fn in_room<T: Send>(n: usize, body: impl Fn(Room) -> T + Sync) -> Vec<T> {
+pub(super) fn in_room<T: Send>(n: usize, body: impl Fn(Room) -> T + Sync) -> Vec<T> {
     let regions: Vec<Region> = (0..n).map(|_| Room::region(n).expect("there is room")).collect();
     let cards: Vec<Card> = regions.iter().map(Region::card).collect();
     let opened = Barrier::new(n);

@@ -30,6 +30,9 @@ const _: () = assert!(2 * LAG < RING_SLOTS, "a slot is gathered before it is fil
 
 impl Room {
     pub(super) fn two_shot(&mut self, scene: &Scene<'_>, mut buffers: Buffers<'_>) -> Result<()> {
+        if self.mapped(scene, &mut buffers)? {
+            return Ok(());
+        }
         let bytes = buffers.dst.len();
         let cut = Cut::new(bytes, self.size(), choice::piece_bytes(self.size(), bytes));
         let stores = choice::stores(self.size(), bytes, buffers.src.is_some());
@@ -48,9 +51,6 @@ impl Room {
             }
         }
         self.pieces = self.pieces.wrapping_add(cut.pieces as u32);
-        if stores == Stores::Streaming {
-            reduce::fence();
-        }
         Ok(())
     }
 
@@ -155,14 +155,23 @@ impl Room {
 
     /// Sets one of the own flags for a piece of this call, and wakes who sleeps on it.
     pub(super) fn set(&self, scene: &Scene<'_>, flag_at: usize, piece: usize) {
-        let flag = scene.flag(self.number(piece));
-        self.regions[self.me].word(flag_at).store(flag, Ordering::Release);
+        self.raise(scene, flag_at, self.number(piece));
+    }
+
+    /// Sets one of the own flags to `number` of this call, and wakes who sleeps on it.
+    pub(super) fn raise(&self, scene: &Scene<'_>, flag_at: usize, number: u32) {
+        self.regions[self.me].word(flag_at).store(scene.flag(number), Ordering::Release);
         self.ring();
     }
 
     /// Waits until every other rank's flag says that it is through with a piece of this call.
     pub(super) fn wait_for_all(&self, scene: &Scene<'_>, at: usize, piece: usize) -> Result<()> {
-        let awaited = |peer| Awaited { peer, region: peer, at, flag: scene.flag(self.number(piece)) };
+        self.wait_for_all_at(scene, at, self.number(piece))
+    }
+
+    /// Waits until every other rank's flag is at `number` of this call.
+    pub(super) fn wait_for_all_at(&self, scene: &Scene<'_>, at: usize, number: u32) -> Result<()> {
+        let awaited = |peer| Awaited { peer, region: peer, at, flag: scene.flag(number) };
         if self.size() > 2 {
             self.wait_beside(scene, awaited)?;
         }
@@ -175,10 +184,11 @@ impl Room {
     }
 }
 
+/// Copies by the given stores.
 #[inline]
-fn copy(dst: &mut [u8], src: &[u8], stores: Stores) {
+pub(super) fn copy(dst: &mut [u8], src: &[u8], stores: Stores) {
     match stores {
         Stores::Cached => dst.copy_from_slice(src),
-        Stores::Streaming => reduce::stream(dst, src),
+        Stores::Streaming => reduce::copy_streaming(dst, src),
     }
 }

@@ -13,10 +13,10 @@
 //! say, and a region's accessors bound every access. That the peer is alive is for others to watch.
 
 use super::Region;
-use crate::transport::{Capabilities, Fault, Head, LANES, Transport};
+use crate::transport::{Capabilities, Fault, Head, Interest, LANES, Transport};
 use crate::{Error, Result};
 use crossbeam_utils::CachePadded;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
 /// Payload that one slot holds: large enough to hide a notice's way from core to core behind the copying.
@@ -140,6 +140,9 @@ struct Receiving {
 }
 
 impl ShmLink {
+    /// The largest payload of a message.
+    pub const SLOT_BYTES: usize = SLOT_BYTES;
+
     /// Makes a region for the peer to send into. Its card goes to the peer, which opens it as its outbox.
     ///
     /// # Errors
@@ -340,7 +343,7 @@ impl Transport for ShmLink {
         Ok(moved)
     }
 
-    fn descriptors(&self, _each: &mut dyn FnMut(RawFd, bool)) {}
+    fn descriptors(&self, _each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {}
 }
 
 #[cfg(test)]

@@ -1,0 +1,37 @@
+/* Calls every function of nccl.h as a C program does. Prints the versions; exits with the number of the check that failed. */
+#include "../include/nccl.h"
+#include <stdio.h>
+#include <string.h>
+
+#define CHECK(number, condition)                              \
+  do {                                                        \
+    if (!(condition)) {                                       \
+      fprintf(stderr, "check %d: %s\n", number, #condition);  \
+      return number;                                          \
+    }                                                         \
+  } while (0)
+
+int main(void) {
+  int version = -1, twin = -1, major = -1, minor = -1, patch = -1;
+  CHECK(1, ncclGetVersion(&version) == ncclSuccess);
+  CHECK(2, version == NCCL_VERSION_CODE);
+  CHECK(3, pncclGetVersion(&twin) == ncclSuccess && twin == version);
+  CHECK(4, ncclGetVersion(NULL) == ncclInvalidArgument);
+  CHECK(5, pncclGetVersion(NULL) == ncclInvalidArgument);
+
+  CHECK(6, serriedGetVersion(&major, NULL, &patch) == ncclInvalidArgument);
+  CHECK(7, major == -1 && patch == -1);
+  CHECK(8, serriedGetVersion(&major, &minor, &patch) == ncclSuccess);
+
+  /* Every code has its own sentence, and a number that is no code has one too. */
+  for (int a = 0; a <= ncclNumResults; a++) {
+    const char *text = ncclGetErrorString((ncclResult_t)a);
+    CHECK(9, text != NULL && strlen(text) > 5);
+    CHECK(10, strcmp(text, pncclGetErrorString((ncclResult_t)a)) == 0);
+    for (int b = 0; b < a; b++) CHECK(11, strcmp(text, ncclGetErrorString((ncclResult_t)b)) != 0);
+  }
+  CHECK(12, strcmp(ncclGetErrorString((ncclResult_t)-7), ncclGetErrorString((ncclResult_t)12345)) == 0);
+
+  printf("%d %d.%d.%d\n", version, major, minor, patch);
+  return 0;
+}

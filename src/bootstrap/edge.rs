@@ -1,0 +1,123 @@
+//! One edge of the control tree: a connection with a task that reads and a task that writes.
+
+use super::endpoint::Endpoint;
+use super::liveness::Attention;
+use super::message::Message;
+use super::wire::{self, FRAME_MAX};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+/// How long a closed edge may take to bring its last words out; a stopped peer does not read.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What an edge's reader tells the member.
+#[derive(Debug)]
+pub(super) struct Event {
+    pub(super) peer: u32,
+    /// Which of the edges that there have been to this peer.
+    pub(super) generation: u64,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    /// A message came.
+    Message(Message),
+    /// The connection ended.
+    Ended,
+    /// The peer sent what no serried of this version sends.
+    Nonsense(String),
+}
+
+/// A frame on its way out; its receiver hears of it by the sender's end once it is written (or cannot be).
+struct Outgoing {
+    frame: Arc<[u8]>,
+    _written: Option<mpsc::Sender<()>>,
+}
+
+/// An edge to one peer. Dropping it says what is still to be said, then closes the connection.
+pub(super) struct Edge {
+    pub(super) generation: u64,
+    /// Where the peer listens, once it has said so.
+    pub(super) endpoint: Option<Endpoint>,
+    /// What this member pays it.
+    pub(super) attention: Attention,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
+    reader: AbortHandle,
+}
+
+impl Edge {
+    /// Starts an edge on a connection whose handshake is done.
+    pub(super) fn start(stream: TcpStream, peer: u32, generation: u64, events: mpsc::Sender<Event>) -> Self {
+        let (from, to) = stream.into_split();
+        let (attention, heard) = Attention::new();
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        tokio::spawn(write(to, queue));
+        let reader = tokio::spawn(async move {
+            read(from, &heard, |what| events.send(Event { peer, generation, what })).await;
+        });
+        Self { generation, endpoint: None, attention, outgoing, reader: reader.abort_handle() }
+    }
+
+    /// Sends a message.
+    pub(super) fn say(&self, message: &Message) {
+        self.send(message.frame().into(), None);
+    }
+
+    /// Sends a frame; `written` is dropped when it is on its way.
+    pub(super) fn send(&self, frame: Arc<[u8]>, written: Option<mpsc::Sender<()>>) {
+        // The writer is gone if the connection broke; the reader tells of that.
+        let _ = self.outgoing.send(Outgoing { frame, _written: written });
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+async fn read<F>(mut stream: OwnedReadHalf, heard: &AtomicBool, tell: impl Fn(What) -> F)
+where
+    F: Future<Output = Result<(), mpsc::error::SendError<Event>>>,
+{
+    loop {
+        let frame = wire::read_frame(&mut stream, FRAME_MAX, || heard.store(true, Ordering::Relaxed)).await;
+        let (what, last) = match frame {
+            Ok(Some(body)) => match Message::parse(&body) {
+                Ok(message) => (What::Message(message), false),
+                Err(nonsense) => (What::Nonsense(nonsense.to_string()), true),
+            },
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => (What::Nonsense(e.to_string()), true),
+            Ok(None) | Err(_) => (What::Ended, true),
+        };
+        if tell(what).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn write(mut stream: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
+    while let Some(outgoing) = queue.recv().await {
+        // Once the edge is dropped nobody watches over the peer's silence any more.
+        let write = stream.write_all(&outgoing.frame);
+        let result = if queue.is_closed() {
+            timeout(LAST_WORDS, write).await.unwrap_or_else(|e| Err(e.into()))
+        } else {
+            write.await
+        };
+        if result.is_err() {
+            return;
+        }
+    }
+    // Closing says the same, should this fail.
+    let _ = stream.shutdown().await;
+}

@@ -1,0 +1,60 @@
+//! What a rank tells all others about itself when it joins.
+
+use crate::bootstrap::Endpoint;
+use crate::error::{Error, Result};
+use crate::transport::shm;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// A rank's self-description. On the wire: two strings and the region's card, each after its length in a byte, and the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Card {
+    /// Ranks with the same name here are on one host.
+    pub(super) host: String,
+    /// The algorithm that its settings ask for, or `auto`.
+    pub(super) algorithm: String,
+    /// The region for same-host calls, where there is one.
+    pub(super) region: Option<shm::Card>,
+    /// Where the rank listens.
+    pub(super) endpoint: Endpoint,
+}
+
+impl Card {
+    /// A host's name is cut after this many bytes.
+    const NAME_BYTES_MAX: usize = 255;
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let region = self.region.as_ref().map_or(&[][..], IntoBytes::as_bytes);
+        for field in [self.host.as_bytes(), self.algorithm.as_bytes(), region] {
+            let field = &field[..field.len().min(Self::NAME_BYTES_MAX)];
+            bytes.push(field.len() as u8);
+            bytes.extend_from_slice(field);
+        }
+        bytes.extend_from_slice(&self.endpoint.to_bytes());
+        bytes
+    }
+
+    /// The card of `rank`, as that rank sent it.
+    pub(super) fn from_bytes(rank: usize, bytes: &[u8]) -> Result<Self> {
+        let wrong =
+            || Error::InvalidArgument { what: format!("rank {rank} introduced itself by {} odd bytes", bytes.len()) };
+        let mut rest = bytes;
+        let mut field = || {
+            let (length, after) = rest.split_first()?;
+            let (field, after) = after.split_at_checked(usize::from(*length))?;
+            rest = after;
+            Some(field)
+        };
+        let (host, algorithm) = (field().ok_or_else(wrong)?, field().ok_or_else(wrong)?);
+        let region = match field().ok_or_else(wrong)? {
+            [] => None,
+            card => Some(shm::Card::read_from_bytes(card).map_err(|_| wrong())?),
+        };
+        Ok(Self {
+            host: String::from_utf8_lossy(host).into_owned(),
+            algorithm: String::from_utf8_lossy(algorithm).into_owned(),
+            region,
+            endpoint: Endpoint::from_bytes(rest).ok_or_else(wrong)?,
+        })
+    }
+}

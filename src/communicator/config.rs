@@ -1,0 +1,158 @@
+//! What a user may set about a communicator, in code or by the environment.
+
+use crate::bootstrap::Settings;
+use crate::error::{Error, Result};
+use crate::schedule::Algorithm;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How long a call may wait for ranks that are alive but do not come: longer than a checkpoint or a slow step of training takes.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How ranks may talk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TransportChoice {
+    /// Shared memory where two ranks can share it, TCP elsewhere.
+    #[default]
+    Auto,
+    /// Shared memory only; an error where it cannot be.
+    Shm,
+    /// TCP only, even inside a host.
+    Tcp,
+}
+
+/// Settings of a communicator. Ranks may differ in all but `algorithm`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How ranks may talk (`SERRIED_TRANSPORT`: `auto`, `shm`, `tcp`).
+    pub transport: TransportChoice,
+    /// The algorithm for every size; `None` chooses per size (`SERRIED_ALGO`: `auto` or an algorithm's name).
+    pub algorithm: Option<Algorithm>,
+    /// How long a call may take while all ranks are alive (`SERRIED_TIMEOUT`, seconds).
+    pub timeout: Duration,
+    /// TCP sockets per pair of ranks; pieces of a message are taken by whichever is free (`SERRIED_SOCKETS`). One fills loopback and most links;
+    /// networks that spread load by connection want several.
+    pub sockets: u32,
+    /// The host that this rank claims to be on, so that one machine can play several (`SERRIED_HOST_ID`).
+    pub host_id: Option<String>,
+    /// Joining, liveness and interfaces.
+    pub control: Settings,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            transport: TransportChoice::Auto,
+            algorithm: None,
+            timeout: TIMEOUT,
+            sockets: 1,
+            host_id: None,
+            control: Settings::default(),
+        }
+    }
+}
+
+impl Config {
+    /// More sockets a pair than this only cost memory.
+    pub const SOCKETS_MAX: u32 = 16;
+
+    /// The default, changed by this process' environment.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the variable that cannot be understood.
+    pub fn from_env() -> Result<Self> {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// The default, changed by these variables; an empty one counts as unset.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let mut config = Self { control: Settings::from_variables(&variable)?, ..Self::default() };
+        if let Some(text) = set("SERRIED_TRANSPORT") {
+            config.transport = text.parse()?;
+        }
+        if let Some(text) = set("SERRIED_ALGO")
+            && text.trim() != "auto"
+        {
+            let unknown = || setting("SERRIED_ALGO", &text, format!("expected auto or one of {}", algorithms()));
+            config.algorithm = Some(Algorithm::parse(text.trim()).ok_or_else(unknown)?);
+        }
+        if let Some(text) = set("SERRIED_TIMEOUT") {
+            let seconds = text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            let wrong = || setting("SERRIED_TIMEOUT", &text, "expected seconds, as in 600 or 0.5".into());
+            config.timeout = seconds.filter(|time| !time.is_zero()).ok_or_else(wrong)?;
+        }
+        if let Some(text) = set("SERRIED_SOCKETS") {
+            let wrong =
+                || setting("SERRIED_SOCKETS", &text, format!("expected a number from 1 to {}", Self::SOCKETS_MAX));
+            config.sockets =
+                text.trim().parse().ok().filter(|n| (1..=Self::SOCKETS_MAX).contains(n)).ok_or_else(wrong)?;
+        }
+        config.host_id = set("SERRIED_HOST_ID").map(|text| text.trim().to_owned());
+        Ok(config)
+    }
+}
+
+impl FromStr for TransportChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.trim() {
+            "auto" => Ok(Self::Auto),
+            "shm" => Ok(Self::Shm),
+            "tcp" => Ok(Self::Tcp),
+            _ => Err(setting("SERRIED_TRANSPORT", text, "expected auto, shm or tcp".into())),
+        }
+    }
+}
+
+fn algorithms() -> String {
+    Algorithm::ALL.map(Algorithm::name).join(", ")
+}
+
+fn setting(name: &str, value: &str, why: String) -> Error {
+    Error::Setting { name: name.into(), value: value.into(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(variables: &[(&str, &str)]) -> Result<Config> {
+        Config::from_variables(|name| variables.iter().find(|v| v.0 == name).map(|v| v.1.to_owned()))
+    }
+
+    #[test]
+    fn variables_become_settings() {
+        let config = from(&[
+            ("SERRIED_TRANSPORT", "tcp"),
+            ("SERRIED_ALGO", "nhr"),
+            ("SERRIED_TIMEOUT", "1.5"),
+            ("SERRIED_SOCKETS", "4"),
+            ("SERRIED_HOST_ID", "a"),
+        ])
+        .expect("sound settings");
+        assert_eq!((config.transport, config.algorithm), (TransportChoice::Tcp, Some(Algorithm::Nhr)));
+        assert_eq!((config.timeout, config.sockets), (Duration::from_millis(1500), 4));
+        assert_eq!(config.host_id.as_deref(), Some("a"));
+        assert_eq!(from(&[("SERRIED_ALGO", "auto"), ("SERRIED_TRANSPORT", "")]).expect("sound").algorithm, None);
+    }
+
+    #[test]
+    fn nonsense_names_its_variable() {
+        for (name, value) in [
+            ("SERRIED_TRANSPORT", "pigeon"),
+            ("SERRIED_ALGO", "rung"),
+            ("SERRIED_TIMEOUT", "0"),
+            ("SERRIED_TIMEOUT", "-3"),
+            ("SERRIED_SOCKETS", "0"),
+            ("SERRIED_SOCKETS", "17"),
+        ] {
+            let error = from(&[(name, value)]).expect_err(value).to_string();
+            assert!(error.starts_with(&format!("{name}={value:?}: ")), "{error}");
+        }
+    }
+}

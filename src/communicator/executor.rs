@@ -1,0 +1,283 @@
+//! What runs a communicator's calls, one at a time: the room of a shared host, or the engine over links.
+
+use super::card::Card;
+use super::check_lengths;
+use super::config::{Config, TransportChoice};
+use super::connect::Connector;
+use super::watch::CallWatch;
+use crate::bootstrap::{Control, Failure};
+use crate::engine::room::{RANKS_MAX, Room};
+use crate::engine::wait::{Backoff, End};
+use crate::engine::{Cut, Engine, Job, Stop};
+use crate::error::{Cause, Error, Operation, Result};
+use crate::reduce::kernels;
+use crate::schedule::{Algorithm, AllReduce, Schedule, Step};
+use crate::topology::HostId;
+use crate::transport::shm::{Region, ShmLink};
+use crate::transport::tcp::TcpSettings;
+use crate::transport::{Fault, Link};
+use crate::tune::{Choice, Reach, Table};
+use crate::types::{Call, DataType, Op};
+use std::time::Duration;
+
+/// When a link breaks, the control plane usually knows why a moment later; a death is to be named within a second.
+pub(super) const VERDICT_GRACE: Duration = Duration::from_millis(500);
+
+/// Runs one communicator's calls.
+#[derive(Debug)]
+pub(super) struct Executor {
+    rank: u32,
+    size: u32,
+    table: Table,
+    room: Option<Room>,
+    engine: Engine<Link>,
+    backoff: Backoff,
+    cards: Vec<Card>,
+    connected: [bool; Algorithm::ALL.len()],
+    transport: TransportChoice,
+    tcp: TcpSettings,
+    sockets: u32,
+    timeout: Duration,
+    sequence: u64,
+    broken: Option<Error>,
+}
+
+impl Executor {
+    /// Meets the other ranks: tells them about this one, and finds out whether all of them share this host.
+    pub(super) fn prepare(control: &Control, config: &Config) -> Result<Self> {
+        let (rank, size) = (control.rank(), control.size());
+        let region = own_region(size, config)?;
+        let card = Card {
+            host: config.host_id.clone().unwrap_or_else(|| format!("{:016x}", HostId::here().number())),
+            algorithm: config.algorithm.map_or("auto", Algorithm::name).to_owned(),
+            region: region.as_ref().map(Region::card),
+            endpoint: control.endpoint().clone(),
+        };
+        let cards = control
+            .exchange(&card.to_bytes())?
+            .iter()
+            .enumerate()
+            .map(|(rank, bytes)| Card::from_bytes(rank, bytes))
+            .collect::<Result<Vec<Card>>>()?;
+        agree(rank, &cards)?;
+        // Every rank sees the same cards, so all of them try the room or none does.
+        let room = match region {
+            Some(region) if cards.iter().all(|card| card.region.is_some() && card.host == cards[0].host) => {
+                enter_room(control, region, &cards, config.transport)?
+            }
+            _ => None,
+        };
+        let fits_room = |algorithm| matches!(algorithm, Algorithm::Direct | Algorithm::TwoShot);
+        let reach = match &room {
+            Some(_) if config.algorithm.is_none_or(fits_room) => Reach::Room,
+            _ => Reach::Links { slot_bytes: slot_bytes(&cards, config) },
+        };
+        tracing::info!(rank, size, ?reach, "ranks have met");
+        Ok(Self {
+            rank,
+            size,
+            table: Table::all_reduce(size, reach, config.algorithm),
+            room: if reach == Reach::Room { room } else { None },
+            engine: Engine::new((0..size).map(|_| None).collect()),
+            backoff: Backoff::new()?,
+            cards,
+            connected: Default::default(),
+            transport: config.transport,
+            tcp: TcpSettings::default(),
+            sockets: config.sockets,
+            timeout: config.timeout,
+            sequence: 0,
+            broken: None,
+        })
+    }
+
+    /// One allreduce, from its arguments to its end. A failure breaks the communicator here and, by the control plane, everywhere.
+    pub(super) fn all_reduce(
+        &mut self,
+        control: &Control,
+        data_type: DataType,
+        op: Op,
+        input: Option<&[u8]>,
+        output: &mut [u8],
+    ) -> Result<()> {
+        check_lengths(self.rank, data_type, input, output)?;
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        self.sequence += 1;
+        let choice = *self.table.choice(output.len());
+        let count = output.len() / data_type.size();
+        let call = Call::all_reduce(self.sequence, count as u64, data_type, op, choice.algorithm as u8);
+        let operation = Operation::Call(call);
+        let result = match control.verdict() {
+            Some(failure) => Err(failure.error(self.rank, operation)),
+            None => {
+                let watch = CallWatch::new(control, self.timeout);
+                match &mut self.room {
+                    Some(room) => room.all_reduce(&call, kernels(data_type, op), input, output, &watch),
+                    None => self.over_links(control, call, data_type, op, &choice, (input, output), watch),
+                }
+            }
+        };
+        result.inspect_err(|error| self.break_down(control, error))
+    }
+
+    /// Ends the links so that what was sent still arrives.
+    pub(super) fn finish(&mut self) {
+        if self.broken.is_none() {
+            self.backoff.part(&mut self.engine);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn over_links(
+        &mut self,
+        control: &Control,
+        call: Call,
+        data_type: DataType,
+        op: Op,
+        choice: &Choice,
+        buffers: (Option<&[u8]>, &mut [u8]),
+        watch: CallWatch<'_>,
+    ) -> Result<()> {
+        let schedule = AllReduce::new(choice.algorithm, self.rank, self.size);
+        if !self.connected[choice.algorithm as usize] {
+            self.connect(control, call, &schedule)?;
+            self.connected[choice.algorithm as usize] = true;
+        }
+        let cut = Cut::new(call.count as usize, data_type.size(), choice.slice_bytes);
+        let mut job = Job::new(call, schedule, kernels(data_type, op), self.size, cut, choice.lanes, buffers);
+        match self.backoff.drive(&mut self.engine, &mut job, &watch) {
+            Ok(()) => Ok(()),
+            Err(End::Watch(error)) => Err(error),
+            Err(End::Stop(stop)) => Err(self.explain(control, call, stop)),
+        }
+    }
+
+    /// Links to all peers that this rank's program names and that have none yet.
+    fn connect(&mut self, control: &Control, call: Call, schedule: &AllReduce) -> Result<()> {
+        let mut peers: Vec<u32> = (0..schedule.len())
+            .filter_map(|step| match schedule.step(step) {
+                Step::Send { to, .. } => Some(to),
+                Step::Recv { from, .. } | Step::RecvReduce { from, .. } => Some(from),
+                Step::ReduceOwn { .. } => None,
+            })
+            .filter(|peer| self.engine.link(*peer).is_none())
+            .collect();
+        peers.sort_unstable();
+        peers.dedup();
+        let connector = Connector {
+            control,
+            cards: &self.cards,
+            transport: self.transport,
+            tcp: &self.tcp,
+            sockets: self.sockets,
+            call,
+            watch: CallWatch::new(control, self.timeout),
+        };
+        for (peer, link) in connector.connect(&peers)? {
+            self.engine.connect(peer, link);
+        }
+        Ok(())
+    }
+
+    /// Why the engine stopped: what the control plane knows comes first, since a broken link is often only a symptom.
+    fn explain(&self, control: &Control, call: Call, stop: Stop) -> Error {
+        let operation = Operation::Call(call);
+        match stop {
+            Stop::Mismatch { peer, theirs } => Error::Mismatch { rank: self.rank, ours: call, peer, theirs },
+            Stop::Fault { peer, transport, fault } => {
+                if let Fault::Lost(_) = fault
+                    && let Some(failure) = control.explain(peer, VERDICT_GRACE)
+                {
+                    return failure.error(self.rank, operation);
+                }
+                let cause = match fault {
+                    Fault::Lost(reason) | Fault::Nonsense(reason) => {
+                        Cause::Link { with: self.rank, transport: transport.into(), reason }
+                    }
+                };
+                Error::Peer { rank: self.rank, peer, operation, cause }
+            }
+        }
+    }
+
+    /// Remembers the first error, and tells the others unless they told us.
+    fn break_down(&mut self, control: &Control, error: &Error) {
+        tracing::error!(%error, "the communicator is broken");
+        self.broken = Some(error.clone());
+        if control.verdict().is_none() {
+            let (peer, cause) = match error {
+                Error::Peer { peer, cause, .. } => (*peer, cause.clone()),
+                other => (self.rank, Cause::Reported(other.to_string())),
+            };
+            control.report(Failure { peer, cause, reporter: self.rank });
+        }
+    }
+}
+
+/// This rank's region for same-host calls; none when it would not be used or there is no room for it.
+fn own_region(size: u32, config: &Config) -> Result<Option<Region>> {
+    if !(2..=RANKS_MAX as u32).contains(&size) || config.transport == TransportChoice::Tcp {
+        return Ok(None);
+    }
+    match Room::region(size as usize) {
+        Ok(region) => Ok(Some(region)),
+        Err(error) if config.transport == TransportChoice::Shm => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "no shared memory for same-host calls");
+            Ok(None)
+        }
+    }
+}
+
+/// The room of all ranks, if every one of them can map every other's region. All ranks come to the same answer.
+fn enter_room(control: &Control, own: Region, cards: &[Card], transport: TransportChoice) -> Result<Option<Room>> {
+    let (rank, size) = (control.rank(), control.size());
+    let mut own = Some(own);
+    let opened: Result<Vec<Region>> = (0..size)
+        .map(|peer| match (&cards[peer as usize].region, own.take_if(|_| peer == rank)) {
+            (_, Some(own)) => Ok(own),
+            (Some(card), None) => Region::open(card),
+            (None, None) => unreachable!("every card was seen to have a region"),
+        })
+        .collect();
+    let mine = opened.as_ref().map_or_else(|error| format!("rank {rank}: {error}"), |_| String::new());
+    let answers = control.exchange(mine.as_bytes())?;
+    let refusal = answers.iter().find(|answer| !answer.is_empty());
+    match (opened, refusal) {
+        (Ok(regions), None) => Room::new(rank as usize, (0..size).collect(), regions).map(Some),
+        (_, refusal) => {
+            let why = refusal.map_or(String::new(), |refusal| String::from_utf8_lossy(refusal).into_owned());
+            if transport == TransportChoice::Shm {
+                return Err(Error::Setting { name: "transport".into(), value: "shm".into(), why });
+            }
+            tracing::info!(why, "the ranks do not all share one host's memory");
+            Ok(None)
+        }
+    }
+}
+
+/// Settings that must be the same everywhere are compared when ranks meet, not found out by a hang.
+fn agree(rank: u32, cards: &[Card]) -> Result<()> {
+    let (first, mine) = (&cards[0].algorithm, &cards[rank as usize].algorithm);
+    match cards.iter().position(|card| card.algorithm != *first) {
+        Some(odd) => Err(Error::Setting {
+            name: "algorithm".into(),
+            value: mine.clone(),
+            why: format!(
+                "rank 0 has {first:?} and rank {odd} has {:?}; all ranks must have the same",
+                cards[odd].algorithm
+            ),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The smallest slot among the kinds of link that this communicator may use; every rank computes the same.
+fn slot_bytes(cards: &[Card], config: &Config) -> usize {
+    let shm_possible = config.transport != TransportChoice::Tcp
+        && cards.iter().enumerate().any(|(rank, card)| cards[..rank].iter().any(|other| other.host == card.host));
+    let tcp = TcpSettings::default().slot_bytes;
+    if shm_possible { tcp.min(ShmLink::SLOT_BYTES) } else { tcp }
+}

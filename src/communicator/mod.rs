@@ -1,0 +1,195 @@
+//! Communicators: what a user holds. Joining, calls, and the end of both.
+
+mod card;
+mod config;
+mod connect;
+mod executor;
+mod started;
+mod watch;
+
+pub use config::{Config, TransportChoice};
+pub use started::Handle;
+
+use crate::bootstrap::{Control, Launch, UniqueId};
+use crate::error::{Error, Operation, Result};
+use crate::memory::Buffer;
+use crate::types::{DataType, Element, Op};
+use executor::Executor;
+use started::{Queue, lock};
+use std::sync::{Arc, Mutex};
+use zerocopy::IntoBytes;
+
+/// A group of ranks that call collectives together: this rank's handle on it.
+///
+/// Every rank calls the same operations in the same order. Ranks may be processes, or threads of one process with a communicator each.
+/// All calls take `&self`; calls from several threads are serialised, in an order that the other ranks must share.
+///
+/// When a rank dies, stops answering, or calls something else, every other rank's call returns an error that names it, and so does each
+/// later call: the communicator is broken, and dropping it is all that is left to do. Dropping it finishes started calls first.
+pub struct Communicator {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    local_rank: u32,
+}
+
+struct Shared {
+    rank: u32,
+    size: u32,
+    control: Control,
+    executor: Mutex<Executor>,
+}
+
+impl Communicator {
+    /// Joins as `rank` of `size` with everybody who holds the same unique id; returns when all have come.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] names the ranks that did not come within `config.init_timeout`; [`Error::Unreachable`] says that the rendezvous
+    /// did not answer; [`Error::InvalidArgument`] that rank and size make no sense, or not together with what the others said.
+    pub fn create(id: &UniqueId, rank: u32, size: u32, config: &Config) -> Result<Self> {
+        let control = Control::join(id, rank, size, &config.control)?;
+        Self::over(control, rank, config)
+    }
+
+    /// Joins as the environment says that launched this process: torchrun, mpirun, srun, `serried perf --ranks`, or `SERRIED_RANK`,
+    /// `SERRIED_SIZE` and `SERRIED_ID` set by hand.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); [`Error::Setting`] when the environment says nothing, half, or nonsense.
+    pub fn from_env(config: &Config) -> Result<Self> {
+        let launch = Launch::from_env()?.ok_or_else(|| Error::Setting {
+            name: "SERRIED_RANK".into(),
+            value: String::new(),
+            why: "nothing in the environment says which rank this is: start it by torchrun, mpirun or srun, or set SERRIED_RANK, \
+                  SERRIED_SIZE and SERRIED_ID"
+                .into(),
+        })?;
+        let control = launch.join(&config.control)?;
+        Self::over(control, launch.local_rank.unwrap_or(launch.rank), config)
+    }
+
+    fn over(control: Control, local_rank: u32, config: &Config) -> Result<Self> {
+        let (rank, size) = (control.rank(), control.size());
+        let _span = tracing::info_span!("communicator", rank, size).entered();
+        let executor = Mutex::new(Executor::prepare(&control, config)?);
+        let shared = Arc::new(Shared { rank, size, control, executor });
+        Ok(Self { shared, queue: Arc::default(), local_rank })
+    }
+
+    /// This rank's number, from 0.
+    pub fn rank(&self) -> u32 {
+        self.shared.rank
+    }
+
+    /// How many ranks there are.
+    pub fn size(&self) -> u32 {
+        self.shared.size
+    }
+
+    /// This rank's number on its host, as the launcher said; without a launcher, its number.
+    pub fn local_rank(&self) -> u32 {
+        self.local_rank
+    }
+
+    /// Whether the communicator is still whole, without calling anything: the error that broke it here or on any other rank.
+    ///
+    /// # Errors
+    /// The error that a call would return now.
+    pub fn health(&self) -> Result<()> {
+        match self.shared.control.verdict() {
+            Some(failure) => Err(failure.error(self.rank(), Operation::Idle)),
+            None => Ok(()),
+        }
+    }
+
+    /// Replaces `data` by its reduction over all ranks: element by element, and the same bits on every rank.
+    ///
+    /// `data` must have the same length on all ranks; any length will do, 0 included.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when ranks disagree about the call, [`Error::Peer`] when a rank fails, [`Error::Timeout`] when one does not come
+    /// within the operation timeout. `data` then holds nothing useful.
+    pub fn all_reduce<T: Element>(&self, data: &mut [T], op: Op) -> Result<()> {
+        self.all_reduce_bytes(T::TYPE, op, None, data.as_mut_bytes())
+    }
+
+    /// Leaves in `output` the reduction of every rank's `input`. As [`all_reduce`](Self::all_reduce) otherwise.
+    ///
+    /// # Errors
+    /// As [`all_reduce`](Self::all_reduce); [`Error::InvalidArgument`] when the slices differ in length.
+    pub fn all_reduce_into<T: Element>(&self, input: &[T], output: &mut [T], op: Op) -> Result<()> {
+        self.all_reduce_bytes(T::TYPE, op, Some(input.as_bytes()), output.as_mut_bytes())
+    }
+
+    /// [`all_reduce_into`](Self::all_reduce_into), or with no input [`all_reduce`](Self::all_reduce), for callers who learn the type at run
+    /// time: whole elements in native byte order, at any alignment.
+    ///
+    /// # Errors
+    /// As those; [`Error::InvalidArgument`] when a length is no multiple of the element's size.
+    pub fn all_reduce_bytes(&self, data_type: DataType, op: Op, input: Option<&[u8]>, output: &mut [u8]) -> Result<()> {
+        self.queue.wait_until_idle();
+        lock(&self.shared.executor).all_reduce(&self.shared.control, data_type, op, input, output)
+    }
+
+    /// Starts [`all_reduce`](Self::all_reduce) and returns at once. The call owns the buffer until it is done; the handle gives it back.
+    /// Started calls run one after another in the order of their start; a blocking call waits for those before it.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the progress thread cannot be started. The call's own errors come through the handle.
+    pub fn start_all_reduce<T: Element, B: Buffer<T>>(&self, data: B, op: Op) -> Result<Handle<B>> {
+        let shared = self.shared.clone();
+        self.queue.start(data, move |data| {
+            let bytes = data.as_mut().as_mut_bytes();
+            lock(&shared.executor).all_reduce(&shared.control, T::TYPE, op, None, bytes)
+        })
+    }
+
+    /// Starts [`all_reduce_into`](Self::all_reduce_into) and returns at once, as [`start_all_reduce`](Self::start_all_reduce) does. The handle gives both
+    /// buffers back.
+    ///
+    /// # Errors
+    /// As [`start_all_reduce`](Self::start_all_reduce).
+    pub fn start_all_reduce_into<T: Element, I: Buffer<T>, O: Buffer<T>>(
+        &self,
+        input: I,
+        output: O,
+        op: Op,
+    ) -> Result<Handle<(I, O)>> {
+        let shared = self.shared.clone();
+        self.queue.start((input, output), move |(input, output)| {
+            let (input, output) = (input.as_mut().as_bytes(), output.as_mut().as_mut_bytes());
+            lock(&shared.executor).all_reduce(&shared.control, T::TYPE, op, Some(input), output)
+        })
+    }
+}
+
+impl std::fmt::Debug for Communicator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Communicator").field("rank", &self.rank()).field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Communicator {
+    fn drop(&mut self) {
+        self.queue.close();
+        lock(&self.shared.executor).finish();
+        self.shared.control.clone().leave();
+    }
+}
+
+/// Why lengths do not fit, as a sentence that names the rank.
+fn check_lengths(rank: u32, data_type: DataType, input: Option<&[u8]>, output: &[u8]) -> Result<()> {
+    let bad = |what: String| Err(Error::InvalidArgument { what: format!("rank {rank}: allreduce: {what}") });
+    if let Some(input) = input
+        && input.len() != output.len()
+    {
+        return bad(format!("the input has {} bytes and the output {}", input.len(), output.len()));
+    }
+    if !output.len().is_multiple_of(data_type.size()) {
+        return bad(format!(
+            "{} bytes are not whole elements of {data_type} ({} bytes)",
+            output.len(),
+            data_type.size()
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! Calls in flight: a queue that one progress thread per communicator works off, and the handles that callers hold.
+//!
+//! A started call *owns* its buffer until it is done, so nothing that the caller does with the handle (dropping or forgetting
+//! it included) can leave the library with memory that is no longer there. Dropping a handle lets the call go on: the other
+//! ranks count on it.
+
+use crate::error::{Error, Result};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// A call in flight. Gives the buffer back by [`wait`](Self::wait), [`test`](Self::test) or `.await` (on any executor).
+#[derive(Debug)]
+#[must_use = "the buffer comes back through the handle"]
+pub struct Handle<B>(Arc<Outcome<B>>);
+
+#[derive(Debug)]
+struct Outcome<B> {
+    state: Mutex<State<B>>,
+    done: Condvar,
+}
+
+#[derive(Debug)]
+enum State<B> {
+    Running(Option<Waker>),
+    Done(Result<B>),
+    Taken,
+}
+
+impl<B> Handle<B> {
+    /// Blocks until the call is done and gives the buffer back. Ends with an error by the communicator's timeout at the latest.
+    pub fn wait(self) -> Result<B> {
+        let mut state = lock(&self.0.state);
+        loop {
+            match std::mem::replace(&mut *state, State::Taken) {
+                State::Done(result) => return result,
+                State::Taken => unreachable!("a handle gives its result once, and wait consumes it"),
+                running => {
+                    *state = running;
+                    state = self.0.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// Whether the call is done, so that `wait` would not block.
+    pub fn test(&self) -> bool {
+        matches!(*lock(&self.0.state), State::Done(_))
+    }
+}
+
+impl<B> Future for Handle<B> {
+    type Output = Result<B>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = lock(&self.0.state);
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Done(result) => Poll::Ready(result),
+            State::Running(_) => {
+                *state = State::Running(Some(context.waker().clone()));
+                Poll::Pending
+            }
+            State::Taken => {
+                Poll::Ready(Err(Error::InvalidArgument { what: "a handle was polled after it had finished".into() }))
+            }
+        }
+    }
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The queue of started calls of one communicator.
+#[derive(Default)]
+pub(super) struct Queue {
+    work: Mutex<Line>,
+    changed: Condvar,
+    /// Calls queued or running; read without the lock by blocking calls.
+    pending: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Work>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    closed: bool,
+}
+
+impl Queue {
+    /// Queues a call behind those before it. `run` works on the buffer on the progress thread, which is made by the first such call.
+    pub(super) fn start<B: Send + 'static>(
+        self: &Arc<Self>,
+        mut buffer: B,
+        run: impl FnOnce(&mut B) -> Result<()> + Send + 'static,
+    ) -> Result<Handle<B>> {
+        let outcome = Arc::new(Outcome { state: Mutex::new(State::Running(None)), done: Condvar::new() });
+        let theirs = outcome.clone();
+        let work = move || {
+            let result = run(&mut buffer).map(|()| buffer);
+            let before = std::mem::replace(&mut *lock(&theirs.state), State::Done(result));
+            theirs.done.notify_all();
+            if let State::Running(Some(waker)) = before {
+                waker.wake();
+            }
+        };
+        let mut line = lock(&self.work);
+        if line.thread.is_none() {
+            let queue = self.clone();
+            let thread = std::thread::Builder::new().name("serried-progress".into()).spawn(move || queue.run());
+            let refused = |error: std::io::Error| Error::System {
+                what: "starting the progress thread".into(),
+                reason: error.to_string(),
+            };
+            line.thread = Some(thread.map_err(refused)?);
+        }
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        line.waiting.push_back(Box::new(work));
+        drop(line);
+        self.changed.notify_all();
+        Ok(Handle(outcome))
+    }
+
+    /// Returns when every call started before has ended. One load when there is none.
+    #[inline]
+    pub(super) fn wait_until_idle(&self) {
+        if self.pending.load(Ordering::Acquire) != 0 {
+            let line = lock(&self.work);
+            let busy = |_: &mut Line| self.pending.load(Ordering::Acquire) != 0;
+            drop(self.changed.wait_while(line, busy).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Finishes what was started and ends the progress thread.
+    pub(super) fn close(&self) {
+        let thread = {
+            let mut line = lock(&self.work);
+            line.closed = true;
+            line.thread.take()
+        };
+        self.changed.notify_all();
+        // The last handle's waker may drop the communicator on the progress thread itself, which then ends by itself.
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // An error here is a panic in a waker, which has nowhere to go.
+            drop(thread.join());
+        }
+    }
+
+    fn run(&self) {
+        let mut line = lock(&self.work);
+        loop {
+            if let Some(work) = line.waiting.pop_front() {
+                drop(line);
+                work();
+                line = lock(&self.work);
+                self.pending.fetch_sub(1, Ordering::Release);
+                self.changed.notify_all();
+            } else if line.closed {
+                return;
+            } else {
+                line = self.changed.wait(line).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+/// Locks whatever a panicking waker may have left; the state behind these locks is whole at every unlock.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_run_in_order_and_give_their_buffers_back() {
+        let queue = Arc::new(Queue::default());
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let handles: Vec<_> = (0..20)
+            .map(|number| {
+                let order = order.clone();
+                let run = move |buffer: &mut Vec<i32>| {
+                    lock(&order).push(number);
+                    buffer.push(number);
+                    Ok(())
+                };
+                queue.start(vec![-1], run).expect("a thread can be had")
+            })
+            .collect();
+        queue.wait_until_idle();
+        for (number, handle) in handles.into_iter().enumerate() {
+            assert!(handle.test());
+            assert_eq!(handle.wait().expect("it succeeded"), [-1, number as i32]);
+        }
+        assert_eq!(*lock(&order), (0..20).collect::<Vec<_>>());
+        queue.close();
+    }
+
+    #[test]
+    fn a_dropped_handle_lets_its_call_finish_and_closing_waits_for_it() {
+        let queue = Arc::new(Queue::default());
+        let ran = Arc::new(AtomicUsize::new(0));
+        for _ in 0..3 {
+            let ran = ran.clone();
+            let run = move |_: &mut ()| {
+                ran.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            };
+            drop(queue.start((), run).expect("a thread can be had"));
+        }
+        queue.close();
+        assert_eq!(ran.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_handle_is_a_future_for_any_executor() {
+        let queue = Arc::new(Queue::default());
+        let handle = queue.start(vec![1], |_| Ok(())).expect("a thread can be had");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be had");
+        assert_eq!(runtime.block_on(handle).expect("it succeeded"), [1]);
+        let failed =
+            queue.start((), |_| Err(Error::InvalidArgument { what: "no".into() })).expect("a thread can be had");
+        assert!(runtime.block_on(failed).is_err());
+        queue.close();
+    }
+}

@@ -1,0 +1,118 @@
+//! A job: one collective call on its way through the engine.
+
+use super::{Cut, LaneMemory};
+use crate::reduce::Kernels;
+use crate::schedule::{Schedule, Step};
+use crate::transport::LANES;
+use crate::types::Call;
+
+/// One call with its buffers, and how far each lane has come.
+#[derive(Debug)]
+pub struct Job<'a, S> {
+    pub(super) call: Call,
+    pub(super) schedule: S,
+    pub(super) kernels: &'static Kernels,
+    pub(super) ranks: u32,
+    pub(super) cut: Cut,
+    pub(super) input: Option<&'a [u8]>,
+    pub(super) output: &'a mut [u8],
+    pub(super) lanes: usize,
+    pub(super) cursors: [Cursor; LANES],
+}
+
+/// Where a lane stands: slice, step, chunk of the step's set, byte of the chunk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    pub(super) slice: u32,
+    pub(super) step: u32,
+    pub(super) chunk: u32,
+    pub(super) offset: usize,
+    /// The slice's memory has been set up.
+    pub(super) begun: bool,
+    /// The step's message has been opened, or its head met.
+    pub(super) open: bool,
+    pub(super) torn: [u8; 8],
+    pub(super) torn_bytes: usize,
+}
+
+impl Cursor {
+    pub(super) fn next_chunk(&mut self) {
+        self.chunk += 1;
+        self.offset = 0;
+    }
+
+    pub(super) fn next_step(&mut self) {
+        self.step += 1;
+        self.chunk = 0;
+        self.offset = 0;
+        self.open = false;
+    }
+}
+
+impl<'a, S: Schedule> Job<'a, S> {
+    /// A job for `call` among `ranks` ranks. `input` is `None` in place, otherwise as long as `output`. At most `lanes` slices (up to
+    /// [`LANES`]) are in flight.
+    pub fn new(
+        call: Call,
+        schedule: S,
+        kernels: &'static Kernels,
+        ranks: u32,
+        cut: Cut,
+        lanes: usize,
+        buffers: (Option<&'a [u8]>, &'a mut [u8]),
+    ) -> Self {
+        let (input, output) = buffers;
+        assert!(input.is_none_or(|input| input.len() == output.len()), "input and output differ in length");
+        let cursors = std::array::from_fn(|lane| Cursor { slice: lane as u32, ..Cursor::default() });
+        Self { call, schedule, kernels, ranks, cut, input, output, lanes: lanes.clamp(1, LANES), cursors }
+    }
+
+    /// The call.
+    pub fn call(&self) -> Call {
+        self.call
+    }
+
+    /// Whether every slice is through.
+    pub fn is_done(&self) -> bool {
+        self.cursors[..self.lanes].iter().all(|cursor| cursor.slice >= self.cut.slices())
+    }
+
+    /// The peer that the first unfinished lane waits for.
+    pub fn waits_for(&self) -> Option<u32> {
+        let cursor = self.cursors[..self.lanes].iter().find(|cursor| cursor.slice < self.cut.slices())?;
+        if cursor.step >= self.schedule.len() {
+            return None;
+        }
+        match self.schedule.step(cursor.step) {
+            Step::Send { to, .. } => Some(to),
+            Step::Recv { from, .. } | Step::RecvReduce { from, .. } => Some(from),
+            Step::ReduceOwn { .. } => None,
+        }
+    }
+
+    /// Folds whole incoming elements into the accumulator at byte `at`, in chunk `index` of `slice`.
+    pub(super) fn fold(
+        &mut self,
+        at: usize,
+        incoming: &[u8],
+        memory: &LaneMemory,
+        slice: u32,
+        index: u32,
+        complete: bool,
+    ) {
+        let place = at..at + incoming.len();
+        let accumulator = &mut self.output[place.clone()];
+        if memory.written[index as usize] {
+            (self.kernels.reduce)(accumulator, incoming);
+        } else if let Some(input) = self.input {
+            (self.kernels.combine)(accumulator, &input[place], incoming);
+        } else {
+            // In place the accumulator still holds the own input: nothing was written to this chunk yet.
+            debug_assert!(self.cut.slice(slice).contains(&at));
+            (self.kernels.reduce)(accumulator, incoming);
+        }
+        if complete && let Some(finish) = self.kernels.finish {
+            finish(accumulator, self.ranks);
+        }
+    }
+}

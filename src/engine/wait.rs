@@ -1,0 +1,110 @@
+//! Waiting between polls: spin a little, give way, and sleep only after long.
+//!
+//! Waking a sleeper costs tens of microseconds, more than most calls take; a spinning rank that shares its core with the rank
+//! it waits for takes away just the time that one needs. So: a few passes at full speed, then passes that yield, then sleep, on
+//! the sockets if there are any. Links of shared memory have nothing to sleep on, so with them sleeps are short.
+
+use super::{Engine, Job, Progress, Stop, Watch};
+use crate::error::{Error, Result};
+use crate::schedule::Schedule;
+use crate::transport::tcp::Sleep;
+use crate::transport::{Interest, Link, Transport};
+use std::time::{Duration, Instant};
+
+/// Passes at full speed; a socket's pass is a system call or two, so this is some ten microseconds.
+const SPINS: u32 = 50;
+
+/// Passes that yield after each, when some links must be polled: about a millisecond on an idle core.
+const YIELDS: u32 = 1000;
+
+/// The longest sleep when sockets wake the sleeper: the watch wants to be asked.
+const SLEEP: Duration = Duration::from_millis(50);
+
+/// The longest sleep when some links must be polled.
+const POLLED_SLEEP: Duration = Duration::from_millis(1);
+
+/// How long a rank that leaves waits for peers that have not left.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// Drives jobs to their end on the caller's thread.
+#[derive(Debug)]
+pub struct Backoff {
+    sleep: Sleep,
+}
+
+/// Why a driven job ended early.
+#[derive(Debug)]
+pub enum End {
+    /// The engine stopped.
+    Stop(Stop),
+    /// The watch ended the wait.
+    Watch(Error),
+}
+
+impl Backoff {
+    /// # Errors
+    /// [`Error::System`] if the system refuses a descriptor to sleep on.
+    pub fn new() -> Result<Self> {
+        Ok(Self { sleep: Sleep::new()? })
+    }
+
+    /// Polls `job` until it is done, or `watch` ends the wait.
+    pub fn drive<S: Schedule>(
+        &mut self,
+        engine: &mut Engine<Link>,
+        job: &mut Job<'_, S>,
+        watch: &dyn Watch,
+    ) -> Result<(), End> {
+        let mut idle = 0;
+        loop {
+            match engine.poll(job).map_err(End::Stop)? {
+                Progress::Done => return Ok(()),
+                Progress::Moved => idle = 0,
+                Progress::Blocked if idle < SPINS => {
+                    idle += 1;
+                    std::hint::spin_loop();
+                }
+                Progress::Blocked => {
+                    idle += 1;
+                    watch.check(&job.call(), job.waits_for().unwrap_or(0)).map_err(End::Watch)?;
+                    self.give_way(engine, idle - SPINS).map_err(End::Watch)?;
+                }
+            }
+        }
+    }
+
+    /// Ends the links so that what was sent still arrives: waits until the peers have come to the end of it too, but not for long, since a
+    /// peer may go on without this rank.
+    pub fn part(&mut self, engine: &mut Engine<Link>) {
+        let deadline = Instant::now() + PARTING;
+        engine.links_mut().for_each(Link::leave);
+        // Every link is asked each time: asking is what empties it.
+        while engine.links_mut().filter_map(|link| (!link.has_left()).then_some(())).count() > 0
+            && Instant::now() < deadline
+        {
+            if engine.links().try_for_each(|link| self.sleep.watch(link)).is_err()
+                || self.sleep.sleep(POLLED_SLEEP).is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    fn give_way(&mut self, engine: &Engine<Link>, passes: u32) -> Result<()> {
+        let mut polled = false;
+        for link in engine.links() {
+            let mut sockets = false;
+            link.descriptors(&mut |_, interest| sockets |= interest != Interest::None);
+            polled |= !sockets;
+        }
+        if polled && passes < YIELDS {
+            std::thread::yield_now();
+            return Ok(());
+        }
+        for link in engine.links() {
+            self.sleep.watch(link)?;
+        }
+        self.sleep.sleep(if polled { POLLED_SLEEP } else { SLEEP })?;
+        Ok(())
+    }
+}

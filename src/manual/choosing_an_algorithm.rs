@@ -1,0 +1,45 @@
+//! Choosing an algorithm: what each one costs, and how to tell which you want.
+//!
+//! serried chooses by itself, by the size of the message, the number of ranks and the transport. Read on to understand a choice,
+//! to override it, or to compare.
+//!
+//! # What an allreduce costs
+//!
+//! Take `n` ranks and a message of `S` bytes. A hop takes `α` seconds however little it carries, a link moves `B` bytes a second in
+//! each direction, and reducing a byte takes `γ`. No algorithm beats any of three bounds: `⌈log2 n⌉·α`, because news spreads by
+//! doubling; `2(n−1)/n·S/B`, because each part of the message must reach somebody who reduces it and come back; and `(n−1)/n·S·γ`.
+//!
+//! | name | time | strong when |
+//! |---|---|---|
+//! | `direct` | `α + (n−1)·(S/B + S·γ)` | the message is tiny and the ranks are few: one hop |
+//! | `twoshot` | `2·α + 2(n−1)/n·S/B + (n−1)/n·S·γ` | ranks reach each other without sharing a bottleneck, as in one host |
+//! | `doubling` | `log2 n·(α + S/B + S·γ)` | the message is small and `direct` would send too many |
+//! | `halving` | `2·log2 n·α + 2(n−1)/n·S/B + (n−1)/n·S·γ` | the message is of middle size and `n` is a power of two |
+//! | `nhr` | `2·⌈log2 n⌉·α`, and the other terms of `halving` | the same, for any `n` |
+//! | `tree` | about `2·log2 n·α + 2·S/B`, and the time to fill the pipeline | `n` is high and the message not small |
+//! | `ring` | `2(n−1)·α`, and the other terms of `halving` | the message is large: it only talks to neighbours |
+//!
+//! `doubling` and `halving` on a number of ranks that is no power of two fold the extra ranks in and out, which costs them two more
+//! hops and `2·S/B`: this is what `nhr` avoids.
+//!
+//! So: latency counts while `S` is far below `α·B`, and then few hops win; bandwidth counts far above it, and then the algorithms
+//! with the factor `2(n−1)/n` win, whichever loads the slowest link least. Between them measure.
+//!
+//! # Which bits come out
+//!
+//! Every algorithm ends with the same bits on all ranks, and with the same bits when run again. Between algorithms the bits of a floating
+//! point sum may differ, because the sum is taken in another order. `direct` and `twoshot` both fold strictly in the order of ranks,
+//! `((x0 + x1) + x2) + …`, so these two agree with each other to the bit, on every transport.
+//!
+//! # Comparing
+//!
+//! ```text
+//! serried perf all_reduce --ranks 4 --algo ring
+//! serried perf all_reduce --ranks 4 --algo nhr
+//! ```
+//!
+//! The header of `serried perf` says how the cores were placed: compare only runs with the same placement, for the time of a small message
+//! differs by a factor of five between cores that share a cache and cores that do not. `time` is what decides; `busbw` puts it into
+//! proportion, since it does not fall with `n` for an algorithm that reaches the bandwidth bound.
+//!
+//! An algorithm's name is part of every call's description. Ranks that are set to different ones get an error that names both calls.

@@ -1,0 +1,53 @@
+//! Environment variables: every one that serried reads, and who wins when several speak.
+//!
+//! What a program sets in code wins over the environment; a `SERRIED_` variable wins over the `NCCL_` one of the same meaning, which is
+//! read so that a job's existing settings go on working. An empty variable counts as unset. A value that cannot be understood is an
+//! error ([`Error::Setting`](crate::Error::Setting)) that names the variable, and never silently a default.
+//!
+//! # Who am I
+//!
+//! | variable | value |
+//! |---|---|
+//! | `SERRIED_RANK`, `SERRIED_SIZE` | this process' rank and the number of ranks |
+//! | `SERRIED_LOCAL_RANK` | this process' number among the ranks of its host; only told to the program |
+//! | `SERRIED_ID` | the unique id in its text form: where to meet, and the secret. Treat it like a password |
+//! | `SERRIED_ROOT` | `host:port` of the rendezvous, if there is no unique id |
+//! | `SERRIED_SECRET` | the secret that goes with `SERRIED_ROOT` or with a launcher's address |
+//!
+//! Without these, the launcher's own are read: `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR` and `MASTER_PORT` (torchrun); `OMPI_COMM_WORLD_RANK`,
+//! `OMPI_COMM_WORLD_SIZE` and `OMPI_COMM_WORLD_LOCAL_RANK` (Open MPI); `PMI_RANK`, `PMI_SIZE` and `MPI_LOCALRANKID` (MPICH, Intel MPI);
+//! `SLURM_PROCID`, `SLURM_NTASKS`, `SLURM_LOCALID` and what names the job (Slurm). A launcher's job has no secret of its own: unless
+//! `SERRIED_SECRET` is set, its identifiers stand in for one, which keeps other jobs out but not somebody who means harm.
+//!
+//! # Network
+//!
+//! | variable | value |
+//! |---|---|
+//! | `SERRIED_SOCKET_IFNAME`, `NCCL_SOCKET_IFNAME` | interfaces to use: prefixes by comma; `^` in front excludes them, `=` takes them as whole names |
+//! | `SERRIED_SOCKET_FAMILY`, `NCCL_SOCKET_FAMILY` | `AF_INET` or `AF_INET6` |
+//! | `SERRIED_PORT_RANGE` | `lo-hi`: the ports that listeners may take |
+//!
+//! # Time limits, in seconds
+//!
+//! | variable | what it limits |
+//! |---|---|
+//! | `SERRIED_INIT_TIMEOUT` | joining, until all ranks have come |
+//! | `SERRIED_CONNECT_TIMEOUT` | connecting links, and exchanges between ranks outside of calls; unless set, as `SERRIED_INIT_TIMEOUT` |
+//! | `SERRIED_SILENCE` | how long nothing may be heard from a rank before it counts as lost |
+//! | `SERRIED_TIMEOUT` | one operation, although all ranks live |
+//!
+//! # Choice
+//!
+//! | variable | value |
+//! |---|---|
+//! | `SERRIED_TRANSPORT` | `auto`, `shm` or `tcp` |
+//! | `SERRIED_ALGO` | an algorithm by [name](super::choosing_an_algorithm) for every size, or `auto`; the same on all ranks |
+//! | `SERRIED_SOCKETS` | TCP sockets per pair of ranks; one fills most links, a network that spreads load by connection wants several |
+//! | `SERRIED_HOST_ID` | the host that this rank claims to be on, so that one machine can play several |
+//!
+//! # Programs
+//!
+//! | variable | value |
+//! |---|---|
+//! | `SERRIED_LOG`, `NCCL_DEBUG` | what the `serried` program logs: a filter of `tracing-subscriber`, or NCCL's `WARN`, `INFO`, `TRACE` |
+//! | `NCCL_TESTS_MIN_BW` | `serried perf` fails if the average bus bandwidth is below 0.9 of it, in GB/s |

@@ -1,0 +1,397 @@
+//! The machine that runs all programs at once: ranks with memory, links with slots, and the rule of when what moves.
+
+use super::expression::{Expression, Expressions};
+use super::{Flaw, Storage, Timing, Waiting};
+use crate::schedule::{Chunks, Schedule, Step};
+use std::collections::HashMap;
+
+/// All ranks, running.
+pub(super) struct Machine<'a, S> {
+    programs: &'a [S],
+    parts: u32,
+    credits: u32,
+    timing: Timing,
+    storage: Storage,
+    expressions: &'a mut Expressions,
+    ranks: Vec<Rank>,
+    links: Vec<Link>,
+    link_numbers: LinkNumbers,
+    /// The accumulators, rank by rank; `None` where nothing is written.
+    memory: Vec<Option<Expression>>,
+    /// In how many posted messages that have not left each chunk is, rank by rank.
+    posted: Vec<u32>,
+    runnable: Vec<u32>,
+    /// All messages; those that have been received are used again.
+    messages: Vec<Message>,
+    spare: Vec<usize>,
+}
+
+struct Rank {
+    step: u32,
+    state: State,
+    /// The longest chain of messages that ended here.
+    depth: u32,
+    /// Links with a posted message that a slot was free for when it was noted.
+    ready: Vec<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    WaitingForMessage(usize),
+    WaitingForSlot,
+    Ended,
+}
+
+/// One direction of a pair of ranks. There may be a million, so their messages are kept elsewhere and named by number.
+struct Link {
+    from: u32,
+    to: u32,
+    posted: Option<usize>,
+    /// The message in the first filled slot; each names the one after it.
+    first: Option<usize>,
+    last: Option<usize>,
+    filled: u32,
+}
+
+struct Message {
+    step: u32,
+    chunks: Chunks,
+    depth: u32,
+    /// What it carries, once it is in a slot.
+    content: Vec<Expression>,
+    next: Option<usize>,
+}
+
+/// The numbers of the links by their ends, given as they are first used.
+enum LinkNumbers {
+    /// By `from · ranks + to`; `u32::MAX` where there is none yet.
+    Dense(Vec<u32>),
+    Sparse(HashMap<(u32, u32), u32>),
+}
+
+/// Up to so many ranks a table of all pairs is kept: 16 MiB.
+const DENSE_RANKS: usize = 2048;
+
+impl<'a, S: Schedule> Machine<'a, S> {
+    pub(super) fn new(
+        programs: &'a [S],
+        parts: u32,
+        credits: u32,
+        timing: Timing,
+        storage: Storage,
+        expressions: &'a mut Expressions,
+    ) -> Self {
+        let size = programs.len();
+        let cells = size * parts as usize;
+        let rank = || Rank { step: 0, state: State::Running, depth: 0, ready: Vec::new() };
+        Self {
+            programs,
+            parts,
+            credits,
+            timing,
+            storage,
+            expressions,
+            ranks: std::iter::repeat_with(rank).take(size).collect(),
+            links: Vec::new(),
+            link_numbers: LinkNumbers::new(size),
+            memory: vec![None; cells],
+            posted: vec![0; cells],
+            runnable: (0..size as u32).rev().collect(),
+            messages: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Runs all programs to their end; returns the longest chain of messages.
+    pub(super) fn run(&mut self) -> Result<u32, Flaw> {
+        while let Some(rank) = self.runnable.pop() {
+            self.run_rank(rank)?;
+        }
+        for (rank, state) in (0..).zip(&self.ranks) {
+            let waiting = match state.state {
+                State::Ended => continue,
+                State::WaitingForMessage(link) => Waiting::Message { from: self.links[link].from },
+                State::WaitingForSlot | State::Running => Waiting::Slot,
+            };
+            return Err(Flaw::Deadlock { rank, step: state.step, waiting });
+        }
+        for link in &self.links {
+            if let Some(message) = link.first.or(link.posted) {
+                let sent_step = self.messages[message].step;
+                return Err(Flaw::LeftOver { rank: link.to, from: link.from, sent_step });
+            }
+        }
+        Ok(self.ranks.iter().map(|rank| rank.depth).max().unwrap_or(0))
+    }
+
+    /// What all ranks ended with, chunk by chunk.
+    pub(super) fn results(&mut self) -> Result<Vec<Expression>, Flaw> {
+        if let [program] = self.programs
+            && program.is_empty()
+        {
+            return Ok((0..self.parts).map(|chunk| self.expressions.leaf(0, chunk)).collect());
+        }
+        let mut results = Vec::with_capacity(self.parts as usize);
+        for rank in 0..self.programs.len() as u32 {
+            for chunk in 0..self.parts {
+                let result = self.memory[self.cell(rank, chunk)].ok_or(Flaw::Unwritten { rank, chunk })?;
+                if rank == 0 {
+                    results.push(result);
+                }
+                let first = results[chunk as usize];
+                // An expression that is right for rank 0 need not be examined again.
+                if (rank == 0 || result != first) && !self.expressions.is_result(result, chunk) {
+                    return Err(Flaw::Wrong { rank, chunk });
+                }
+                if result != first {
+                    return Err(Flaw::Disagreement { rank, other: 0, chunk });
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    /// Runs one rank until it must wait or has ended.
+    fn run_rank(&mut self, rank: u32) -> Result<(), Flaw> {
+        let program = &self.programs[rank as usize];
+        while self.ranks[rank as usize].step < program.len() {
+            let step = self.ranks[rank as usize].step;
+            let action = program.step(step);
+            if let Err(state) = self.make_way(rank, action) {
+                self.ranks[rank as usize].state = state;
+                return Ok(());
+            }
+            match action {
+                Step::Send { to, chunks } => self.post(rank, step, to, chunks),
+                Step::Recv { from, chunks } => self.receive(rank, step, from, chunks, None)?,
+                Step::RecvReduce { from, chunks, complete } => {
+                    self.receive(rank, step, from, chunks, Some(complete))?
+                }
+                Step::ReduceOwn { chunks, complete } => self.reduce_own(rank, step, chunks, complete)?,
+            }
+            self.ranks[rank as usize].step = step + 1;
+        }
+        self.ranks[rank as usize].state = State::Ended;
+        self.move_ready(rank);
+        Ok(())
+    }
+
+    /// Whether the step can be done now; moves messages out of its way. If not, all that can move has moved, and the
+    /// rank waits.
+    fn make_way(&mut self, rank: u32, action: Step) -> Result<(), State> {
+        let from = match action {
+            Step::Send { to, .. } => {
+                let link = self.link(rank, to);
+                self.move_posted(link);
+                if self.links[link].posted.is_none() {
+                    return Ok(());
+                }
+                self.move_ready(rank);
+                return Err(State::WaitingForSlot);
+            }
+            Step::Recv { from, .. } | Step::RecvReduce { from, .. } => Some(from),
+            Step::ReduceOwn { .. } => None,
+        };
+        if let Some(from) = from {
+            let link = self.link(from, rank);
+            if self.links[link].first.is_none() {
+                self.move_ready(rank);
+                return Err(State::WaitingForMessage(link));
+            }
+        }
+        if self.stands_posted(rank, action.chunks()) {
+            self.move_ready(rank);
+            if self.stands_posted(rank, action.chunks()) {
+                return Err(State::WaitingForSlot);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether one of these chunks is in a posted message that has not left.
+    fn stands_posted(&self, rank: u32, chunks: Chunks) -> bool {
+        chunks.indices(self.parts).any(|chunk| self.posted[self.cell(rank, chunk)] > 0)
+    }
+
+    fn post(&mut self, rank: u32, step: u32, to: u32, chunks: Chunks) {
+        let link = self.link(rank, to);
+        for chunk in chunks.indices(self.parts) {
+            let cell = self.cell(rank, chunk);
+            self.posted[cell] += 1;
+        }
+        let depth = self.ranks[rank as usize].depth + 1;
+        let message = self.spare.pop().unwrap_or(self.messages.len());
+        if message == self.messages.len() {
+            self.messages.push(Message { step, chunks, depth, content: Vec::new(), next: None });
+        } else {
+            let content = std::mem::take(&mut self.messages[message].content);
+            self.messages[message] = Message { step, chunks, depth, content, next: None };
+        }
+        self.links[link].posted = Some(message);
+        if self.links[link].filled < self.credits {
+            match self.timing {
+                Timing::Eager => self.move_posted(link),
+                Timing::Late => self.ranks[rank as usize].ready.push(link),
+            }
+        }
+    }
+
+    /// Moves all of a rank's posted messages that have a free slot.
+    fn move_ready(&mut self, rank: u32) {
+        while let Some(link) = self.ranks[rank as usize].ready.pop() {
+            self.move_posted(link);
+        }
+    }
+
+    /// Moves a link's posted message into a slot, if there are both.
+    fn move_posted(&mut self, link: usize) {
+        let Link { from, to, posted: Some(posted), last, filled, .. } = self.links[link] else { return };
+        if filled >= self.credits {
+            return;
+        }
+        let chunks = self.messages[posted].chunks;
+        for chunk in chunks.indices(self.parts) {
+            let cell = self.cell(from, chunk);
+            self.posted[cell] -= 1;
+            let value = self.memory[cell].unwrap_or_else(|| self.expressions.leaf(from, chunk));
+            self.messages[posted].content.push(value);
+        }
+        match last {
+            Some(last) => self.messages[last].next = Some(posted),
+            None => self.links[link].first = Some(posted),
+        }
+        let link_state = &mut self.links[link];
+        (link_state.posted, link_state.last, link_state.filled) = (None, Some(posted), filled + 1);
+        self.wake(to, State::WaitingForMessage(link));
+        self.wake(from, State::WaitingForSlot);
+    }
+
+    /// Takes the message out of the first filled slot; its place among the messages is free from now on.
+    fn take(&mut self, link: usize) -> usize {
+        let message = self.links[link].first.expect("a step is done only when its message is there");
+        let next = self.messages[message].next;
+        let link = &mut self.links[link];
+        (link.first, link.filled) = (next, link.filled - 1);
+        if next.is_none() {
+            link.last = None;
+        }
+        self.spare.push(message);
+        message
+    }
+
+    fn wake(&mut self, rank: u32, from: State) {
+        let state = &mut self.ranks[rank as usize].state;
+        if *state == from {
+            *state = State::Running;
+            self.runnable.push(rank);
+        }
+    }
+
+    /// Takes the message that [`Self::make_way`] has found; `reduce` is `None` for a plain receive, else whether it
+    /// completes.
+    fn receive(&mut self, rank: u32, step: u32, from: u32, chunks: Chunks, reduce: Option<bool>) -> Result<(), Flaw> {
+        let link = self.link(from, rank);
+        let message = self.take(link);
+        let Message { step: sent_step, chunks: sent, depth, .. } = self.messages[message];
+        if sent.count != chunks.count {
+            let (expected, sent) = (chunks.count, sent.count);
+            return Err(Flaw::Width { rank, step, from, expected, sent_step, sent });
+        }
+        // Sets that are written differently may still name the same chunks.
+        if sent != chunks {
+            let mut pairs = chunks.indices(self.parts).zip(sent.indices(self.parts));
+            if let Some((chunk, sent_chunk)) = pairs.find(|(chunk, sent_chunk)| chunk != sent_chunk) {
+                return Err(Flaw::Crossed { rank, step, chunk, from, sent_step, sent_chunk });
+            }
+        }
+        let mut content = std::mem::take(&mut self.messages[message].content);
+        for (chunk, value) in chunks.indices(self.parts).zip(content.drain(..)) {
+            let cell = self.cell(rank, chunk);
+            self.memory[cell] = Some(match reduce {
+                None => value,
+                Some(complete) => {
+                    let into = self.memory[cell].unwrap_or_else(|| self.expressions.leaf(rank, chunk));
+                    self.reduced(rank, step, chunk, into, value, complete)?
+                }
+            });
+        }
+        self.messages[message].content = content;
+        let state = &mut self.ranks[rank as usize];
+        state.depth = state.depth.max(depth);
+        self.slot_freed(link);
+        Ok(())
+    }
+
+    fn reduce_own(&mut self, rank: u32, step: u32, chunks: Chunks, complete: bool) -> Result<(), Flaw> {
+        let keeps_own = self.storage == Storage::Apart || self.programs[rank as usize].keeps_own();
+        for chunk in chunks.indices(self.parts) {
+            let cell = self.cell(rank, chunk);
+            let into = self.memory[cell].ok_or(Flaw::NothingToReduceInto { rank, step, chunk })?;
+            let own = if keeps_own { self.expressions.leaf(rank, chunk) } else { into };
+            self.memory[cell] = Some(self.reduced(rank, step, chunk, into, own, complete)?);
+        }
+        Ok(())
+    }
+
+    /// The reduction of two values, finished if it is complete; and that it is called complete just if it is.
+    fn reduced(
+        &mut self,
+        rank: u32,
+        step: u32,
+        chunk: u32,
+        into: Expression,
+        value: Expression,
+        complete: bool,
+    ) -> Result<Expression, Flaw> {
+        let reduced =
+            self.expressions.reduction(into, value).ok_or(Flaw::ReducedAfterComplete { rank, step, chunk })?;
+        match (complete, self.expressions.is_whole(reduced, chunk)) {
+            (true, true) => Ok(self.expressions.finished(reduced)),
+            (false, false) => Ok(reduced),
+            (true, false) => Err(Flaw::NotComplete { rank, step, chunk }),
+            (false, true) => Err(Flaw::Unmarked { rank, step, chunk }),
+        }
+    }
+
+    /// A sender that waits or has ended, or an eager one, fills a slot at once; another one when it next waits.
+    fn slot_freed(&mut self, link: usize) {
+        if self.links[link].posted.is_none() {
+            return;
+        }
+        let sender = &mut self.ranks[self.links[link].from as usize];
+        if self.timing == Timing::Late && sender.state == State::Running {
+            sender.ready.push(link);
+        } else {
+            self.move_posted(link);
+        }
+    }
+
+    fn cell(&self, rank: u32, chunk: u32) -> usize {
+        rank as usize * self.parts as usize + chunk as usize
+    }
+
+    fn link(&mut self, from: u32, to: u32) -> usize {
+        let new = self.links.len() as u32;
+        let number = self.link_numbers.entry(from, to, self.programs.len());
+        if *number == u32::MAX {
+            *number = new;
+            self.links.push(Link { from, to, posted: None, first: None, last: None, filled: 0 });
+            return new as usize;
+        }
+        *number as usize
+    }
+}
+
+impl LinkNumbers {
+    fn new(size: usize) -> Self {
+        if size <= DENSE_RANKS { Self::Dense(vec![u32::MAX; size * size]) } else { Self::Sparse(HashMap::new()) }
+    }
+
+    fn entry(&mut self, from: u32, to: u32, size: usize) -> &mut u32 {
+        match self {
+            Self::Dense(numbers) => &mut numbers[from as usize * size + to as usize],
+            Self::Sparse(numbers) => numbers.entry((from, to)).or_insert(u32::MAX),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The proof: a schedule's programs, one a rank, executed on symbols instead of numbers.
+//!
+//! A chunk's value is an expression: a tree of ⊕ whose leaves are (rank, chunk). ⊕ commutes, so a sum is an unordered
+//! pair; it is not associative, so different trees are different values, as they are in floating point. [`prove`] runs
+//! all programs to their end and checks that
+//!
+//! * every step is possible: peers and chunks exist, widths match, a chunk arrives as the chunk that it left as;
+//! * nobody waits for ever at the given credits, and nothing is left over;
+//! * every rank ends with each chunk reduced over every rank's contribution exactly once, by one expression;
+//! * `complete` is set exactly where the last contribution comes in, and every result has passed it exactly once;
+//! * `widest` and `keeps_own` say what is so.
+//!
+//! A link direction has so many slots (credits); a posted message is moved into a slot and taken out by its receive.
+//! The ranks are a Kahn process network, so one run speaks for all interleavings of ranks. What is left to chance is
+//! when a posted message is read from its sender's memory, therefore both extremes are run: as late as the sender lets
+//! it, with the accumulator in the place of the input; and as early as there is a slot, with the accumulator apart.
+//! Where the accumulator is decides only what a step reads that reduces the own input, and nothing about time, so these
+//! two runs stand for all four.
+//!
+//! Nothing here is on a path of data; it allocates as it likes.
+
+mod expression;
+mod flaw;
+mod machine;
+mod rules;
+
+pub use flaw::{Flaw, Waiting};
+
+use super::Schedule;
+use expression::{Expression, Expressions};
+use machine::Machine;
+
+/// When a posted message is read from its sender's memory and moved into a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timing {
+    /// As soon as there is a slot.
+    Eager,
+    /// When the sender must wait, is about to overwrite it, posts the next one on that link, or has ended.
+    Late,
+}
+
+/// Where the accumulator is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Storage {
+    /// Apart from the input.
+    Apart,
+    /// The same memory as the input. A rank whose program keeps its own input has a copy of it.
+    InPlace,
+}
+
+/// What a proven schedule costs.
+#[derive(Debug)]
+pub struct Summary {
+    /// How many ranks.
+    pub ranks: u32,
+    /// Into how many chunks a slice is cut.
+    pub parts: u32,
+    /// The steps of the longest program.
+    pub steps: u32,
+    /// The most messages that one rank sends.
+    pub messages: u32,
+    /// The most chunks that one rank sends; divided by `parts`, how often the whole slice.
+    pub chunks_sent: u64,
+    /// The most chunks that one rank reduces.
+    pub chunks_reduced: u64,
+    /// The longest chain of messages that wait for one another.
+    pub depth: u32,
+    results: Vec<Expression>,
+    expressions: Expressions,
+}
+
+impl Summary {
+    /// The expression that every rank ends with for a chunk, such as `((x0+x1)+x2)`. Of two operands the one that
+    /// contains the lowest rank is written first.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such chunk.
+    pub fn expression(&self, chunk: u32) -> String {
+        self.expressions.text(self.results[chunk as usize])
+    }
+}
+
+/// Proves that these programs, one a rank in the order of ranks, are an allreduce that needs no more than `credits`
+/// slots a link direction; or finds the flaw.
+pub fn prove<S: Schedule>(programs: &[S], credits: u32) -> Result<Summary, Flaw> {
+    let costs = rules::check(programs)?;
+    let (ranks, parts) = (programs.len() as u32, costs.parts);
+    let mut expressions = Expressions::new(ranks, parts);
+    let mut depth = 0;
+    let mut results = Vec::new();
+    for (timing, storage) in [(Timing::Late, Storage::InPlace), (Timing::Eager, Storage::Apart)] {
+        let mut machine = Machine::new(programs, parts, credits, timing, storage, &mut expressions);
+        depth = machine.run()?;
+        results = machine.results()?;
+    }
+    Ok(Summary {
+        ranks,
+        parts,
+        steps: costs.steps,
+        messages: costs.messages,
+        chunks_sent: costs.chunks_sent,
+        chunks_reduced: costs.chunks_reduced,
+        depth,
+        results,
+        expressions,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{Chunks, Step};
+
+    /// A program written down step by step.
+    struct Listed {
+        parts: u32,
+        steps: Vec<Step>,
+    }
+
+    impl Schedule for Listed {
+        fn parts(&self) -> u32 {
+            self.parts
+        }
+
+        fn len(&self) -> u32 {
+            self.steps.len() as u32
+        }
+
+        fn step(&self, pc: u32) -> Step {
+            self.steps[pc as usize]
+        }
+
+        fn widest(&self) -> u32 {
+            1
+        }
+
+        fn reduces(&self) -> bool {
+            true
+        }
+    }
+
+    fn send(to: u32, chunk: u32) -> Step {
+        Step::Send { to, chunks: Chunks::one(chunk) }
+    }
+
+    fn reduce(from: u32, chunk: u32) -> Step {
+        Step::RecvReduce { from, chunks: Chunks::one(chunk), complete: true }
+    }
+
+    fn listed<const N: usize>(parts: u32, programs: [&[Step]; N]) -> Vec<Listed> {
+        programs.iter().map(|steps| Listed { parts, steps: steps.to_vec() }).collect()
+    }
+
+    #[test]
+    fn an_exchange_is_an_allreduce_of_two() {
+        let summary = prove(&listed(1, [&[send(1, 0), reduce(1, 0)], &[send(0, 0), reduce(0, 0)]]), 1).expect("it is");
+        assert_eq!(summary.expression(0), "(x0+x1)");
+        assert_eq!((summary.steps, summary.messages, summary.depth), (2, 1, 1));
+        assert_eq!((summary.chunks_sent, summary.chunks_reduced), (1, 1));
+    }
+
+    #[test]
+    fn two_that_both_wait_first_wait_for_ever() {
+        let flaw = prove(&listed(1, [&[reduce(1, 0), send(1, 0)], &[reduce(0, 0), send(0, 0)]]), 1).err();
+        assert_eq!(flaw, Some(Flaw::Deadlock { rank: 0, step: 0, waiting: Waiting::Message { from: 1 } }));
+        assert_eq!(
+            flaw.map(|flaw| flaw.to_string()).as_deref(),
+            Some("rank 0 waits for ever at step 0, for a message from rank 1")
+        );
+    }
+
+    #[test]
+    fn a_second_credit_is_missed_when_it_is_not_there() {
+        // Rank 0 sends three messages and then receives; rank 1 takes them only when it has sent, which is after it
+        // took the first.
+        let steps: [&[Step]; 2] = [
+            &[send(1, 0), send(1, 1), send(1, 2), reduce(1, 2), reduce(1, 1), reduce(1, 0)],
+            &[send(0, 2), send(0, 1), send(0, 0), reduce(0, 0), reduce(0, 1), reduce(0, 2)],
+        ];
+        let waiting = Waiting::Slot;
+        assert_eq!(prove(&listed(3, steps), 1).err(), Some(Flaw::Deadlock { rank: 0, step: 2, waiting }));
+        // With two slots each the third message can stand posted; but the first receive overwrites what is posted
+        // third.
+        assert_eq!(prove(&listed(3, steps), 2).err(), Some(Flaw::Deadlock { rank: 0, step: 3, waiting }));
+        assert!(prove(&listed(3, steps), 3).is_ok());
+    }
+
+    #[test]
+    fn a_result_that_depends_on_the_rank_is_found() {
+        // Three ranks, each adds the others to its own in the order of the ring.
+        let program = |rank: u32| {
+            let (next, previous) = ((rank + 1) % 3, (rank + 2) % 3);
+            let first = Step::RecvReduce { from: next, chunks: Chunks::one(0), complete: false };
+            [send(next, 0), send(previous, 0), first, reduce(previous, 0)]
+        };
+        let flaw = prove(&listed(1, [&program(0), &program(1), &program(2)]), 1).err();
+        assert_eq!(flaw, Some(Flaw::Disagreement { rank: 1, other: 0, chunk: 0 }));
+    }
+
+    #[test]
+    fn messages_cross_on_a_link_in_one_order() {
+        let flaw = prove(
+            &listed(
+                2,
+                [
+                    &[send(1, 0), send(1, 1), reduce(1, 0), reduce(1, 1)],
+                    &[send(0, 0), send(0, 1), reduce(0, 1), reduce(0, 0)],
+                ],
+            ),
+            2,
+        )
+        .err();
+        assert_eq!(flaw, Some(Flaw::Crossed { rank: 1, step: 2, chunk: 1, from: 0, sent_step: 0, sent_chunk: 0 }));
+    }
+
+    #[test]
+    fn no_ranks_at_all_prove_nothing() {
+        assert_eq!(prove::<Listed>(&[], 1).err(), Some(Flaw::NoRanks));
+    }
+}

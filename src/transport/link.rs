@@ -1,0 +1,79 @@
+//! A link of whatever kind: a pair of ranks has one transport, a communicator may hold all kinds at once.
+
+use super::shm::ShmLink;
+use super::tcp::TcpLink;
+use super::{Capabilities, Fault, Head, Interest, Transport};
+use std::os::fd::BorrowedFd;
+
+/// The transports that real ranks use, told apart by a match rather than through a pointer.
+#[derive(Debug)]
+pub enum Link {
+    /// Shared memory, for ranks of one host.
+    Shm(ShmLink),
+    /// TCP sockets.
+    Tcp(TcpLink),
+}
+
+impl Link {
+    /// Says that nothing more will be sent or is wanted.
+    pub fn leave(&mut self) {
+        if let Self::Tcp(link) = self {
+            link.leave();
+        }
+    }
+
+    /// Whether what was sent is out of harm, so that the link may be dropped. Shared memory stays as long as the peer maps it.
+    pub fn has_left(&mut self) -> bool {
+        match self {
+            Self::Shm(_) => true,
+            Self::Tcp(link) => link.has_left(),
+        }
+    }
+}
+
+macro_rules! each {
+    ($self:ident, $link:ident => $body:expr) => {
+        match $self {
+            Link::Shm($link) => $body,
+            Link::Tcp($link) => $body,
+        }
+    };
+}
+
+impl Transport for Link {
+    fn capabilities(&self) -> Capabilities {
+        each!(self, link => link.capabilities())
+    }
+
+    fn open(&mut self, lane: usize, head: &Head) -> Result<bool, Fault> {
+        each!(self, link => link.open(lane, head))
+    }
+
+    fn write(&mut self, lane: usize, payload: &[u8]) -> Result<usize, Fault> {
+        each!(self, link => link.write(lane, payload))
+    }
+
+    fn head(&mut self, lane: usize) -> Result<Option<Head>, Fault> {
+        each!(self, link => link.head(lane))
+    }
+
+    fn read(&mut self, lane: usize, into: &mut [u8]) -> Result<usize, Fault> {
+        each!(self, link => link.read(lane, into))
+    }
+
+    fn peek(&mut self, lane: usize) -> Result<&[u8], Fault> {
+        each!(self, link => link.peek(lane))
+    }
+
+    fn consume(&mut self, lane: usize, bytes: usize) {
+        each!(self, link => link.consume(lane, bytes));
+    }
+
+    fn pump(&mut self) -> Result<bool, Fault> {
+        each!(self, link => link.pump())
+    }
+
+    fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {
+        each!(self, link => link.descriptors(each));
+    }
+}

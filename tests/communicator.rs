@@ -1,0 +1,306 @@
+//! Communicators as a user holds them: ranks as threads of one process, over every transport.
+
+use half::{bf16, f16};
+use serried::schedule::Algorithm;
+use serried::{Communicator, Config, Element, Error, Memory, Op, TransportChoice, UniqueId};
+use std::time::{Duration, Instant};
+
+/// The ways in which ranks of one host talk; every body below runs over all of them.
+fn configs() -> Vec<(String, Config)> {
+    let mut configs = Vec::new();
+    for (name, transport) in [("shm", TransportChoice::Shm), ("tcp", TransportChoice::Tcp)] {
+        configs.push((format!("{name}, auto"), Config { transport, ..Config::default() }));
+        for algorithm in Algorithm::ALL {
+            let config = Config { transport, algorithm: Some(algorithm), ..Config::default() };
+            configs.push((format!("{name}, {algorithm}"), config));
+        }
+    }
+    configs
+        .push(("tcp, 3 sockets".into(), Config { transport: TransportChoice::Tcp, sockets: 3, ..Config::default() }));
+    configs
+}
+
+/// Runs `body` as `size` ranks on threads and gives their results back in order.
+fn ranks<R: Send>(size: u32, config: &Config, body: impl Fn(Communicator) -> R + Sync) -> Vec<R> {
+    let id = UniqueId::create(&config.control).expect("a rendezvous");
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..size)
+            .map(|rank| {
+                let (id, body) = (&id, &body);
+                scope.spawn(move || body(Communicator::create(id, rank, size, config).expect("all ranks come")))
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("a rank's body holds")).collect()
+    })
+}
+
+/// Counts around every boundary: none, one, fewer than ranks, lines, slots, slices.
+const COUNTS: [usize; 16] = [0, 1, 2, 3, 7, 13, 14, 15, 31, 100, 1000, 4096, 4099, 20_000, 70_001, 300_007];
+
+#[test]
+fn every_count_sums_right_with_the_same_bits_everywhere() {
+    for (label, config) in configs() {
+        for size in [1, 2, 3, 4, 5, 8] {
+            // The large counts only where few threads share the cores.
+            let counts = if size <= 4 { &COUNTS[..] } else { &COUNTS[..13] };
+            let outputs = ranks(size, &config, |comm| {
+                let mut outputs = Vec::new();
+                for &count in counts {
+                    let input: Vec<f32> =
+                        (0..count).map(|index| ((index * 7 + comm.rank() as usize * 13) % 101) as f32 / 3.0).collect();
+                    let mut output = vec![f32::NAN; count];
+                    comm.all_reduce_into(&input, &mut output, Op::Sum).expect("all ranks are well");
+                    let mut in_place = input.clone();
+                    comm.all_reduce(&mut in_place, Op::Sum).expect("all ranks are well");
+                    assert_eq!(bits(&output), bits(&in_place), "{label}, {size} ranks, {count} in place");
+                    outputs.push(output);
+                }
+                outputs
+            });
+            for (which, &count) in counts.iter().enumerate() {
+                for (index, got) in outputs[0][which].iter().enumerate() {
+                    let exact: f64 =
+                        (0..size as usize).map(|rank| f64::from(((index * 7 + rank * 13) % 101) as f32 / 3.0)).sum();
+                    assert!(
+                        (f64::from(*got) - exact).abs() < 1e-3,
+                        "{label}, {size} ranks, {count}, {index}: {got} {exact}"
+                    );
+                }
+                for output in &outputs[1..] {
+                    assert_eq!(
+                        bits(&output[which]),
+                        bits(&outputs[0][which]),
+                        "{label}, {size} ranks, {count}: other bits"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Values that every type holds, and whose sums, products and averages it holds too (of 3 ranks).
+fn small<T: Element>(from: fn(i8) -> T, op: Op) {
+    for (label, config) in configs() {
+        let results = ranks(3, &config, |comm| {
+            let value = |rank: usize, index: usize| ((rank + 1) * (index % 4)) as i8;
+            let mut data: Vec<T> = (0..77).map(|index| from(value(comm.rank() as usize, index))).collect();
+            comm.all_reduce(&mut data, op).expect("all ranks are well");
+            for (index, got) in data.iter().enumerate() {
+                let values = (0..3).map(|rank| value(rank, index));
+                let right: i8 = match op {
+                    Op::Sum => values.sum(),
+                    Op::Prod => values.fold(1, i8::wrapping_mul),
+                    Op::Max => values.max().expect("three"),
+                    Op::Min => values.min().expect("three"),
+                    Op::Avg => values.sum::<i8>() / 3,
+                };
+                // The product of three 3s times 1·2·3 overflows i8: leave such indices to the kernels' own tests.
+                if op != Op::Prod || index % 4 < 3 {
+                    assert!(got.as_bytes() == from(right).as_bytes(), "{label}, {op} of {}: index {index}", T::TYPE);
+                }
+            }
+        });
+        assert_eq!(results.len(), 3);
+    }
+}
+
+#[test]
+fn every_type_and_operator_reduces() {
+    for op in Op::ALL {
+        small::<i8>(|value| value, op);
+        small::<u8>(|value| value as u8, op);
+        small::<i32>(i32::from, op);
+        small::<u32>(|value| value as u32, op);
+        small::<i64>(i64::from, op);
+        small::<u64>(|value| value as u64, op);
+        small::<f16>(|value| f16::from_f32(value.into()), op);
+        small::<bf16>(|value| bf16::from_f32(value.into()), op);
+        small::<f32>(f32::from, op);
+        small::<f64>(f64::from, op);
+    }
+}
+
+#[test]
+fn nan_and_infinity_behave_the_same_on_every_rank() {
+    for (label, config) in configs() {
+        for op in Op::ALL {
+            let all = ranks(4, &config, |comm| {
+                let nan = f32::from_bits(0xffc1_2345 + comm.rank());
+                let mut data = match comm.rank() {
+                    0 => vec![nan, 1.0, f32::INFINITY, f32::INFINITY, 0.0],
+                    1 => vec![2.0, nan, f32::NEG_INFINITY, 1.0, -0.0],
+                    2 => vec![nan, 3.0, 1.0, f32::INFINITY, 0.0],
+                    _ => vec![1.0, nan, 1.0, -1.0, -0.0],
+                };
+                comm.all_reduce(&mut data, op).expect("all ranks are well");
+                bits(&data)
+            });
+            assert!(all.iter().all(|data| *data == all[0]), "{label}, {op}: {all:x?}");
+            let canonical = 0x7fc0_0000;
+            assert_eq!(all[0][..2], [canonical; 2], "{label}, {op}");
+            let third = match op {
+                Op::Max => f32::INFINITY.to_bits(),
+                Op::Min => f32::NEG_INFINITY.to_bits(),
+                Op::Prod => f32::NEG_INFINITY.to_bits(),
+                Op::Sum | Op::Avg => canonical,
+            };
+            assert_eq!(all[0][2], third, "{label}, {op}");
+        }
+    }
+}
+
+#[test]
+fn calls_of_changing_size_type_and_kind_follow_each_other() {
+    for (label, config) in configs() {
+        let sums = ranks(3, &config, |comm| {
+            let mut random = 12345u64;
+            let mut sum = 0u64;
+            for turn in 0..300 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let count = (random >> 40) as usize % [3, 20, 500, 9_000][turn % 4];
+                let mut data = vec![turn as i64; count];
+                if turn % 3 == 0 {
+                    data = comm.start_all_reduce(data, Op::Sum).expect("it starts").wait().expect("all ranks are well");
+                } else {
+                    comm.all_reduce(&mut data, Op::Sum).expect("all ranks are well");
+                }
+                assert!(data.iter().all(|value| *value == 3 * turn as i64), "{label}, turn {turn}");
+                let mut bytes = vec![1u8; count % 100];
+                comm.all_reduce(&mut bytes, Op::Sum).expect("all ranks are well");
+                assert!(bytes.iter().all(|value| *value == 3), "{label}, turn {turn}");
+                sum += count as u64;
+            }
+            sum
+        });
+        assert!(sums.iter().all(|sum| *sum == sums[0]));
+    }
+}
+
+#[test]
+fn started_calls_overlap_with_the_caller_and_keep_their_order() {
+    for (label, config) in configs() {
+        ranks(2, &config, |comm| {
+            let handles: Vec<_> = (0..20)
+                .map(|turn| comm.start_all_reduce(vec![turn as f32; 1000 * turn], Op::Sum).expect("it starts"))
+                .collect();
+            // A blocking call comes after all that were started.
+            let mut one = [1.0f64];
+            comm.all_reduce(&mut one, Op::Sum).expect("all ranks are well");
+            assert_eq!(one, [2.0]);
+            for (turn, handle) in handles.into_iter().enumerate() {
+                assert!(handle.test(), "{label}");
+                let data = handle.wait().expect("all ranks are well");
+                assert!(data.len() == 1000 * turn && data.iter().all(|value| *value == 2.0 * turn as f32), "{label}");
+            }
+            let handle = comm.start_all_reduce_into(vec![1.5f64; 999], vec![0.0; 999].into_boxed_slice(), Op::Sum);
+            let (input, output) = handle.expect("it starts").wait().expect("all ranks are well");
+            assert!(input.iter().all(|value| *value == 1.5) && output.iter().all(|value| *value == 3.0), "{label}");
+            drop(comm.start_all_reduce(vec![1u8; 100_000], Op::Max).expect("it starts"));
+        });
+    }
+}
+
+#[test]
+fn library_memory_reduces_like_any_other() {
+    for (label, config) in configs() {
+        ranks(2, &config, |comm| {
+            for count in [1, 1000, 300_000, 1_500_000] {
+                let mut input = Memory::<f32>::allocate(count).expect("there is room");
+                let mut output = Memory::<f32>::allocate(count).expect("there is room");
+                for turn in 0..3 {
+                    input.fill((comm.rank() + turn) as f32);
+                    output.fill(-1.0);
+                    comm.all_reduce_into(&input, &mut output, Op::Sum).expect("all ranks are well");
+                    assert!(output.iter().all(|value| *value == (1 + 2 * turn) as f32), "{label}, {count}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn several_communicators_at_once_do_not_disturb_each_other() {
+    let config = Config::default();
+    let (first, second) =
+        (UniqueId::create(&config.control).expect("an id"), UniqueId::create(&config.control).expect("an id"));
+    std::thread::scope(|scope| {
+        for rank in 0..3 {
+            for (id, factor) in [(&first, 1), (&second, 10)] {
+                let config = &config;
+                scope.spawn(move || {
+                    let comm = Communicator::create(id, rank, 3, config).expect("all ranks come");
+                    for turn in 0..200 {
+                        let mut data = vec![factor * turn; 50 * turn as usize];
+                        comm.all_reduce(&mut data, Op::Sum).expect("all ranks are well");
+                        assert!(data.iter().all(|value| *value == 3 * factor * turn));
+                    }
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn wrong_lengths_are_refused_before_anybody_is_bothered() {
+    let config = Config::default();
+    ranks(2, &config, |comm| {
+        let error = comm.all_reduce_into(&[1.0f32; 3], &mut [0.0; 4], Op::Sum).expect_err("lengths differ").to_string();
+        assert!(error.contains(&format!("rank {}", comm.rank())) && error.contains("12 bytes"), "{error}");
+        let error = comm.all_reduce_bytes(serried::DataType::F32, Op::Sum, None, &mut [0; 7]).expect_err("7 bytes");
+        assert!(error.to_string().contains("whole elements"), "{error}");
+        let mut data = [1];
+        comm.all_reduce(&mut data, Op::Sum).expect("the communicator is still whole");
+        assert_eq!(data, [2]);
+    });
+}
+
+#[test]
+fn a_rank_that_never_calls_is_named_when_the_time_is_up() {
+    for (label, config) in configs() {
+        let config = Config { timeout: Duration::from_millis(300), ..config };
+        let began = Instant::now();
+        let results = ranks(2, &config, |comm| match comm.rank() {
+            0 => comm.all_reduce(&mut [1.0f32; 100], Op::Sum),
+            _ => {
+                // Alive, but elsewhere until the other has given up.
+                while began.elapsed() < Duration::from_secs(20) {
+                    std::thread::yield_now();
+                    comm.health()?;
+                }
+                Ok(())
+            }
+        });
+        match &results[0] {
+            Err(Error::Timeout { rank: 0, peer: 1, .. }) => {}
+            other => panic!("{label}: {other:?}"),
+        }
+        assert!(
+            results[1].as_ref().is_err_and(|error| error.to_string().contains("rank 0 reported")),
+            "{label}: {results:?}"
+        );
+    }
+}
+
+#[test]
+fn ranks_that_want_different_algorithms_find_out_when_they_meet() {
+    let config = Config::default();
+    let id = UniqueId::create(&config.control).expect("an id");
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2)
+            .map(|rank| {
+                let algorithm = [Algorithm::Ring, Algorithm::Tree][rank as usize];
+                let config = Config { algorithm: Some(algorithm), ..config.clone() };
+                let id = &id;
+                scope.spawn(move || Communicator::create(id, rank, 2, &config).map(|_| ()))
+            })
+            .collect();
+        for thread in threads {
+            let error = thread.join().expect("no panic").expect_err("the algorithms differ").to_string();
+            assert!(error.contains("ring") && error.contains("tree"), "{error}");
+        }
+    });
+}

@@ -1,0 +1,253 @@
+//! What happens when a rank dies, stops or disagrees in the middle of a call: real processes, every transport.
+//!
+//! The test binary starts itself as the ranks: each runs the test `rank_process` with the scenario in its environment, and reports by lines
+//! on its output. `SERRIED_TEST_REPEAT` repeats each scenario (CI runs them 50 times).
+
+use serried::{Communicator, Config, Op, TransportChoice, UniqueId};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const SCENARIO: &str = "SERRIED_TEST_SCENARIO";
+const COUNT: &str = "SERRIED_TEST_COUNT";
+const TRANSPORT: &str = "SERRIED_TEST_TRANSPORT";
+
+/// Nothing here takes longer unless it hangs.
+const HANG: Duration = Duration::from_secs(40);
+
+/// The silence after which a stopped rank counts as lost, in these tests.
+const SILENCE: Duration = Duration::from_millis(1500);
+
+fn repeats() -> u32 {
+    std::env::var("SERRIED_TEST_REPEAT").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
+}
+
+// ---- The ranks' side ----
+
+/// Not a test by itself: the body of a rank's process, when started by one of the tests below.
+#[test]
+fn rank_process() {
+    let Ok(scenario) = std::env::var(SCENARIO) else { return };
+    let count: usize = std::env::var(COUNT).expect("set by the parent").parse().expect("a number");
+    let mut config = Config::from_env().expect("the parent sets a sound environment");
+    config.transport = std::env::var(TRANSPORT).expect("set by the parent").parse().expect("a transport");
+    config.control.silence = SILENCE;
+    config.timeout = Duration::from_secs(30);
+    let comm = Communicator::from_env(&config).expect("all ranks come");
+    let odd = comm.rank() + 1 == comm.size();
+    let mut data = vec![1.0f32; count + 1];
+    for turn in 0u64.. {
+        if turn == 10 {
+            say("ready");
+        }
+        let result = match scenario.as_str() {
+            "count" if odd && turn == 20 => comm.all_reduce(&mut data[..=count], Op::Max),
+            "type" if odd && turn == 20 => comm.all_reduce(&mut vec![1i32; count], Op::Max),
+            "op" if odd && turn == 20 => comm.all_reduce(&mut data[..count], Op::Min),
+            "ahead" if odd && turn == 20 => comm.all_reduce(&mut [1u8; 5], Op::Max),
+            "leave" if odd && turn == 20 => {
+                drop(comm);
+                say("left");
+                return;
+            }
+            _ => comm.all_reduce(&mut data[..count], Op::Max),
+        };
+        if let Err(error) = result {
+            say(&format!("error {} {error}", monotonic_ms()));
+            let again = comm.all_reduce(&mut data[..count], Op::Max).expect_err("a broken communicator stays broken");
+            assert_eq!(again.to_string(), error.to_string());
+            return;
+        }
+        assert!(data[..count].iter().all(|value| *value == 1.0), "a wrong result");
+    }
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // The test harness has printed the beginning of a line of its own.
+    writeln!(out, "\n@{line}").and_then(|()| out.flush()).expect("the parent listens");
+}
+
+fn monotonic_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+// ---- The parent's side ----
+
+struct Rank {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Rank {
+    /// The rest of the next line that begins with `@word`; ends of output are failures.
+    fn hears(&mut self, word: &str) -> String {
+        for line in &mut self.lines {
+            let line = line.expect("a rank's output is text");
+            if let Some(rest) = line.strip_prefix('@') {
+                return rest
+                    .strip_prefix(word)
+                    .unwrap_or_else(|| panic!("expected {word}, heard {rest}"))
+                    .trim()
+                    .to_owned();
+            }
+        }
+        panic!("a rank ended without saying {word:?}");
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("the child is there");
+    }
+
+    /// When it failed, and with what error.
+    fn error(&mut self) -> (u64, String) {
+        let line = self.hears("error");
+        let (at, text) = line.split_once(' ').expect("a time and a text");
+        (at.parse().expect("a number"), text.to_owned())
+    }
+}
+
+impl Drop for Rank {
+    fn drop(&mut self) {
+        // Whatever happened in the test, no rank outlives it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(scenario: &str, transport: &str, ranks: u32, count: usize) -> Vec<Rank> {
+    let id = UniqueId::create(&Config::default().control).expect("a rendezvous").to_string();
+    let one = |rank: u32| {
+        let mut child = Command::new(std::env::current_exe().expect("this test's binary"))
+            .args(["--exact", "rank_process", "--nocapture", "--test-threads=1"])
+            .env(SCENARIO, scenario)
+            .env(COUNT, count.to_string())
+            .env(TRANSPORT, transport)
+            .env("SERRIED_RANK", rank.to_string())
+            .env("SERRIED_SIZE", ranks.to_string())
+            .env("SERRIED_ID", &id)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Rank { child, lines }
+    };
+    (0..ranks).map(one).collect()
+}
+
+/// Runs `body` for every transport, number of ranks and size, as often as asked, and fails if any run seems to hang.
+fn each_case(scenario: &str, body: impl Fn(&mut Vec<Rank>, &str)) {
+    for repeat in 0..repeats() {
+        for transport in ["shm", "tcp"] {
+            for (ranks, count) in [(2, 2), (2, 100_000), (3, 1_000), (4, 3_000_000)] {
+                let label = format!("{scenario}, {transport}, {ranks} ranks, {count} elements, repeat {repeat}");
+                let began = Instant::now();
+                let mut started = start(scenario, transport, ranks, count);
+                for rank in &mut started {
+                    rank.hears("ready");
+                }
+                body(&mut started, &label);
+                assert!(began.elapsed() < HANG, "{label} took {:?}", began.elapsed());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_killed_rank_is_named_by_all_others_within_a_second() {
+    each_case("kill", |ranks, label| {
+        let victim = ranks.len() - 1;
+        let killed_ms = monotonic_ms();
+        ranks[victim].signal(rustix::process::Signal::KILL);
+        for rank in &mut ranks[..victim] {
+            let (failed_ms, error) = rank.error();
+            assert!(error.contains(&format!("rank {victim} died")), "{label}: {error}");
+            assert!(error.contains("allreduce #"), "{label}: {error}");
+            assert!(failed_ms - killed_ms < 1000, "{label}: {} ms", failed_ms - killed_ms);
+        }
+    });
+}
+
+#[test]
+fn the_death_of_rank_0_is_no_different() {
+    each_case("kill", |ranks, label| {
+        let killed_ms = monotonic_ms();
+        ranks[0].signal(rustix::process::Signal::KILL);
+        for rank in &mut ranks[1..] {
+            let (failed_ms, error) = rank.error();
+            assert!(error.contains("rank 0 died") && error.contains("allreduce #"), "{label}: {error}");
+            assert!(failed_ms - killed_ms < 1000, "{label}: {} ms", failed_ms - killed_ms);
+        }
+    });
+}
+
+#[test]
+fn a_stopped_rank_is_named_after_the_silence_and_learns_of_it_when_it_goes_on() {
+    each_case("stop", |ranks, label| {
+        let victim = ranks.len() - 1;
+        let stopped_ms = monotonic_ms();
+        ranks[victim].signal(rustix::process::Signal::STOP);
+        for rank in &mut ranks[..victim] {
+            let (failed_ms, error) = rank.error();
+            assert!(error.contains(&format!("rank {victim} was silent")), "{label}: {error}");
+            assert!(error.contains("allreduce #"), "{label}: {error}");
+            let after = Duration::from_millis(failed_ms - stopped_ms);
+            assert!(after < SILENCE * 3, "{label}: {after:?}");
+        }
+        ranks[victim].signal(rustix::process::Signal::CONT);
+        let (_, error) = ranks[victim].error();
+        assert!(error.contains("allreduce #"), "{label}: {error}");
+    });
+}
+
+fn both_are_named(scenario: &str, ours: &str, theirs: &str) {
+    each_case(scenario, |ranks, label| {
+        for rank in ranks.iter_mut() {
+            let (_, error) = rank.error();
+            assert!(error.contains(ours) && error.contains(theirs), "{label}: {error}");
+        }
+    });
+}
+
+#[test]
+fn another_count_is_an_error_that_names_both_calls() {
+    both_are_named("count", "float, max", "called");
+}
+
+#[test]
+fn another_type_is_an_error_that_names_both_calls() {
+    both_are_named("type", "float, max", "int32, max");
+}
+
+#[test]
+fn another_operator_is_an_error_that_names_both_calls() {
+    both_are_named("op", "float, max", "float, min");
+}
+
+#[test]
+fn a_call_of_quite_another_size_and_type_is_an_error_that_names_both_calls() {
+    both_are_named("ahead", "float, max", "5 uint8, max");
+}
+
+#[test]
+fn a_rank_that_leaves_early_is_named() {
+    each_case("leave", |ranks, label| {
+        let last = ranks.len() - 1;
+        for rank in &mut ranks[..last] {
+            let (_, error) = rank.error();
+            assert!(error.contains(&format!("rank {last} left")), "{label}: {error}");
+        }
+    });
+}
+
+#[test]
+fn transports_are_known_by_name() {
+    for (name, choice) in
+        [("auto", TransportChoice::Auto), ("shm", TransportChoice::Shm), ("tcp", TransportChoice::Tcp)]
+    {
+        assert_eq!(name.parse::<TransportChoice>().expect("a known name"), choice);
+    }
+    assert!("pigeon".parse::<TransportChoice>().is_err());
+}

@@ -1,0 +1,198 @@
+//! Every schedule is proven for every number of ranks that a small cluster has, and for a sample of large ones.
+
+use serried::schedule::hierarchical::{self, Hosts};
+use serried::schedule::proof::{Summary, prove};
+use serried::schedule::{Algorithm, AllReduce, Schedule, doubling, halving, nhr, ring, two_shot};
+
+/// Every number of ranks up to this is proven.
+const EVERY_SIZE: u32 = 128;
+
+/// And these: neighbours of powers of two, and numbers far from any.
+const LARGE_SIZES: [u32; 10] = [129, 192, 255, 256, 257, 500, 512, 1000, 1023, 1024];
+
+/// And these where a rank has as many messages as there are ranks: then 1,024 ranks send a million or two, once is
+/// enough.
+const LARGE_SIZES_OF_LONG_PROGRAMS: [u32; 8] = [129, 192, 255, 256, 257, 500, 512, 1024];
+
+fn programs(algorithm: Algorithm, size: u32) -> Vec<AllReduce> {
+    (0..size).map(|rank| AllReduce::new(algorithm, rank, size)).collect()
+}
+
+fn proven(algorithm: Algorithm, size: u32) -> Summary {
+    let programs = programs(algorithm, size);
+    let credits = programs[0].credits();
+    prove(&programs, credits).unwrap_or_else(|flaw| panic!("{algorithm} of {size}: {flaw}"))
+}
+
+/// Proves an algorithm for all sizes and checks what it costs: `expected` is (messages, chunks sent, depth).
+fn prove_all(algorithm: Algorithm, expected: impl Fn(u32) -> (u32, u64, u32)) {
+    let long = matches!(algorithm, Algorithm::Direct | Algorithm::TwoShot | Algorithm::Ring);
+    let large: &[u32] = if long { &LARGE_SIZES_OF_LONG_PROGRAMS } else { &LARGE_SIZES };
+    for size in (1..=EVERY_SIZE).chain(large.iter().copied()) {
+        let summary = proven(algorithm, size);
+        let costs = (summary.messages, summary.chunks_sent, summary.depth);
+        assert_eq!(summary.ranks, size);
+        assert_eq!(costs, expected(size), "{algorithm} of {size}: messages, chunks, depth");
+    }
+}
+
+/// ⌈log2 size⌉.
+fn rounds(size: u32) -> u32 {
+    size.next_power_of_two().ilog2()
+}
+
+#[test]
+fn direct() {
+    prove_all(Algorithm::Direct, |n| (n - 1, u64::from(n - 1), u32::from(n > 1)));
+}
+
+#[test]
+fn two_shot() {
+    prove_all(Algorithm::TwoShot, |n| (2 * (n - 1), 2 * u64::from(n - 1), if n > 1 { 2 } else { 0 }));
+}
+
+#[test]
+fn ring() {
+    prove_all(Algorithm::Ring, |n| (2 * (n - 1), 2 * u64::from(n - 1), 2 * (n - 1)));
+}
+
+#[test]
+fn nhr() {
+    prove_all(Algorithm::Nhr, |n| (2 * rounds(n), 2 * u64::from(n - 1), 2 * rounds(n)));
+}
+
+#[test]
+fn tree() {
+    for size in (1..=EVERY_SIZE).chain(LARGE_SIZES) {
+        let summary = proven(Algorithm::Tree, size);
+        // At most the leaf's one, and the inner node's one up and two down, each half of the slice.
+        assert!(summary.messages <= 4 && summary.chunks_sent <= 4, "{size} ranks: {} messages", summary.messages);
+        assert!(summary.depth <= 2 * size.ilog2(), "{size} ranks: {} deep", summary.depth);
+    }
+    assert_eq!(proven(Algorithm::Tree, 1024).depth, 20);
+}
+
+#[test]
+fn doubling() {
+    prove_all(Algorithm::Doubling, |n| {
+        let (rounds, core) = (n.ilog2(), 1 << n.ilog2());
+        let (extras, messages) = (n - core, rounds + u32::from(n > core));
+        // An extra's contribution goes through every round to the core rank with all bits flipped. Only if that is a
+        // proxy too does its answer make the chain longer.
+        (messages, messages.into(), messages + u32::from(extras > core / 2))
+    });
+}
+
+#[test]
+fn halving() {
+    prove_all(Algorithm::Halving, |n| {
+        let (rounds, core) = (n.ilog2(), 1_u32 << n.ilog2());
+        let (inner, core) = (2 * u64::from(core - 1), u64::from(core));
+        if n.is_power_of_two() {
+            (2 * rounds, inner, 2 * rounds)
+        } else {
+            (2 * rounds + 1, inner + core, 2 * rounds + 2)
+        }
+    });
+}
+
+#[test]
+fn every_rank_folds_in_the_order_of_ranks() {
+    for size in 2..40 {
+        let in_order = (1..size).fold("x0".to_string(), |sum, rank| format!("({sum}+x{rank})"));
+        assert_eq!(proven(Algorithm::Direct, size).expression(0), in_order);
+        let two_shot = proven(Algorithm::TwoShot, size);
+        for chunk in 0..size {
+            assert_eq!(two_shot.expression(chunk), in_order, "chunk {chunk} of {size}");
+        }
+    }
+    assert_eq!(proven(Algorithm::Doubling, 6).expression(0), "(((x0+x1)+(x2+x3))+(x4+x5))");
+    assert_eq!(proven(Algorithm::Ring, 4).expression(1), "((x0+(x2+x3))+x1)");
+}
+
+/// Proves one hierarchical composition; what it costs is what its phases cost.
+macro_rules! prove_hierarchical {
+    ($hosts:expr, $scatter:expr, $between:expr, $gather:expr) => {{
+        let hosts: Hosts = $hosts;
+        let programs: Vec<_> =
+            (0..hosts.size()).map(|rank| hierarchical::all_reduce(hosts, rank, $scatter, $between, $gather)).collect();
+        match prove(&programs, programs[0].credits()) {
+            Ok(summary) => summary,
+            Err(flaw) => panic!("{hosts:?}: {flaw}"),
+        }
+    }};
+}
+
+#[test]
+fn every_two_level_composition() {
+    let mut proven = 0;
+    for hosts in 1..=64 {
+        for ranks_per_host in 1..=64 / hosts {
+            let hosts = Hosts { hosts, ranks_per_host };
+            for algorithm in [Algorithm::Ring, Algorithm::Nhr, Algorithm::Halving, Algorithm::Doubling, Algorithm::Tree]
+            {
+                let between = |rank, size| AllReduce::new(algorithm, rank, size);
+                prove_hierarchical!(hosts, two_shot::ReduceScatter::new, between, two_shot::AllGather::new);
+                prove_hierarchical!(hosts, ring::ReduceScatter::new, between, ring::AllGather::new);
+                prove_hierarchical!(hosts, nhr::ReduceScatter::new, between, nhr::AllGather::new);
+                proven += 3;
+                if ranks_per_host.is_power_of_two() {
+                    prove_hierarchical!(hosts, halving::ReduceScatter::new, between, halving::AllGather::new);
+                    proven += 1;
+                }
+            }
+        }
+    }
+    // Pairs (H, m) with H·m <= 64: 280, 127 of them with m a power of two.
+    assert_eq!(proven, 5 * (3 * 280 + 127));
+}
+
+#[test]
+fn a_hierarchy_of_three_levels() {
+    // 3 hosts of 2 sockets of 4 ranks: what is between the sockets and hosts is itself hierarchical.
+    let hosts = Hosts { hosts: 6, ranks_per_host: 4 };
+    let sockets = Hosts { hosts: 3, ranks_per_host: 2 };
+    let between = |rank, size| {
+        assert_eq!(size, sockets.size());
+        hierarchical::all_reduce(sockets, rank, nhr::ReduceScatter::new, doubling::all_reduce, nhr::AllGather::new)
+    };
+    let summary = prove_hierarchical!(hosts, nhr::ReduceScatter::new, between, nhr::AllGather::new);
+    assert_eq!(summary.parts, 8);
+    // Inside 4: 2 + 2 rounds; between 2: 1 + 1; doubling of 3: 2.
+    assert_eq!(summary.depth, 8);
+}
+
+#[test]
+fn a_hierarchy_sends_between_hosts_what_its_shards_need() {
+    let hosts = Hosts { hosts: 4, ranks_per_host: 8 };
+    let programs: Vec<_> = (0..hosts.size())
+        .map(|rank| {
+            hierarchical::all_reduce(
+                hosts,
+                rank,
+                two_shot::ReduceScatter::new,
+                ring::all_reduce,
+                two_shot::AllGather::new,
+            )
+        })
+        .collect();
+    let summary = prove(&programs, 1).expect("it is proven above");
+    // Of 32 chunks: inside the host 2·7/8 of all, between hosts 2·3/4 of one eighth.
+    assert_eq!(summary.parts, 32);
+    assert_eq!(summary.chunks_sent, 2 * 28 + 6);
+    assert_eq!(summary.depth, 2 + 6);
+}
+
+#[test]
+fn one_credit_is_enough_and_none_is_not() {
+    for algorithm in Algorithm::ALL {
+        for size in 2..20 {
+            let programs = programs(algorithm, size);
+            assert_eq!(programs[0].credits(), 1, "{algorithm}");
+            for credits in 1..4 {
+                assert!(prove(&programs, credits).is_ok(), "{algorithm} of {size} with {credits} credits");
+            }
+            assert!(prove(&programs, 0).is_err(), "{algorithm} of {size} without credit");
+        }
+    }
+}

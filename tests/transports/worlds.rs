@@ -1,0 +1,160 @@
+//! The transports as worlds: the links between n ranks that all live on one thread, and what to do when none of them can move.
+
+use serried::transport::shm::{Region, ShmLink};
+use serried::transport::sim::{self, Network, SimLink};
+use serried::transport::tcp::{Sleep, TcpLink, TcpSettings, Woken};
+use serried::transport::{Link, Transport};
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+/// Payload of one message, where it can be set: small, so that small calls have many messages.
+pub(crate) const SLOT_BYTES: usize = 4096;
+
+/// Nothing sleeps so long unless it hangs.
+const HANG: Duration = Duration::from_secs(20);
+
+/// One transport.
+pub(crate) trait World {
+    /// Its links.
+    type Link: Transport;
+
+    /// New links among `ranks` ranks: each rank's, by peer.
+    fn join(&mut self, ranks: usize) -> Vec<Vec<Option<Self::Link>>>;
+
+    /// What to do when a pass over all of `links` moved nothing. `false`: nothing is under way, so they never will.
+    fn pass<'a>(&mut self, links: impl Iterator<Item = &'a Self::Link>) -> bool
+    where
+        Self::Link: 'a;
+}
+
+/// Shared memory. It is a [`Link`] here as in a communicator, so that its dispatch is under test too.
+pub(crate) struct Shm;
+
+impl World for Shm {
+    type Link = Link;
+
+    fn join(&mut self, ranks: usize) -> Vec<Vec<Option<Link>>> {
+        in_pairs(ranks, || {
+            let inbox = || ShmLink::inbox().expect("there is room");
+            let open = |region: &Region| Region::open(&region.card()).expect("the own process can be reached");
+            let (one, other) = (inbox(), inbox());
+            let (to_one, to_other) = (open(&one), open(&other));
+            let link = |inbox, outbox| Link::Shm(ShmLink::new(inbox, outbox).expect("the sizes agree"));
+            (link(one, to_other), link(other, to_one))
+        })
+    }
+
+    fn pass<'a>(&mut self, _links: impl Iterator<Item = &'a Link>) -> bool {
+        // What one rank stores the other sees at once: whoever cannot move now never will.
+        false
+    }
+}
+
+/// TCP over loopback.
+pub(crate) struct Tcp {
+    sockets: usize,
+    address: IpAddr,
+    settings: TcpSettings,
+    sleep: Sleep,
+}
+
+impl Tcp {
+    pub(crate) fn new(sockets: usize, address: IpAddr) -> Self {
+        let settings = TcpSettings { slot_bytes: SLOT_BYTES, ..TcpSettings::default() };
+        Self { sockets, address, settings, sleep: Sleep::new().expect("there are descriptors") }
+    }
+
+    /// Sockets that hold less than a lane's slots, so that the kernel takes only a part of what it is offered.
+    pub(crate) fn narrow(mut self) -> Self {
+        self.settings.slot_bytes = 4 * SLOT_BYTES;
+        self.settings.send_buffer = Some(SLOT_BYTES);
+        self
+    }
+
+    /// The same if this machine has `address`; otherwise says that `name` is skipped.
+    pub(crate) fn where_there_is(name: &str, sockets: usize, address: IpAddr) -> Option<Self> {
+        match TcpListener::bind((address, 0)) {
+            Ok(_) => Some(Self::new(sockets, address)),
+            Err(error) => {
+                println!("skipped: {name}: no socket can be bound to {address}: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl World for Tcp {
+    type Link = Link;
+
+    fn join(&mut self, ranks: usize) -> Vec<Vec<Option<Link>>> {
+        // Descriptors of former links are closed, and their numbers come again.
+        self.sleep = Sleep::new().expect("there are descriptors");
+        in_pairs(ranks, || {
+            let listener = TcpListener::bind((self.address, 0)).expect("loopback");
+            let address = listener.local_addr().expect("it is bound");
+            let pair = |_| {
+                let one = TcpStream::connect(address).expect("it listens");
+                (one, listener.accept().expect("it connects").0)
+            };
+            let (ours, mut theirs): (Vec<_>, Vec<_>) = (0..self.sockets).map(pair).unzip();
+            // In any order.
+            theirs.reverse();
+            let link = |streams| Link::Tcp(TcpLink::new(streams, &self.settings).expect("sound settings"));
+            (link(ours), link(theirs))
+        })
+    }
+
+    fn pass<'a>(&mut self, links: impl Iterator<Item = &'a Link>) -> bool {
+        // The contract says that now only the descriptors can bring news.
+        links.into_iter().try_for_each(|link| self.sleep.watch(link)).expect("descriptors can be watched");
+        self.sleep.sleep(HANG).expect("it can sleep") == Woken::Ready
+    }
+}
+
+/// The simulated network, which overtakes and tears whatever it may.
+pub(crate) struct Sim {
+    settings: sim::Settings,
+    network: Network,
+}
+
+impl Sim {
+    pub(crate) fn new(seed: u64) -> Self {
+        let settings = sim::Settings { seed, slot_bytes: SLOT_BYTES, ..sim::Settings::default() };
+        let (network, _) = Network::new(0, settings.clone());
+        Self { settings, network }
+    }
+
+    /// Writes are accepted and arrive whole; two messages may be ahead.
+    pub(crate) fn whole(mut self) -> Self {
+        self.settings.pieces = false;
+        self.settings.credits = 2;
+        self
+    }
+}
+
+impl World for Sim {
+    type Link = SimLink;
+
+    fn join(&mut self, ranks: usize) -> Vec<Vec<Option<SimLink>>> {
+        let (network, links) = Network::new(ranks as u32, self.settings.clone());
+        self.network = network;
+        links
+    }
+
+    fn pass<'a>(&mut self, _links: impl Iterator<Item = &'a SimLink>) -> bool {
+        self.network.advance()
+    }
+}
+
+/// The links of all ranks, by peer, from what makes the two ends of one.
+fn in_pairs<L>(ranks: usize, mut pair: impl FnMut() -> (L, L)) -> Vec<Vec<Option<L>>> {
+    let mut links: Vec<Vec<Option<L>>> = (0..ranks).map(|_| (0..ranks).map(|_| None).collect()).collect();
+    for high in 0..ranks {
+        for low in 0..high {
+            let (one, other) = pair();
+            links[low][high] = Some(one);
+            links[high][low] = Some(other);
+        }
+    }
+    links
+}

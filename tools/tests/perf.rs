@@ -1,0 +1,158 @@
+//! `serried perf` from the outside: what it prints, and what it ends with.
+
+use std::process::{Command, Output};
+
+const HEADER: &str = "\
+#
+#                                                              out-of-place                       in-place          
+#       size         count      type   redop    root     time   algbw   busbw  #wrong     time   algbw   busbw  #wrong 
+#        (B)    (elements)                               (us)  (GB/s)  (GB/s)             (us)  (GB/s)  (GB/s)         
+";
+
+fn perf(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_serried"));
+    command.args(["perf", "all_reduce"]).args(line.split_whitespace());
+    let ours = ["SERRIED_RANK", "SERRIED_SIZE", "SERRIED_ID", "SERRIED_LOG", "NCCL_DEBUG", "NCCL_TESTS_MIN_BW"];
+    let launchers = ["RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"];
+    for name in ours.into_iter().chain(launchers) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn run(line: &str) -> (Output, String) {
+    let output = perf(line).output().expect("the program was built");
+    let text = String::from_utf8(output.stdout.clone()).expect("text");
+    assert!(
+        output.status.success(),
+        "{line}: {:?}\n{text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    (output, text)
+}
+
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().collect()).collect()
+}
+
+#[test]
+fn the_table_is_that_of_nccl_tests() {
+    let (output, text) = run("--ranks 2 -b 8 -e 1K -f 4 -n 3");
+    assert!(text.contains(HEADER), "{text}");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows = rows(&text);
+    assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), ["8", "32", "128", "512"]);
+    for row in &rows {
+        assert_eq!(row.len(), 13, "{row:?}");
+        assert_eq!((&row[2..5], row[8], row[12]), (&["float", "sum", "-1"][..], "0", "0"));
+        let bytes: f64 = row[0].parse().expect("a number");
+        let time: f64 = row[5].parse().expect("a number");
+        let bandwidth: f64 = row[6].parse().expect("a number");
+        assert!(time > 0.0 && (bandwidth - bytes / time / 1e3).abs() < 0.02, "{row:?}");
+        assert_eq!(row[6], row[7], "of two ranks, the bus carries what the algorithm moves");
+    }
+    for line in ["\n# cores: ", "\n# Out of bounds values : 0 OK\n", "\n# Avg bus bandwidth    : "] {
+        assert!(text.contains(line), "{text}");
+    }
+    let columns: Vec<usize> = text.lines().filter(|line| line.starts_with(' ')).map(str::len).collect();
+    assert!(columns.iter().all(|&width| width == columns[0]), "{text}");
+}
+
+#[test]
+fn every_type_and_operator_is_right_for_awkward_sizes_and_numbers_of_ranks() {
+    for ranks in [1, 3] {
+        let (_, text) = run(&format!("--ranks {ranks} -b 0 -e 60 -i 15 -d all -o all -n 2 -w 0 -c 2"));
+        let rows = rows(&text);
+        assert_eq!(rows.len(), 5 * 10 * 5);
+        assert!(rows.iter().all(|row| row[8] == "0" && row[12] == "0"), "{text}");
+        let sizes = |name: &str| -> Vec<&str> {
+            rows.iter().filter(|row| row[2..4] == [name, "sum"]).map(|row| row[0]).collect()
+        };
+        assert_eq!(sizes("uint8"), ["0", "15", "30", "45", "60"]);
+        assert_eq!(sizes("double"), ["0", "8", "24", "40", "56"], "whole elements only");
+    }
+}
+
+#[test]
+fn started_calls_unchecked_runs_and_single_times_have_their_form() {
+    let (_, text) = run("--ranks 2 -e 64 -f 8 -n 4 -m 3 -I 1 -S 1 -R 1");
+    let rows = rows(&text);
+    assert!(rows.iter().all(|row| row[5..9] == ["N/A"; 4] && row[12] == "0" && row.len() == 15), "{text}");
+    assert_eq!(text.matches("\n#   each iteration (us): in-place min ").count(), 2, "{text}");
+    let (_, text) = run("--ranks 2 -e 8 -n 4 -c 0 -N 3 -a 3 -z 1 -C 1");
+    assert!(text.contains("cputime"), "{text}");
+    let rows = self::rows(&text);
+    assert!(rows.len() == 3 && rows.iter().all(|row| row[8] == "N/A" && row[12] == "N/A"), "{text}");
+}
+
+#[test]
+fn the_report_is_json_and_never_written_over() {
+    let path = std::env::temp_dir().join(format!("serried-perf-{}.json", std::process::id()));
+    let second = std::path::PathBuf::from(format!("{}.0", path.display()));
+    for file in [&path, &second] {
+        let (_, text) = run(&format!("--ranks 2 -e 64 -f 8 -n 2 -I 1 -J {}", path.display()));
+        assert!(text.contains(&format!("\n# Writing JSON output to {}\n", file.display())), "{text}");
+        let json = std::fs::read_to_string(file).expect("it was written");
+        let report: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+        let results = report["results"].as_array().expect("a list");
+        assert_eq!(results.len(), 2);
+        assert_eq!((&results[1]["size"], &results[1]["in_place"]["nwrong"]), (&64.into(), &0.into()));
+        assert!(results[0]["out_of_place"]["per_call_us"]["p99"].as_f64().is_some_and(|us| us > 0.0));
+        assert_eq!(report["config"]["devices"].as_array().map(Vec::len), Some(2));
+        assert_eq!((&report["out_of_bounds"]["okay"], &report["errors"]), (&true.into(), &serde_json::json!([])));
+    }
+    std::fs::remove_file(path).and(std::fs::remove_file(second)).expect("both were there");
+}
+
+#[test]
+fn too_little_bandwidth_fails_the_run() {
+    for (least, status, verdict) in [("1000000", 1, "FAILED"), ("0", 0, "OK")] {
+        let output =
+            perf("--ranks 2 -e 8 -n 2").env("NCCL_TESTS_MIN_BW", least).output().expect("the program was built");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(status), "{text}");
+        let line = text.lines().find(|line| line.starts_with("# Avg bus bandwidth")).expect("a footer");
+        assert!(line.ends_with(verdict), "{line}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_one_sentence_and_status_2() {
+    let refused = |command: &mut Command| {
+        let output = command.output().expect("the program was built");
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(output.stdout.is_empty());
+        assert!(said.starts_with("serried: ") && said.trim_end().lines().count() == 1, "{said}");
+        said
+    };
+    for (line, word) in [
+        ("--ranks 2 -b 12Q", "12Q"),
+        ("--ranks 2 -b 2K -e 1K", "larger"),
+        ("--ranks 2 -g 4", "--ranks"),
+        ("--ranks 2 -o mulsum", "mulsum"),
+        ("--ranks 2 -d complex", "complex"),
+        ("--ranks 2 --algo pigeon", "pigeon"),
+        ("--ranks 2 --transport pigeon", "pigeon"),
+        ("--ranks two", "two"),
+        ("--ranks 2 --speed high", "--speed"),
+        ("--ranks 2 extra", "extra"),
+        ("-n", "--iters"),
+    ] {
+        assert!(refused(&mut perf(line)).contains(word), "{line}");
+    }
+    assert!(refused(perf("--ranks 2").env("NCCL_TESTS_MIN_BW", "fast")).contains("NCCL_TESTS_MIN_BW"));
+    assert!(refused(perf("--ranks 2").env("SERRIED_LOG", "a=b=c")).contains("SERRIED_LOG"));
+    assert!(refused(&mut perf("-e 8")).contains("SERRIED_RANK"), "neither started ranks nor is one of a job");
+}
+
+#[test]
+fn help_teaches_the_columns() {
+    let output = perf("--help").output().expect("the program was built");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success());
+    for word in ["Examples:", "busbw", "#wrong", "NEAR", "torchrun", "Exit status", "--minbytes", "NCCL_TESTS_MIN_BW"] {
+        assert!(text.contains(word), "{word}");
+    }
+}
