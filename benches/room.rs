@@ -1,9 +1,12 @@
 //! Times allreduce (float, sum) in a room of processes, pinned to CPU `rank % CPUs`: bytes and microseconds, beside how near
 //! the CPUs are placed. It stands on the room alone, so it shows what the layers above can reach.
 //!
-//! `cargo bench --bench room -- [--ranks N] [--min BYTES] [--max BYTES] [--factor F] [--rounds R] [--seconds S] [--offset BYTES] [--in-place]`
+//! `cargo bench --bench room -- [--ranks N] [--min BYTES] [--max BYTES] [--factor F] [--rounds R] [--seconds S] [--offset BYTES] [--in-place] [--algorithm 0|1]`
 //!
-//! The time is the slowest rank's mean over a run, the least of the rounds (other work on the machine only adds); buffers are
+//! (`--algorithm`: 0 direct, 1 two-shot, instead of the room's own choice.)
+//!
+//! The time is the slowest rank's mean over a run, the least of the rounds (other work on the machine only adds). Beside it: every rank
+//! copying its input to its output, in the same run, and the ratio of the two. Buffers are
 //! 4 KiB aligned unless offset, out of place unless told, and reused, as MPI's benchmarks do.
 
 use rustix::thread::{CpuSet, sched_setaffinity};

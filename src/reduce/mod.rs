@@ -36,8 +36,8 @@ pub struct Kernels {
     pub combine: fn(out: &mut [u8], a: &[u8], b: &[u8]),
     /// `out = a ⊕ b` with stores that bypass the cache, for outputs larger than it.
     pub combine_streaming: fn(out: &mut [u8], a: &[u8], b: &[u8]),
-    /// Three actions on three places at once, line by line; what it leaves out of the caches is ordered only by [`fence`].
-    pub interleave: fn(Interleaved<'_>),
+    /// Three actions on three places at once, line by line; what it leaves out of the caches is ordered only by `fence`.
+    pub(crate) interleave: fn(Interleaved<'_>),
     /// What an average does to a finished sum of `ranks` inputs; `None` for the other operators.
     pub finish: Option<fn(acc: &mut [u8], ranks: u32)>,
 }
@@ -45,21 +45,21 @@ pub struct Kernels {
 /// A copy, a fold and another copy that take turns line by line, so that reads from memory, reads from another core's cache and
 /// writes past the caches overlap. All slices have one length.
 #[derive(Debug)]
-pub struct Interleaved<'a> {
+pub(crate) struct Interleaved<'a> {
     /// Becomes `fill_from`, by plain stores.
-    pub fill: &'a mut [u8],
+    pub(crate) fill: &'a mut [u8],
     /// What is copied there.
-    pub fill_from: &'a [u8],
+    pub(crate) fill_from: &'a [u8],
     /// Becomes `fold ⊕ fold_own`, by plain stores.
-    pub fold: &'a mut [u8],
+    pub(crate) fold: &'a mut [u8],
     /// The other input of the fold.
-    pub fold_own: &'a [u8],
+    pub(crate) fold_own: &'a [u8],
     /// Becomes the same as `fold`; past the caches if it begins on a line.
-    pub folded: &'a mut [u8],
+    pub(crate) folded: &'a mut [u8],
     /// Becomes `gather_from`; past the caches if it begins on a line.
-    pub gathered: &'a mut [u8],
+    pub(crate) gathered: &'a mut [u8],
     /// What is copied there.
-    pub gather_from: &'a [u8],
+    pub(crate) gather_from: &'a [u8],
 }
 
 /// The kernels of this type and operator, in the widest instruction set that this CPU has.

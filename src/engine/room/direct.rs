@@ -2,15 +2,16 @@
 //! in several exchanges.
 //!
 //! A slot is a line that carries a tag and, up to 56 bytes, the payload; and room for a larger payload, which the tag then
-//! announces. (Two lines with a tag each lose to one tag already at 64 bytes.) The tag is the call's fingerprint and the exchange's number (the *turn*).
+//! announces. (Two lines with a tag each lose to one tag already at 64 bytes.) The tag is the call's fingerprint and the
+//! exchange's number, the *turn*.
 //!
 //! # Why nothing is overwritten that somebody still reads
 //!
 //! *Two ranks* own one slot each and swap them every turn: a rank writes into the slot that it has just read, so the lines it
 //! writes were last read by itself, and the cores move each line once instead of three times. In turn t rank r writes slot
-//! (r + t) mod 2 and reads the other, where the peer wrote. In turn t + 1 it writes there: it has read it, and
-//! its writer never reads it. What it wrote in turn t the peer may still be reading; nobody writes there before the peer itself does, in turn t + 1,
-//! which it begins after reading.
+//! (r + t) mod 2 and reads the other, where the peer wrote. In turn t + 1 it writes there: it has read it, and its writer
+//! never reads it. What it wrote in turn t the peer may still be reading; nobody writes there before the peer itself does, in
+//! turn t + 1, which it begins after reading.
 //!
 //! *More ranks* have two slots each, used in turn. A rank that writes its slot of turn t has finished turn t − 1, so it has
 //! seen everybody's tag of turn t − 1, which everybody sets after having read everything of turn t − 2, when that slot

@@ -308,6 +308,19 @@ fn a_late_peer_wakes_those_who_sleep() {
 }
 
 #[test]
+fn a_bell_rings_once_for_those_who_sleep() {
+    let region = Room::region(2).expect("there is room");
+    let bell = region.word32(layout::BELL_AT);
+    wait::wake_sleepers(&region);
+    assert_eq!(bell.load(Ordering::SeqCst), 0, "nobody slept");
+    for rung in 1..4 {
+        bell.fetch_or(1, Ordering::SeqCst);
+        wait::wake_sleepers(&region);
+        assert_eq!(bell.load(Ordering::SeqCst), 2 * rung, "the sleeper's bit is clear, and one more ring is counted");
+    }
+}
+
+#[test]
 fn what_a_room_cannot_run_is_refused() {
     let seats = || vec![Room::region(2).expect("there is room"), Room::region(2).expect("there is room")];
     assert!(Room::new(2, vec![0, 1], seats()).is_err(), "no such seat");
