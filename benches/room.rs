@@ -11,9 +11,10 @@
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serried::engine::Watch;
-use serried::engine::room::{self, Room};
+use serried::engine::room::Room;
 use serried::reduce::{Kernels, copy_streaming, kernels};
 use serried::transport::shm::{Card, Region};
+use serried::tune::{Reach, Table};
 use serried::{Call, DataType, Error, Op};
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
@@ -134,6 +135,7 @@ impl Watch for Patience {
 
 struct Rank {
     room: Room,
+    table: Table,
     sequence: u64,
     algorithm: Option<u8>,
 }
@@ -141,7 +143,7 @@ struct Rank {
 impl Rank {
     fn all_reduce(&mut self, kernels: &Kernels, op: Op, src: Option<&[u8]>, dst: &mut [u8]) {
         self.sequence += 1;
-        let algorithm = self.algorithm.unwrap_or_else(|| room::algorithm(self.room.size(), dst.len()));
+        let algorithm = self.algorithm.unwrap_or_else(|| self.table.choice(dst.len()).algorithm as u8);
         let call = Call::all_reduce(self.sequence, (dst.len() / 4) as u64, DataType::F32, op, algorithm);
         self.room.all_reduce(&call, kernels, src, dst, &Patience).expect("the call ends well");
     }
@@ -156,7 +158,8 @@ impl Rank {
 
 fn run_rank(options: &Options, rank: usize) {
     pin(rank % std::thread::available_parallelism().map_or(1, |n| n.get()));
-    let mut rank = Rank { room: join(options.ranks, rank), sequence: 0, algorithm: options.algorithm };
+    let table = Table::all_reduce(options.ranks as u32, Reach::Room, None);
+    let mut rank = Rank { room: join(options.ranks, rank), table, sequence: 0, algorithm: options.algorithm };
     let mut src = Buffer::new(options.max, options.offset);
     let mut dst = Buffer::new(options.max, options.offset);
     for (i, value) in src.bytes().as_chunks_mut::<4>().0.iter_mut().enumerate() {

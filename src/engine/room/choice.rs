@@ -1,25 +1,17 @@
-//! Which schedule and which pieces serve which size. Constants, each with the measurement that it comes from; a tuner that has
-//! measured better passes another algorithm number.
+//! Which pieces and stores serve which size. Constants, each with the measurement that it comes from. Which schedule runs is not
+//! chosen here: the call says it.
 
 use super::layout::piece_bytes_max;
+use crate::schedule::Algorithm;
 
 /// The number of the schedule in which everybody reads everything.
-pub const DIRECT: u8 = 0;
+pub const DIRECT: u8 = Algorithm::Direct as u8;
 /// The number of the schedule in which the owner of a part folds it and writes it back.
-pub const TWO_SHOT: u8 = 1;
-
-/// *Direct* moves n − 1 times the message to every rank but waits once where *two-shot* waits twice. So much read in
-/// all costs what the second wait does: two ranks are level at 16 to 32 KiB, four (on two cores) at 8 to 16 KiB.
-const DIRECT_BYTES_READ_MAX: usize = 32 << 10;
+pub const TWO_SHOT: u8 = Algorithm::TwoShot as u8;
 
 /// From here on the output outgrows the caches: it is written past them, and a step's actions are interleaved so that
 /// reads and writes overlap.
 const STREAMING_BYTES_MIN: usize = 8 << 20;
-
-/// The algorithm number for `bytes` a rank in a room of `ranks`.
-pub fn algorithm(ranks: usize, bytes: usize) -> u8 {
-    if bytes.saturating_mul(ranks) <= DIRECT_BYTES_READ_MAX { DIRECT } else { TWO_SHOT }
-}
 
 /// The smallest piece: below it the flags cost more than the overlap of actions gains.
 const PIECE_BYTES_MIN: usize = 32 << 10;

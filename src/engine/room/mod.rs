@@ -25,7 +25,7 @@ mod tests;
 mod two_shot;
 mod wait;
 
-pub use choice::{DIRECT, TWO_SHOT, algorithm};
+pub use choice::{DIRECT, TWO_SHOT};
 
 use crate::engine::Watch;
 use crate::reduce::Kernels;
