@@ -73,7 +73,7 @@ async fn strangers_at_a_member_disturb_nobody() {
         held.extend(crowd(control.addresses()[0]).await);
     }
     let begun = Instant::now();
-    let dialled = controls[2].dial_task(0, controls[0].addresses().to_vec(), 5, None);
+    let dialled = controls[2].dial_task(0, controls[0].addresses().to_vec(), 5);
     let accepted = controls[0].accept_task(2, 5);
     let (dialled, accepted) = tokio::join!(dialled, accepted);
     assert!(dialled.is_ok() && accepted.is_ok());
