@@ -127,7 +127,7 @@ async fn a_member_cannot_take_anothers_place() {
         let purpose = Purpose { role, from, to: controls[to].rank(), tag: 0 };
         async move {
             let deadline = Instant::now() + Duration::from_millis(300);
-            match dial::dial(&member, purpose, &site, None, deadline).await {
+            match dial::dial(&member, purpose, &site, &[], deadline).await {
                 Err(Unreached::Refused(why)) => Some(why),
                 // Busy until the deadline.
                 Err(Unreached::Deadline(_)) => Some(Refusal::Busy),
