@@ -78,9 +78,9 @@ impl Member {
         self.climbing.abort_all();
         let Some((to, endpoint)) = self.above.clone() else { return };
         let purpose = Purpose { role: Role::Tree, from: self.place.rank, to, tag: 0 };
-        let (membership, source) = (self.place.membership.clone(), self.place.source);
+        let (membership, own) = (self.place.membership.clone(), self.place.endpoint.clone());
         self.climbing.spawn(async move {
-            (to, dial::dial(&membership, purpose, &Site::Endpoint(endpoint), source, deadline).await)
+            (to, dial::dial(&membership, purpose, &Site::Endpoint(endpoint), own.addresses(), deadline).await)
         });
     }
 

@@ -18,7 +18,7 @@ use super::thread::ControlThread;
 use super::unique_id::UniqueId;
 use super::{dial, join, thread};
 use crate::error::{Cause, Error, Operation, Result};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -138,11 +138,11 @@ impl Control {
     }
 
     /// Makes an authenticated data connection to `peer`, which listens at `addresses` (see [`Endpoint::reachable`]), and has it
-    /// accepted there under the same `tag`. `from` is the local address to dial from, where it fits.
+    /// accepted there under the same `tag`. It comes from an address that this rank listens on, where one fits.
     ///
     /// The stream is blocking, without delay (Nagle), and carries nothing of its own any more. A tag is for one connection at a time.
-    pub fn dial(&self, peer: u32, addresses: &[SocketAddr], tag: u32, from: Option<IpAddr>) -> Result<TcpStream> {
-        self.shared.thread.block(self.dial_task(peer, addresses.to_vec(), tag, from))
+    pub fn dial(&self, peer: u32, addresses: &[SocketAddr], tag: u32) -> Result<TcpStream> {
+        self.shared.thread.block(self.dial_task(peer, addresses.to_vec(), tag))
     }
 
     pub(super) fn dial_task(
@@ -150,7 +150,6 @@ impl Control {
         peer: u32,
         addresses: Vec<SocketAddr>,
         tag: u32,
-        from: Option<IpAddr>,
     ) -> impl Future<Output = Result<TcpStream>> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         async move {
@@ -161,7 +160,7 @@ impl Control {
             tokio::select! {
                 biased;
                 verdict = shared.news.fallen() => Err(shared.error(verdict)),
-                dialled = dial::dial(&shared.membership, purpose, &site, from, deadline) => match dialled {
+                dialled = dial::dial(&shared.membership, purpose, &site, shared.endpoint.addresses(), deadline) => match dialled {
                     Ok(stream) => blocking(stream),
                     Err(unreached) => Err(shared.unreached(peer, unreached.to_string())),
                 },

@@ -3,7 +3,7 @@
 use super::auth::{self, Denied, Greeted, HANDSHAKE_TIMEOUT, Membership, Purpose, Refusal};
 use super::site::Site;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -27,12 +27,13 @@ pub(super) enum Unreached {
 }
 
 /// Dials until a member answers as the one looked for, or the deadline passes. A name is looked up
-/// anew each round, since it may come to mean something only later.
+/// anew each round, since it may come to mean something only later. `listening` is where this process listens: what it dials
+/// comes from there, too.
 pub(super) async fn dial(
     member: &Membership,
     purpose: Purpose,
     site: &Site,
-    source: Option<IpAddr>,
+    listening: &[SocketAddr],
     deadline: Instant,
 ) -> Result<TcpStream, Unreached> {
     let mut backoff = BACKOFF.0;
@@ -40,7 +41,7 @@ pub(super) async fn dial(
     loop {
         let round = async {
             let greeted =
-                race(member, purpose, &site.addresses().await.map_err(|e| (e.to_string(), None))?, source).await;
+                race(member, purpose, &site.addresses().await.map_err(|e| (e.to_string(), None))?, listening).await;
             let proved = timeout(HANDSHAKE_TIMEOUT, greeted.map_err(|e| (e, None))?.prove()).await;
             match proved {
                 Ok(Ok(stream)) => Ok(stream),
@@ -69,7 +70,7 @@ async fn race(
     member: &Membership,
     purpose: Purpose,
     addresses: &[SocketAddr],
-    source: Option<IpAddr>,
+    listening: &[SocketAddr],
 ) -> Result<Greeted, String> {
     let mut tries = JoinSet::new();
     let mut reason = String::from("there is no address to try");
@@ -77,7 +78,7 @@ async fn race(
     let mut next = rest.next();
     while next.is_some() || !tries.is_empty() {
         if let Some(address) = next.take() {
-            tries.spawn(attempt(member.clone(), purpose, *address, source));
+            tries.spawn(attempt(member.clone(), purpose, *address, source(*address, listening)));
         }
         // Until one of the tries ends; the next address gets its turn when that failed, or after the head start.
         let ended = match rest.len() {
@@ -110,10 +111,7 @@ async fn attempt(
 
 async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A source of the other family, or one that cannot reach loopback, says nothing about this address.
-    let fits =
-        |source: &IpAddr| source.is_ipv4() == address.is_ipv4() && source.is_loopback() == address.ip().is_loopback();
-    if let Some(source) = source.filter(fits) {
+    if let Some(source) = source {
         socket.bind((source, 0).into())?;
     }
     socket.set_nodelay(true)?;
@@ -123,6 +121,25 @@ async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpS
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
+}
+
+/// The address to dial this one from: of those that this process listens on, the one that the system would take by itself, for that
+/// one leads there; otherwise the first. None if no one fits.
+fn source(address: SocketAddr, listening: &[SocketAddr]) -> Option<IpAddr> {
+    // A source of the other family, or one that cannot reach loopback, says nothing about this address.
+    let fits =
+        |source: &IpAddr| source.is_ipv4() == address.is_ipv4() && source.is_loopback() == address.ip().is_loopback();
+    let fitting = || listening.iter().map(SocketAddr::ip).filter(fits);
+    let usual = usual_source(address).ok().filter(|usual| fitting().any(|source| source == *usual));
+    usual.or_else(|| fitting().next())
+}
+
+/// The address that the system would dial this one from. Connecting a datagram socket asks it, and sends nothing.
+fn usual_source(address: SocketAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(address)?;
+    Ok(socket.local_addr()?.ip())
 }
 
 /// Between half of `pause` and all of it, so that ranks that failed together do not come again together.

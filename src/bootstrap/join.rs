@@ -51,8 +51,6 @@ pub(super) async fn join(meeting: Meeting, rank: u32, size: u32, settings: Setti
         rank,
         size,
         endpoint,
-        // Loopback as a source fits loopback alone, which needs none.
-        source: addresses.first().copied().filter(|address| !address.is_loopback()),
         membership: Membership::of_session(&meeting.secret, &session),
         news: Arc::new(News::new(size)),
         claims: Arc::new(Claims::default()),
@@ -90,7 +88,7 @@ impl<'a> Desk<'a> {
     async fn reach(meeting: &'a Meeting, rank: u32, size: u32, after: Duration, deadline: Instant) -> Result<Self> {
         let member = Membership::of_rendezvous(&meeting.secret);
         let purpose = Purpose { role: Role::Register, from: rank, to: RENDEZVOUS, tag: 0 };
-        let reached = dial::dial(&member, purpose, &meeting.site, None, deadline).await;
+        let reached = dial::dial(&member, purpose, &meeting.site, &[], deadline).await;
         let stream = reached.map_err(|unreached| match unreached {
             Unreached::Refused(why) => {
                 Error::InvalidArgument { what: format!("the rendezvous refused rank {rank}: {why}") }

@@ -22,7 +22,6 @@ use super::statements::Statement;
 use super::tree;
 use crate::error::{Cause, Error, Operation};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -58,9 +57,8 @@ pub(super) enum Command {
 pub(super) struct Place {
     pub(super) rank: u32,
     pub(super) size: u32,
-    /// Where this rank listens, and the address that it dials from.
+    /// Where this rank listens, and dials from.
     pub(super) endpoint: Endpoint,
-    pub(super) source: Option<IpAddr>,
     pub(super) membership: Membership,
     pub(super) news: Arc<News>,
     pub(super) claims: Arc<Claims>,

@@ -16,7 +16,7 @@ use crate::transport::shm::{self, Region, ShmLink};
 use crate::transport::tcp::{TcpLink, TcpSettings};
 use crate::types::Call;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -62,9 +62,7 @@ impl Connector<'_> {
     /// the same call.
     fn stream(&self, peer: u32, tag: u32) -> Result<TcpStream> {
         if self.control.rank() < peer {
-            // From the interface that this rank listens on; the control plane leaves it out where it does not fit.
-            let source = self.control.addresses().first().map(SocketAddr::ip);
-            return self.control.dial(peer, &self.cards[peer as usize].endpoint.reachable(), tag, source);
+            return self.control.dial(peer, &self.cards[peer as usize].endpoint.reachable(), tag);
         }
         self.control.accept(peer, tag, || self.watch.check(&self.call, peer))
     }

@@ -80,6 +80,13 @@ impl Selection {
     }
 }
 
+impl std::fmt::Display for Selection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mark = |on, mark| if on { mark } else { "" };
+        write!(f, "{}{}{}", mark(self.exclude, "^"), mark(self.exact, "="), self.names.join(","))
+    }
+}
+
 impl FromStr for Selection {
     type Err = &'static str;
 
@@ -180,11 +187,30 @@ pub fn choose(all: &[Interface], selection: Option<&Selection>, family: Family) 
     }
     chosen.sort_by_key(|(place, i)| (*place, i.kind, i.address.is_ipv6()));
     if chosen.is_empty() {
-        let names: Vec<_> = all.iter().map(|i| format!("{} ({})", i.name, i.address)).collect();
-        let what = "choosing a network interface".into();
-        return Err(Error::System { what, reason: format!("none fits the settings; there are: {}", names.join(", ")) });
+        return Err(none_fits(all, selection, family));
     }
     Ok(chosen.into_iter().map(|(_, i)| i.clone()).collect())
+}
+
+fn none_fits(all: &[Interface], selection: Option<&Selection>, family: Family) -> Error {
+    let names: Vec<_> = all.iter().map(|i| format!("{} ({})", i.name, i.address)).collect();
+    let there_are = format!("there are: {}", names.join(", "));
+    let only = match family {
+        Family::Any => "",
+        Family::V4 => " of version 4",
+        Family::V6 => " of version 6",
+    };
+    match selection {
+        Some(selection) => Error::Setting {
+            name: "SERRIED_SOCKET_IFNAME".into(),
+            value: selection.to_string(),
+            why: format!("it takes no interface that is up and has an address{only}; {there_are}"),
+        },
+        None => Error::System {
+            what: "choosing a network interface".into(),
+            reason: format!("none is up and has an address{only}; {there_are}"),
+        },
+    }
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -249,7 +275,9 @@ mod tests {
         assert_eq!(chosen(&all, "=lo", Family::V4), "127.0.0.1 ");
         assert_eq!(chosen(&all, "^docker,eth", Family::Any), "10.1.0.1 ");
         assert_eq!(chosen(&all, "^=eth0", Family::V4), "169.254.3.3 10.1.0.1 172.17.0.1 ");
-        assert!(chosen(&all, "=eth", Family::Any).contains("there are: lo (127.0.0.1)"));
+        let none = chosen(&all, "^=lo,eth0,eth1,bond0,docker0", Family::Any);
+        assert!(none.starts_with(r#"SERRIED_SOCKET_IFNAME="^=lo,eth0,eth1,bond0,docker0": "#), "{none}");
+        assert!(none.contains("there are: lo (127.0.0.1)"), "{none}");
         assert!(chosen(&all, "^lo", Family::V4).starts_with("169"));
     }
 

@@ -7,7 +7,7 @@ use serried::engine::{Engine, Watch};
 use serried::reduce::kernels;
 use serried::schedule::Algorithm;
 use serried::transport::shm::{Card, Region};
-use serried::{Call, DataType, Error, Op, Operation, Result};
+use serried::{Call, DataType, Error, Memory, Op, Operation, Result};
 use std::time::{Duration, Instant};
 
 /// Nothing waits so long unless it hangs.
@@ -44,16 +44,18 @@ fn a_room_ends_with_the_bits_of_the_engine() {
         for (index, case) in cases.iter().enumerate() {
             let by_engine = engine::run(&mut world, &mut engines, case, Buffers::OutOfPlace, 1 + index as u64);
             for (rank, outputs) in in_room.iter().enumerate() {
-                let [out_of_place, in_place] = &outputs[index];
-                assert!(*out_of_place == by_engine[rank], "{case:?}: other bits on rank {rank}");
-                assert!(*in_place == by_engine[rank], "{case:?}: other bits on rank {rank}, in place");
+                for (output, buffers) in
+                    outputs[index].iter().zip(["out of place", "in place", "in memory that all map"])
+                {
+                    assert!(*output == by_engine[rank], "{case:?}, {buffers}: other bits on rank {rank}");
+                }
             }
         }
     }
 }
 
-/// Every rank's outputs of every case, out of place and in place, from a room of threads.
-fn in_room(cases: &[Case], ranks: usize) -> Vec<Vec<[Vec<u8>; 2]>> {
+/// Every rank's outputs of every case, out of place, in place, and in memory that all map, from a room of threads.
+fn in_room(cases: &[Case], ranks: usize) -> Vec<Vec<[Vec<u8>; 3]>> {
     let regions: Vec<Region> = (0..ranks).map(|_| Room::region(ranks).expect("there is room")).collect();
     let cards: Vec<Card> = regions.iter().map(Region::card).collect();
     // A rank opens the regions of the others before any of them can end and take its region away.
@@ -75,24 +77,25 @@ fn in_room(cases: &[Case], ranks: usize) -> Vec<Vec<[Vec<u8>; 2]>> {
 }
 
 /// One rank's outputs of all cases.
-fn calls(mut room: Room, cases: &[Case], rank: usize) -> Vec<[Vec<u8>; 2]> {
+fn calls(mut room: Room, cases: &[Case], rank: usize) -> Vec<[Vec<u8>; 3]> {
     let mut sequence = 0;
-    let mut outputs = Vec::new();
-    for case in cases {
+    let mut all_reduce = |case: &Case, input: Option<&[u8]>, output: &mut [u8]| {
+        sequence += 1;
+        let call = Call::all_reduce(sequence, case.count as u64, case.data_type, case.op, case.algorithm as u8);
+        let watch = Deadline(Instant::now());
+        room.all_reduce(&call, kernels(case.data_type, case.op), input, output, &watch)
+            .expect("all ranks make the same calls");
+    };
+    let outputs = cases.iter().map(|case| {
         let input = &case.inputs()[rank];
-        let pair = [Buffers::OutOfPlace, Buffers::InPlace].map(|buffers| {
-            sequence += 1;
-            let call = Call::all_reduce(sequence, case.count as u64, case.data_type, case.op, case.algorithm as u8);
-            let (input, mut output) = match buffers {
-                Buffers::OutOfPlace => (Some(&input[..]), vec![0xee; input.len()]),
-                Buffers::InPlace => (None, input.clone()),
-            };
-            let watch = Deadline(Instant::now());
-            room.all_reduce(&call, kernels(case.data_type, case.op), input, &mut output, &watch)
-                .expect("all ranks make the same calls");
-            output
-        });
-        outputs.push(pair);
-    }
-    outputs
+        let (mut out_of_place, mut in_place) = (vec![0xee; input.len()], input.clone());
+        all_reduce(case, Some(input), &mut out_of_place);
+        all_reduce(case, None, &mut in_place);
+        let memory = || Memory::<u8>::allocate(input.len()).expect("there is room");
+        let (mut mapped_input, mut mapped_output) = (memory(), memory());
+        mapped_input.copy_from_slice(input);
+        all_reduce(case, Some(&mapped_input), &mut mapped_output);
+        [out_of_place, in_place, mapped_output.to_vec()]
+    });
+    outputs.collect()
 }

@@ -148,17 +148,14 @@ impl World for Sim {
 
 /// The links of all ranks, by peer, from what makes the two ends of one.
 fn in_pairs<L>(ranks: usize, mut pair: impl FnMut() -> (L, L)) -> Vec<Vec<Option<L>>> {
-    let mut links: Vec<Vec<Option<L>>> = Vec::new();
-    for _ in 0..ranks {
-        // The next rank joins those that are there: a pair with each.
-        let mut own: Vec<Option<L>> = Vec::new();
-        for theirs in &mut links {
+    let mut links: Vec<Vec<Option<L>>> = (0..ranks).map(|_| (0..ranks).map(|_| None).collect()).collect();
+    for high in 1..ranks {
+        let (lower, higher) = links.split_at_mut(high);
+        for (low, links) in lower.iter_mut().enumerate() {
             let (one, other) = pair();
-            theirs.push(Some(one));
-            own.push(Some(other));
+            links[high] = Some(one);
+            higher[0][low] = Some(other);
         }
-        own.push(None);
-        links.push(own);
     }
     links
 }

@@ -39,7 +39,7 @@ async fn a_death_ends_what_is_waited_for() {
     let exchange = tokio::spawn(controls[0].exchange_task(vec![1]));
     let accept = tokio::spawn(controls[1].accept_task(2, 3));
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
-    let dial = tokio::spawn(controls[2].dial_task(1, vec![free], 3, None));
+    let dial = tokio::spawn(controls[2].dial_task(1, vec![free], 3));
     tokio::task::yield_now().await;
     kill(controls.pop().expect("rank 3"));
     let waits = [

@@ -31,7 +31,7 @@ fn the_blocking_calls_work_from_plain_threads() {
                 let all = control.exchange(&control.endpoint().to_bytes()).expect("an exchange");
                 if rank == 0 {
                     let one = super::super::Endpoint::from_bytes(&all[1]).expect("an endpoint");
-                    let mut stream = control.dial(1, &one.reachable(), 7, None).expect("a stream");
+                    let mut stream = control.dial(1, &one.reachable(), 7).expect("a stream");
                     std::io::Write::write_all(&mut stream, b"hello").expect("a write");
                     assert!(stream.nodelay().expect("an option"));
                 } else if rank == 1 {
@@ -41,7 +41,7 @@ fn the_blocking_calls_work_from_plain_threads() {
                     assert_eq!(got, "hello");
                 }
                 control.exchange(b"").expect("a barrier");
-                assert!(control.dial(rank, &[], 0, None).is_err() && control.accept(9, 0, || Ok(())).is_err());
+                assert!(control.dial(rank, &[], 0).is_err() && control.accept(9, 0, || Ok(())).is_err());
                 control.leave();
             })
         })

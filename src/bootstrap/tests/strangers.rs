@@ -73,7 +73,7 @@ async fn strangers_at_a_member_disturb_nobody() {
         held.extend(crowd(control.addresses()[0]).await);
     }
     let begun = Instant::now();
-    let dialled = controls[2].dial_task(0, controls[0].addresses().to_vec(), 5, None);
+    let dialled = controls[2].dial_task(0, controls[0].addresses().to_vec(), 5);
     let accepted = controls[0].accept_task(2, 5);
     let (dialled, accepted) = tokio::join!(dialled, accepted);
     assert!(dialled.is_ok() && accepted.is_ok());
@@ -127,7 +127,7 @@ async fn a_member_cannot_take_anothers_place() {
         let purpose = Purpose { role, from, to: controls[to].rank(), tag: 0 };
         async move {
             let deadline = Instant::now() + Duration::from_millis(300);
-            match dial::dial(&member, purpose, &site, None, deadline).await {
+            match dial::dial(&member, purpose, &site, &[], deadline).await {
                 Err(Unreached::Refused(why)) => Some(why),
                 // Busy until the deadline.
                 Err(Unreached::Deadline(_)) => Some(Refusal::Busy),

@@ -7,7 +7,7 @@
 //! * *direct* (`direct`): everybody reads everybody's input. One exchange; for messages that cost less than an exchange.
 //! * *two-shot* (`two_shot`): the owner of a part folds it and writes the result back in place, where the others gather it.
 //!
-//! Buffers that all ranks can map need no slots: [`mapped`] is *two-shot* straight on them.
+//! Buffers that all ranks can map need no slots: `mapped` is *two-shot* straight on them.
 //!
 //! The caller's thread does all of it. Nothing here allocates or locks, and only a wait that lasts enters the system
 //! (`wait`). No `unsafe`: [`crate::transport::shm`] has it.
