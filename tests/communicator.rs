@@ -286,6 +286,21 @@ fn a_rank_that_never_calls_is_named_when_the_time_is_up() {
 }
 
 #[test]
+fn a_buffer_that_panics_is_an_error_here_and_news_to_the_others() {
+    struct Bomb;
+    impl AsMut<[f32]> for Bomb {
+        fn as_mut(&mut self) -> &mut [f32] {
+            panic!("a buffer that panics (this is part of the test)");
+        }
+    }
+    let errors = ranks(2, &Config::default(), |comm| match comm.rank() {
+        0 => comm.start_all_reduce(Bomb, Op::Sum).expect("it starts").wait().map(|_| ()).expect_err("it panicked"),
+        _ => comm.all_reduce(&mut [1.0f32], Op::Sum).expect_err("rank 0 never calls"),
+    });
+    assert!(errors.iter().all(|error| error.to_string().contains("panicked when asked")), "{errors:?}");
+}
+
+#[test]
 fn ranks_that_want_different_algorithms_find_out_when_they_meet() {
     let config = Config::default();
     let id = UniqueId::create(&config.control).expect("an id");

@@ -10,8 +10,8 @@ use zerocopy::{FromBytes, IntoBytes};
 pub(super) struct Card {
     /// Ranks with the same name here are on one host.
     pub(super) host: String,
-    /// The algorithm that its settings ask for, or `auto`.
-    pub(super) algorithm: String,
+    /// The settings that all ranks must have in common, in words.
+    pub(super) settings: String,
     /// The region for same-host calls, where there is one.
     pub(super) region: Option<shm::Card>,
     /// Where the rank listens.
@@ -25,7 +25,7 @@ impl Card {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let region = self.region.as_ref().map_or(&[][..], IntoBytes::as_bytes);
-        for field in [self.host.as_bytes(), self.algorithm.as_bytes(), region] {
+        for field in [self.host.as_bytes(), self.settings.as_bytes(), region] {
             let field = &field[..field.len().min(Self::NAME_BYTES_MAX)];
             bytes.push(field.len() as u8);
             bytes.extend_from_slice(field);
@@ -45,14 +45,14 @@ impl Card {
             rest = after;
             Some(field)
         };
-        let (host, algorithm) = (field().ok_or_else(wrong)?, field().ok_or_else(wrong)?);
+        let (host, settings) = (field().ok_or_else(wrong)?, field().ok_or_else(wrong)?);
         let region = match field().ok_or_else(wrong)? {
             [] => None,
             card => Some(shm::Card::read_from_bytes(card).map_err(|_| wrong())?),
         };
         Ok(Self {
             host: String::from_utf8_lossy(host).into_owned(),
-            algorithm: String::from_utf8_lossy(algorithm).into_owned(),
+            settings: String::from_utf8_lossy(settings).into_owned(),
             region,
             endpoint: Endpoint::from_bytes(rest).ok_or_else(wrong)?,
         })

@@ -21,7 +21,7 @@ pub enum TransportChoice {
     Tcp,
 }
 
-/// Settings of a communicator. Ranks may differ in all but `algorithm`.
+/// Settings of a communicator. All ranks must have `transport`, `algorithm` and `sockets` in common, which is checked when they meet.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How ranks may talk (`SERRIED_TRANSPORT`: `auto`, `shm`, `tcp`).
@@ -55,6 +55,12 @@ impl Default for Config {
 impl Config {
     /// More sockets a pair than this only cost memory.
     pub const SOCKETS_MAX: u32 = 16;
+
+    /// What all ranks must have in common, in words.
+    pub(super) fn common(&self) -> String {
+        let algorithm = self.algorithm.map_or("auto", Algorithm::name);
+        format!("algorithm {algorithm}, transport {:?}, sockets {}", self.transport, self.sockets).to_lowercase()
+    }
 
     /// The default, changed by this process' environment.
     ///

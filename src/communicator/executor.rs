@@ -49,7 +49,7 @@ impl Executor {
         let region = own_region(size, config)?;
         let card = Card {
             host: config.host_id.clone().unwrap_or_else(|| format!("{:016x}", HostId::here().number())),
-            algorithm: config.algorithm.map_or("auto", Algorithm::name).to_owned(),
+            settings: config.common(),
             region: region.as_ref().map(Region::card),
             endpoint: control.endpoint().clone(),
         };
@@ -203,7 +203,7 @@ impl Executor {
     }
 
     /// Remembers the first error, and tells the others unless they told us.
-    fn break_down(&mut self, control: &Control, error: &Error) {
+    pub(super) fn break_down(&mut self, control: &Control, error: &Error) {
         tracing::error!(%error, "the communicator is broken");
         self.broken = Some(error.clone());
         if control.verdict().is_none() {
@@ -260,14 +260,14 @@ fn enter_room(control: &Control, own: Region, cards: &[Card], transport: Transpo
 
 /// Settings that must be the same everywhere are compared when ranks meet, not found out by a hang.
 fn agree(rank: u32, cards: &[Card]) -> Result<()> {
-    let (first, mine) = (&cards[0].algorithm, &cards[rank as usize].algorithm);
-    match cards.iter().position(|card| card.algorithm != *first) {
+    let (first, mine) = (&cards[0].settings, &cards[rank as usize].settings);
+    match cards.iter().position(|card| card.settings != *first) {
         Some(odd) => Err(Error::Setting {
-            name: "algorithm".into(),
+            name: "settings".into(),
             value: mine.clone(),
             why: format!(
-                "rank 0 has {first:?} and rank {odd} has {:?}; all ranks must have the same",
-                cards[odd].algorithm
+                "rank 0 has {first}, and rank {odd} has {}; all ranks must have the same",
+                cards[odd].settings
             ),
         }),
         None => Ok(()),

@@ -16,6 +16,7 @@ use crate::memory::Buffer;
 use crate::types::{DataType, Element, Op};
 use executor::Executor;
 use started::{Queue, lock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use zerocopy::IntoBytes;
 
@@ -138,7 +139,7 @@ impl Communicator {
     pub fn start_all_reduce<T: Element, B: Buffer<T>>(&self, data: B, op: Op) -> Result<Handle<B>> {
         let shared = self.shared.clone();
         self.queue.start(data, move |data| {
-            let bytes = data.as_mut().as_mut_bytes();
+            let bytes = shared.bytes_of(data)?;
             lock(&shared.executor).all_reduce(&shared.control, T::TYPE, op, None, bytes)
         })
     }
@@ -156,8 +157,26 @@ impl Communicator {
     ) -> Result<Handle<(I, O)>> {
         let shared = self.shared.clone();
         self.queue.start((input, output), move |(input, output)| {
-            let (input, output) = (input.as_mut().as_bytes(), output.as_mut().as_mut_bytes());
+            let (input, output) = (shared.bytes_of(input)?, shared.bytes_of(output)?);
             lock(&shared.executor).all_reduce(&shared.control, T::TYPE, op, Some(input), output)
+        })
+    }
+}
+
+impl Shared {
+    /// A started call's bytes. How a buffer gives its slice is its own code; if that panics, the call cannot be made, and the other ranks,
+    /// who wait for it, are told.
+    fn bytes_of<'a, T: Element>(&self, buffer: &'a mut impl Buffer<T>) -> Result<&'a mut [u8]> {
+        let slice = AssertUnwindSafe(move || {
+            // Moved, since the slice outlives the closure.
+            let buffer = buffer;
+            buffer.as_mut().as_mut_bytes()
+        });
+        catch_unwind(slice).map_err(|_| {
+            let what = format!("rank {}: a started call's buffer panicked when asked for its elements", self.rank);
+            let error = Error::InvalidArgument { what };
+            lock(&self.executor).break_down(&self.control, &error);
+            error
         })
     }
 }

@@ -7,6 +7,7 @@
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -154,7 +155,8 @@ impl Queue {
         loop {
             if let Some(work) = line.waiting.pop_front() {
                 drop(line);
-                work();
+                // A waker is the caller's code; if it panics, the calls behind this one still run.
+                drop(catch_unwind(AssertUnwindSafe(work)));
                 line = lock(&self.work);
                 self.pending.fetch_sub(1, Ordering::Release);
                 self.changed.notify_all();
@@ -197,6 +199,32 @@ mod tests {
             assert_eq!(handle.wait().expect("it succeeded"), [-1, number as i32]);
         }
         assert_eq!(*lock(&order), (0..20).collect::<Vec<_>>());
+        queue.close();
+    }
+
+    #[test]
+    fn a_panicking_waker_takes_no_other_call_with_it() {
+        struct Panics;
+        impl std::task::Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("a waker that panics (this is part of the test)");
+            }
+        }
+        let queue = Arc::new(Queue::default());
+        let (go, gone) = std::sync::mpsc::channel();
+        let mut first = queue
+            .start((), move |()| {
+                gone.recv().expect("the test says when");
+                Ok(())
+            })
+            .expect("a thread can be had");
+        let waker = Waker::from(Arc::new(Panics));
+        assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
+        let second = queue.start(7, |_| Ok(())).expect("a thread can be had");
+        go.send(()).expect("the call listens");
+        assert_eq!(second.wait().expect("it succeeded"), 7);
+        queue.wait_until_idle();
+        first.wait().expect("it succeeded as well");
         queue.close();
     }
 

@@ -56,7 +56,8 @@ pub mod ring;
 pub mod tree;
 pub mod two_shot;
 
-pub use algorithm::{Algorithm, AllReduce};
+pub use crate::types::Algorithm;
+pub use algorithm::AllReduce;
 pub use chunks::{Chunks, Place};
 pub use fold::Folded;
 

@@ -1,6 +1,6 @@
 //! The description of one collective call. It travels in the head of every message, so ranks that disagree find out.
 
-use crate::types::{DataType, Op};
+use crate::types::{Algorithm, DataType, Op};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Which collective a call is.
@@ -53,10 +53,12 @@ impl Call {
             self.root.to_le_bytes(),
             [self.kind, self.data_type, self.op, self.algorithm]
         ]));
-        // Two rounds of multiply and fold, with odd constants from the digits of π.
+        // Each field by a factor of its own, then two rounds of fold and multiply; odd constants from the digits of π.
         let mixed = (self.count ^ 0x243f_6a88_85a3_08d3).wrapping_mul(0x1319_8a2e_0370_7345)
-            ^ (small ^ self.sequence.rotate_left(32)).wrapping_mul(0xa409_3822_299f_31d1);
-        let folded = (mixed ^ (mixed >> 32)).wrapping_mul(0x082e_fa98_ec4e_6c89);
+            ^ small.wrapping_mul(0xa409_3822_299f_31d1).rotate_left(23)
+            ^ self.sequence.wrapping_mul(0x4528_21e6_38d0_1377).rotate_left(41);
+        let folded = (mixed ^ (mixed >> 29)).wrapping_mul(0x082e_fa98_ec4e_6c89);
+        let folded = (folded ^ (folded >> 32)).wrapping_mul(0xbe54_66cf_34e9_0c6d);
         (folded >> 32) as u32
     }
 }
@@ -66,7 +68,8 @@ impl std::fmt::Display for Call {
         let kind = if self.kind == CollectiveKind::AllReduce as u8 { CollectiveKind::AllReduce.name() } else { "?" };
         let data_type = DataType::from_number(self.data_type).map_or("?", DataType::name);
         let op = Op::from_number(self.op).map_or("?", Op::name);
-        write!(f, "{kind} #{} of {} {data_type}, {op}", self.sequence, self.count)
+        let algorithm = Algorithm::from_number(self.algorithm).map_or("?", Algorithm::name);
+        write!(f, "{kind} #{} of {} {data_type}, {op}, by {algorithm}", self.sequence, self.count)
     }
 }
 
@@ -75,25 +78,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fingerprint_tells_any_two_neighbouring_calls_apart() {
+    fn fingerprints_of_calls_that_could_be_confused_differ() {
         let mut seen = std::collections::HashMap::new();
-        for sequence in 1..20 {
-            for count in (0..200).chain([1 << 20, 1 << 32, 1 << 33]) {
-                for data_type in DataType::ALL {
-                    for op in Op::ALL {
-                        let call = Call::all_reduce(sequence, count, data_type, op, 0);
-                        let other = seen.insert(call.fingerprint(), call);
-                        // Some 200,000 calls: a few birthday pairs may fall together, but never within one sequence number.
-                        assert!(other.is_none_or(|other| other.sequence != sequence), "{call} / {other:?}");
-                    }
+        let (mut calls, mut pairs) = (0u64, 0);
+        for sequence in (1..60).chain([255, 256, 257, 258, 1 << 32]) {
+            for count in (0..12).chain([1 << 20, 1 << 32]) {
+                for (kind, data_type, op) in
+                    (1..5).flat_map(|kind| (0..10).flat_map(move |t| (0..5).map(move |op| (kind, t, op))))
+                {
+                    let algorithm = (data_type + op) % 7;
+                    let call = Call { count, sequence, root: 0, kind, data_type, op, algorithm };
+                    calls += 1;
+                    pairs += u32::from(seen.insert(call.fingerprint(), call).is_some());
                 }
             }
+        }
+        // By chance, n calls have about n² / 2³³ pairs that fall together; a structural weakness has thousands.
+        let chance = (calls * calls) >> 33;
+        assert!(u64::from(pairs) <= chance * 2 + 5, "{pairs} pairs among {calls} calls, {chance} by chance");
+    }
+
+    #[test]
+    fn neighbouring_calls_never_share_a_fingerprint() {
+        let all = |sequence: u64| {
+            (1..9u8).flat_map(move |kind| {
+                (0..12u8).flat_map(move |data_type| {
+                    (0..8u8).map(move |op| Call { count: 64, sequence, root: 0, kind, data_type, op, algorithm: 0 })
+                })
+            })
+        };
+        for sequence in 1..20 {
+            let here: std::collections::HashSet<u32> = all(sequence).map(|call| call.fingerprint()).collect();
+            assert_eq!(here.len(), all(sequence).count());
+            assert!(all(sequence + 1).all(|call| !here.contains(&call.fingerprint())), "after {sequence}");
         }
     }
 
     #[test]
+    fn calls_that_differ_in_anything_are_told_apart_in_words() {
+        let call = Call::all_reduce(5, 10, DataType::F32, Op::Sum, 2);
+        assert_eq!(call.to_string(), "allreduce #5 of 10 float, sum, by ring");
+        assert_ne!(call.to_string(), Call::all_reduce(5, 10, DataType::F32, Op::Sum, 3).to_string());
+    }
+
+    #[test]
     fn printing_survives_bytes_that_name_nothing() {
-        let call = Call { count: 3, sequence: 9, root: 0, kind: 77, data_type: 200, op: 99, algorithm: 0 };
-        assert_eq!(call.to_string(), "? #9 of 3 ?, ?");
+        let call = Call { count: 3, sequence: 9, root: 0, kind: 77, data_type: 200, op: 99, algorithm: 250 };
+        assert_eq!(call.to_string(), "? #9 of 3 ?, ?, by ?");
     }
 }

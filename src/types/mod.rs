@@ -2,10 +2,12 @@
 //!
 //! This module depends on nothing else in the crate; everything may depend on it.
 
+mod algorithm;
 mod call;
 mod element;
 mod op;
 
+pub use algorithm::Algorithm;
 pub use call::{Call, CollectiveKind};
 pub use element::{DataType, Element};
 pub use op::Op;
