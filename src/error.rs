@@ -8,8 +8,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that a call of this crate can report.
 ///
-/// After [`Error::Peer`], [`Error::Mismatch`] or [`Error::Timeout`] the communicator is broken: every later call on it returns
-/// the same error at once, on this rank and on all others.
+/// A call that ends in an error breaks its communicator, unless its own arguments were refused ([`Error::InvalidArgument`]): every later call on
+/// it returns the same error at once, and all other ranks get the news as [`Error::Peer`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

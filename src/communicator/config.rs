@@ -54,7 +54,15 @@ impl Default for Config {
 
 impl Config {
     /// More sockets a pair than this only cost memory.
-    pub const SOCKETS_MAX: u32 = 16;
+    pub const SOCKETS_MAX: u32 = crate::transport::tcp::SOCKETS_MAX as u32;
+
+    /// Refuses what the environment could not have set either.
+    pub(super) fn check(&self) -> Result<()> {
+        if (1..=Self::SOCKETS_MAX).contains(&self.sockets) {
+            return Ok(());
+        }
+        Err(setting("sockets", &self.sockets.to_string(), format!("expected a number from 1 to {}", Self::SOCKETS_MAX)))
+    }
 
     /// What all ranks must have in common, in words.
     pub(super) fn common(&self) -> String {

@@ -46,6 +46,7 @@ impl Executor {
     /// Meets the other ranks: tells them about this one, and finds out whether all of them share this host.
     pub(super) fn prepare(control: &Control, config: &Config) -> Result<Self> {
         let (rank, size) = (control.rank(), control.size());
+        config.check()?;
         let region = own_region(size, config)?;
         let card = Card {
             host: config.host_id.clone().unwrap_or_else(|| format!("{:016x}", HostId::here().number())),
@@ -120,6 +121,11 @@ impl Executor {
             }
         };
         result.inspect_err(|error| self.break_down(control, error))
+    }
+
+    /// The error that broke the communicator on this rank, if one did.
+    pub(super) fn broken(&self) -> Option<&Error> {
+        self.broken.as_ref()
     }
 
     /// Ends the links so that what was sent still arrives.
@@ -204,6 +210,9 @@ impl Executor {
 
     /// Remembers the first error, and tells the others unless they told us.
     pub(super) fn break_down(&mut self, control: &Control, error: &Error) {
+        if self.broken.is_some() {
+            return;
+        }
         tracing::error!(%error, "the communicator is broken");
         self.broken = Some(error.clone());
         if control.verdict().is_none() {

@@ -15,9 +15,9 @@ use crate::error::{Error, Operation, Result};
 use crate::memory::Buffer;
 use crate::types::{DataType, Element, Op};
 use executor::Executor;
-use started::{Queue, lock};
+use started::Queue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use zerocopy::IntoBytes;
 
 /// A group of ranks that call collectives together: this rank's handle on it.
@@ -91,11 +91,16 @@ impl Communicator {
         self.local_rank
     }
 
-    /// Whether the communicator is still whole, without calling anything: the error that broke it here or on any other rank.
+    /// Whether the communicator is still whole, without calling anything.
     ///
     /// # Errors
-    /// The error that a call would return now.
+    /// The error that broke it on this rank, or the news of what broke it on another. While a call runs, only the news is looked at.
     pub fn health(&self) -> Result<()> {
+        if let Ok(executor) = self.shared.executor.try_lock()
+            && let Some(error) = executor.broken()
+        {
+            return Err(error.clone());
+        }
         match self.shared.control.verdict() {
             Some(failure) => Err(failure.error(self.rank(), Operation::Idle)),
             None => Ok(()),
@@ -127,8 +132,8 @@ impl Communicator {
     /// # Errors
     /// As those; [`Error::InvalidArgument`] when a length is no multiple of the element's size.
     pub fn all_reduce_bytes(&self, data_type: DataType, op: Op, input: Option<&[u8]>, output: &mut [u8]) -> Result<()> {
-        self.queue.wait_until_idle();
-        lock(&self.shared.executor).all_reduce(&self.shared.control, data_type, op, input, output)
+        self.queue.wait_until_idle()?;
+        self.shared.executor().all_reduce(&self.shared.control, data_type, op, input, output)
     }
 
     /// Starts [`all_reduce`](Self::all_reduce) and returns at once. The call owns the buffer until it is done; the handle gives it back.
@@ -140,7 +145,7 @@ impl Communicator {
         let shared = self.shared.clone();
         self.queue.start(data, move |data| {
             let bytes = shared.bytes_of(data)?;
-            lock(&shared.executor).all_reduce(&shared.control, T::TYPE, op, None, bytes)
+            shared.executor().all_reduce(&shared.control, T::TYPE, op, None, bytes)
         })
     }
 
@@ -158,12 +163,23 @@ impl Communicator {
         let shared = self.shared.clone();
         self.queue.start((input, output), move |(input, output)| {
             let (input, output) = (shared.bytes_of(input)?, shared.bytes_of(output)?);
-            lock(&shared.executor).all_reduce(&shared.control, T::TYPE, op, Some(input), output)
+            shared.executor().all_reduce(&shared.control, T::TYPE, op, Some(input), output)
         })
     }
 }
 
 impl Shared {
+    /// The executor, for one call. A panic inside of a call leaves links in the middle of a message: then the communicator is broken.
+    fn executor(&self) -> MutexGuard<'_, Executor> {
+        self.executor.lock().unwrap_or_else(|poisoned| {
+            self.executor.clear_poison();
+            let mut executor = poisoned.into_inner();
+            let what = format!("rank {}: running a call", self.rank);
+            executor.break_down(&self.control, &Error::System { what, reason: "it panicked".into() });
+            executor
+        })
+    }
+
     /// A started call's bytes. How a buffer gives its slice is its own code; if that panics, the call cannot be made, and the other ranks,
     /// who wait for it, are told.
     fn bytes_of<'a, T: Element>(&self, buffer: &'a mut impl Buffer<T>) -> Result<&'a mut [u8]> {
@@ -175,7 +191,7 @@ impl Shared {
         catch_unwind(slice).map_err(|_| {
             let what = format!("rank {}: a started call's buffer panicked when asked for its elements", self.rank);
             let error = Error::InvalidArgument { what };
-            lock(&self.executor).break_down(&self.control, &error);
+            self.executor().break_down(&self.control, &error);
             error
         })
     }
@@ -190,8 +206,11 @@ impl std::fmt::Debug for Communicator {
 impl Drop for Communicator {
     fn drop(&mut self) {
         self.queue.close();
-        lock(&self.shared.executor).finish();
-        self.shared.control.clone().leave();
+        // A rank that goes down in a panic has not left in order: the control plane's last handle says so to the others.
+        if !std::thread::panicking() {
+            self.shared.executor().finish();
+            self.shared.control.clone().leave();
+        }
     }
 }
 

@@ -32,13 +32,14 @@ enum State<B> {
 }
 
 impl<B> Handle<B> {
-    /// Blocks until the call is done and gives the buffer back. Ends with an error by the communicator's timeout at the latest.
+    /// Blocks until the call is done and gives the buffer back; after an error the buffer is gone. Ends by the operation timeout of this call and
+    /// of those before it at the latest.
     pub fn wait(self) -> Result<B> {
         let mut state = lock(&self.0.state);
         loop {
             match std::mem::replace(&mut *state, State::Taken) {
                 State::Done(result) => return result,
-                State::Taken => unreachable!("a handle gives its result once, and wait consumes it"),
+                State::Taken => return Err(taken()),
                 running => {
                     *state = running;
                     state = self.0.done.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -49,7 +50,7 @@ impl<B> Handle<B> {
 
     /// Whether the call is done, so that `wait` would not block.
     pub fn test(&self) -> bool {
-        matches!(*lock(&self.0.state), State::Done(_))
+        !matches!(*lock(&self.0.state), State::Running(_))
     }
 }
 
@@ -64,11 +65,17 @@ impl<B> Future for Handle<B> {
                 *state = State::Running(Some(context.waker().clone()));
                 Poll::Pending
             }
-            State::Taken => {
-                Poll::Ready(Err(Error::InvalidArgument { what: "a handle was polled after it had finished".into() }))
-            }
+            State::Taken => Poll::Ready(Err(taken())),
         }
     }
+}
+
+fn taken() -> Error {
+    Error::InvalidArgument { what: "a handle was asked for a result that it had already given".into() }
+}
+
+fn panicked() -> Error {
+    Error::System { what: "running a started call".into(), reason: "it panicked".into() }
 }
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -99,7 +106,8 @@ impl Queue {
         let outcome = Arc::new(Outcome { state: Mutex::new(State::Running(None)), done: Condvar::new() });
         let theirs = outcome.clone();
         let work = move || {
-            let result = run(&mut buffer).map(|()| buffer);
+            let ran = catch_unwind(AssertUnwindSafe(|| run(&mut buffer)));
+            let result = ran.unwrap_or_else(|_| Err(panicked())).map(|()| buffer);
             let before = std::mem::replace(&mut *lock(&theirs.state), State::Done(result));
             theirs.done.notify_all();
             if let State::Running(Some(waker)) = before {
@@ -123,14 +131,25 @@ impl Queue {
         Ok(Handle(outcome))
     }
 
-    /// Returns when every call started before has ended. One load when there is none.
+    /// Returns when every call started before has ended; each ends by the operation timeout at the latest. One load when there is none.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] on the progress thread itself (in a waker), which would wait for itself.
     #[inline]
-    pub(super) fn wait_until_idle(&self) {
-        if self.pending.load(Ordering::Acquire) != 0 {
-            let line = lock(&self.work);
-            let busy = |_: &mut Line| self.pending.load(Ordering::Acquire) != 0;
-            drop(self.changed.wait_while(line, busy).unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn wait_until_idle(&self) -> Result<()> {
+        if self.pending.load(Ordering::Acquire) == 0 { Ok(()) } else { self.wait_for_all() }
+    }
+
+    #[cold]
+    fn wait_for_all(&self) -> Result<()> {
+        let line = lock(&self.work);
+        if line.thread.as_ref().is_some_and(|thread| thread.thread().id() == std::thread::current().id()) {
+            let what = "a blocking call was made in a waker, on the thread that runs started calls".into();
+            return Err(Error::InvalidArgument { what });
         }
+        let busy = |_: &mut Line| self.pending.load(Ordering::Acquire) != 0;
+        drop(self.changed.wait_while(line, busy).unwrap_or_else(PoisonError::into_inner));
+        Ok(())
     }
 
     /// Finishes what was started and ends the progress thread.
@@ -170,7 +189,7 @@ impl Queue {
 }
 
 /// Locks whatever a panicking waker may have left; the state behind these locks is whole at every unlock.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -193,7 +212,7 @@ mod tests {
                 queue.start(vec![-1], run).expect("a thread can be had")
             })
             .collect();
-        queue.wait_until_idle();
+        queue.wait_until_idle().expect("this is not the progress thread");
         for (number, handle) in handles.into_iter().enumerate() {
             assert!(handle.test());
             assert_eq!(handle.wait().expect("it succeeded"), [-1, number as i32]);
@@ -223,7 +242,7 @@ mod tests {
         let second = queue.start(7, |_| Ok(())).expect("a thread can be had");
         go.send(()).expect("the call listens");
         assert_eq!(second.wait().expect("it succeeded"), 7);
-        queue.wait_until_idle();
+        queue.wait_until_idle().expect("this is not the progress thread");
         first.wait().expect("it succeeded as well");
         queue.close();
     }
