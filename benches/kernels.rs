@@ -34,10 +34,6 @@ fn ratios(_: &mut Criterion) {
                 let name = |kernel| format!("{kernel} {data_type} {op}");
                 print(&name("reduce"), rate(bytes, || (kernels.reduce)(black_box(&mut acc), black_box(&a))));
                 print(&name("combine"), rate(bytes, || (kernels.combine)(black_box(&mut out), black_box(&a), &b)));
-                print(
-                    &name("combine_streaming"),
-                    rate(bytes, || (kernels.combine_streaming)(black_box(&mut out), black_box(&a), &b)),
-                );
             }
         }
         for data_type in TYPES {

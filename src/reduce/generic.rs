@@ -50,8 +50,6 @@ pub(super) fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
 pub(super) trait Features {
     fn reduce<F: Fold>(acc: &mut [u8], x: &[u8]);
     fn combine<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
-    /// Whole lines by `W`, what is before and after them by `T`; both are the same operator.
-    fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]);
     /// Whole lines by `W`, what is after them by `T`; both are the same operator.
     fn interleave<W: Fold, T: Fold>(step: Interleaved<'_>);
     fn finish<A: Average>(acc: &mut [u8], ranks: u32);
@@ -68,17 +66,10 @@ impl Features for Baseline {
         combine::<F>(out, a, b);
     }
 
-    fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
-        #[cfg(target_arch = "x86_64")]
-        super::x86_64::combine_streaming::<W, T, super::x86_64::Sse2>(out, a, b);
-        // Safe Rust has no other stores than plain ones.
-        #[cfg(not(target_arch = "x86_64"))]
-        combine::<T>(out, a, b);
-    }
-
     fn interleave<W: Fold, T: Fold>(step: Interleaved<'_>) {
         #[cfg(target_arch = "x86_64")]
         super::x86_64::interleave::<W, T, super::x86_64::Sse2>(step);
+        // Safe Rust has no other stores than plain ones.
         #[cfg(not(target_arch = "x86_64"))]
         interleave::<T>(step);
     }
@@ -112,13 +103,7 @@ pub(super) const fn row<C: Features, V: Value + Average>() -> [Kernels; 5] {
 }
 
 const fn entry<C: Features, F: Fold>() -> Kernels {
-    Kernels {
-        reduce: C::reduce::<F>,
-        combine: C::combine::<F>,
-        combine_streaming: C::combine_streaming::<F, F>,
-        interleave: C::interleave::<F, F>,
-        finish: None,
-    }
+    Kernels { reduce: C::reduce::<F>, combine: C::combine::<F>, interleave: C::interleave::<F, F>, finish: None }
 }
 
 /// The kernels of a 16-bit float whose sums, products and averages go several elements at a time by `S`, `P` and `A`.
@@ -127,7 +112,6 @@ pub(super) const fn row_in_vectors<C: Features, V: Value + Average, S: Fold, P: 
         Kernels {
             reduce: reduce_vectors::<C, W, T>,
             combine: combine_vectors::<C, W, T>,
-            combine_streaming: C::combine_streaming::<W, T>,
             interleave: C::interleave::<W, T>,
             finish: None,
         }

@@ -34,8 +34,6 @@ pub struct Kernels {
     pub reduce: fn(acc: &mut [u8], x: &[u8]),
     /// `out = a ⊕ b`.
     pub combine: fn(out: &mut [u8], a: &[u8], b: &[u8]),
-    /// `out = a ⊕ b` with stores that bypass the cache, for outputs larger than it.
-    pub combine_streaming: fn(out: &mut [u8], a: &[u8], b: &[u8]),
     /// Three actions on three places at once, line by line; what it leaves out of the caches is ordered only by `fence`.
     pub(crate) interleave: fn(Interleaved<'_>),
     /// What an average does to a finished sum of `ranks` inputs; `None` for the other operators.

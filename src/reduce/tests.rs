@@ -235,9 +235,22 @@ fn check_pairs(data_type: DataType, op: Op, a: &[u64], b: &[u64]) {
         let mut out = vec![0x55; acc.len()];
         (kernels.combine)(&mut out, &a_bytes, &b_bytes);
         assert_eq!(out, expected_bytes, "{} {data_type} {op}: combine", set.name);
-        out.fill(0x55);
-        (kernels.combine_streaming)(&mut out, &a_bytes, &b_bytes);
-        assert_eq!(out, expected_bytes, "{} {data_type} {op}: combine_streaming", set.name);
+        let mut fold = a_bytes.clone();
+        let (mut folded, mut gathered) = (vec![0x55; out.len() + 64], vec![0x55; out.len() + 64]);
+        let on_line = |bytes: &[u8]| bytes.as_ptr().align_offset(64)..bytes.as_ptr().align_offset(64) + out.len();
+        let (at_folded, at_gathered) = (on_line(&folded), on_line(&gathered));
+        (kernels.interleave)(super::Interleaved {
+            fill: &mut out.clone(),
+            fill_from: &a_bytes,
+            fold: &mut fold,
+            fold_own: &b_bytes,
+            folded: &mut folded[at_folded.clone()],
+            gathered: &mut gathered[at_gathered],
+            gather_from: &a_bytes,
+        });
+        super::fence();
+        assert_eq!(fold, expected_bytes, "{} {data_type} {op}: interleave", set.name);
+        assert_eq!(folded[at_folded], expected_bytes, "{} {data_type} {op}: interleave", set.name);
     }
 }
 
@@ -349,11 +362,9 @@ fn every_length_and_misalignment() {
                     (kernels.reduce)(&mut acc.0[at(shift)], &y.0[at(second)]);
                     let context = || format!("{} {data_type} {op} of {length} at {shift}, {second}, {third}", set.name);
                     assert!(acc.0 == place(shift, &expected).0, "{}", context());
-                    for combine in [kernels.combine, kernels.combine_streaming] {
-                        let mut out = Aligned([0xa5; 2048]);
-                        combine(&mut out.0[at(third)], &x.0[at(shift)], &y.0[at(second)]);
-                        assert!(out.0 == place(third, &expected).0, "{}", context());
-                    }
+                    let mut out = Aligned([0xa5; 2048]);
+                    (kernels.combine)(&mut out.0[at(third)], &x.0[at(shift)], &y.0[at(second)]);
+                    assert!(out.0 == place(third, &expected).0, "{}", context());
                 }
             }
         }
@@ -370,20 +381,6 @@ fn streaming_writes_every_byte_and_no_other() {
             copy_streaming(&mut out[shift..shift + bytes], &source[7..7 + bytes]);
             assert!(out[shift..shift + bytes] == source[7..7 + bytes], "{bytes} at {shift}");
             assert!(out[..shift].iter().chain(&out[shift + bytes..]).all(|&byte| byte == 0x5a), "{bytes} at {shift}");
-        }
-    }
-    for (data_type, op) in types_and_ops() {
-        for set in available() {
-            let kernels = &set.table[data_type as usize][op as usize];
-            for (bytes, shift) in [(4096, 0), (4104, 8), (9_000, 4), (16_384, 2), (20_000, 1), (20_000, 63)] {
-                let (a, b) = (&source[3..3 + bytes], &source[20_000..20_000 + bytes]);
-                let mut expected = vec![0; bytes];
-                (kernels.combine)(&mut expected, a, b);
-                let mut out = vec![0x5a; bytes + 256];
-                (kernels.combine_streaming)(&mut out[shift..shift + bytes], a, b);
-                assert!(out[shift..shift + bytes] == expected, "{} {data_type} {op}", set.name);
-                assert!(out[..shift].iter().chain(&out[shift + bytes..]).all(|&byte| byte == 0x5a));
-            }
         }
     }
 }

@@ -6,7 +6,7 @@
 mod f16c;
 mod streaming;
 
-pub(super) use streaming::{Sse2, combine_streaming, interleave};
+pub(super) use streaming::{Sse2, interleave};
 pub(crate) use streaming::{fence, stream};
 
 use super::fold::{Average, Fold};
@@ -17,39 +17,42 @@ use f16c::{Eight, Sixteen};
 /// 256-bit vectors.
 pub(super) static AVX2: InstructionSet = InstructionSet {
     name: "avx2",
-    available: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c"),
+    available: Avx2::available,
     table: generic::table::<Avx2>(f16c::row::<Avx2, Eight>()),
 };
 
 /// 512-bit vectors.
 pub(super) static AVX512: InstructionSet = InstructionSet {
     name: "avx512",
-    available: || {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-    },
+    available: Avx512::available,
     table: generic::table::<Avx512>(f16c::row::<Avx512, Sixteen>()),
 };
 
-/// Compiles the generic loops with CPU features.
+/// Compiles the generic loops with CPU features. One list says both what they are compiled for and what is looked for, so that
+/// neither can have what the other lacks.
 macro_rules! features {
-    ($name:ident, $features:literal, $store:ty) => {
+    ($name:ident, [$($feature:tt),+], $store:ty) => {
         struct $name;
+
+        impl $name {
+            fn available() -> bool {
+                $(is_x86_feature_detected!($feature))&&+
+            }
+        }
 
         impl Features for $name {
             fn reduce<F: Fold>(acc: &mut [u8], x: &[u8]) {
-                #[target_feature(enable = $features)]
+                #[target_feature($(enable = $feature),+)]
                 fn with_features<F: Fold>(acc: &mut [u8], x: &[u8]) {
                     generic::reduce::<F>(acc, x);
                 }
-                // SAFETY: this is reached only through the set's table, which is used only where `available` found the features.
+                // SAFETY: this is reached only through the set's table, which is used only where `available` found all of the
+                // features.
                 unsafe { with_features::<F>(acc, x) }
             }
 
             fn combine<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
-                #[target_feature(enable = $features)]
+                #[target_feature($(enable = $feature),+)]
                 fn with_features<F: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
                     generic::combine::<F>(out, a, b);
                 }
@@ -57,17 +60,8 @@ macro_rules! features {
                 unsafe { with_features::<F>(out, a, b) }
             }
 
-            fn combine_streaming<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
-                #[target_feature(enable = $features)]
-                fn with_features<W: Fold, T: Fold>(out: &mut [u8], a: &[u8], b: &[u8]) {
-                    combine_streaming::<W, T, $store>(out, a, b);
-                }
-                // SAFETY: as above.
-                unsafe { with_features::<W, T>(out, a, b) }
-            }
-
             fn interleave<W: Fold, T: Fold>(step: Interleaved<'_>) {
-                #[target_feature(enable = $features)]
+                #[target_feature($(enable = $feature),+)]
                 fn with_features<W: Fold, T: Fold>(step: Interleaved<'_>) {
                     interleave::<W, T, $store>(step);
                 }
@@ -76,7 +70,7 @@ macro_rules! features {
             }
 
             fn finish<A: Average>(acc: &mut [u8], ranks: u32) {
-                #[target_feature(enable = $features)]
+                #[target_feature($(enable = $feature),+)]
                 fn with_features<A: Average>(acc: &mut [u8], ranks: u32) {
                     generic::finish::<A>(acc, ranks);
                 }
@@ -87,5 +81,5 @@ macro_rules! features {
     };
 }
 
-features!(Avx2, "avx2,f16c", streaming::Avx);
-features!(Avx512, "avx512f,avx512bw,avx512vl,avx512dq,f16c", streaming::Avx512f);
+features!(Avx2, ["avx2", "f16c"], streaming::Avx);
+features!(Avx512, ["avx512f", "avx512bw", "avx512vl", "avx512dq", "f16c"], streaming::Avx512f);

@@ -111,14 +111,18 @@ impl Room {
     /// Takes seat `me` among `ranks` (their numbers in errors), whose regions are `regions`, in the same order.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the numbers do not fit each other, or a region has another size than [`Self::region`] gives.
+    /// [`Error::InvalidArgument`] if there are fewer than 2 ranks (one has nobody to meet) or more than [`RANKS_MAX`], if the numbers
+    /// do not fit each other, or if a region has another size than [`Self::region`] gives.
     pub fn new(me: usize, ranks: Vec<u32>, regions: Vec<Region>) -> Result<Self> {
         let n = ranks.len();
+        if !(2..=RANKS_MAX).contains(&n) {
+            return Err(Error::InvalidArgument { what: format!("a room holds 2 to {RANKS_MAX} ranks, not {n}") });
+        }
         let fits = |region: &Region| {
             let card = region.card();
             card.words == layout::WORDS_BYTES as u64 && card.bytes == layout::payload_bytes(n) as u64
         };
-        if n == 0 || n > RANKS_MAX || regions.len() != n || me >= n || !regions.iter().all(fits) {
+        if regions.len() != n || me >= n || !regions.iter().all(fits) {
             let what = format!("a room of {n} ranks cannot be made of {} regions and seat {me}", regions.len());
             return Err(Error::InvalidArgument { what });
         }
@@ -164,25 +168,8 @@ impl Room {
         }
         let scene = Scene { call, fingerprint: call.fingerprint(), kernels, watch };
         let buffers = Buffers { src, dst };
-        let done = if self.size() == 1 {
-            Self::alone(&scene, buffers);
-            Ok(())
-        } else if call.algorithm == DIRECT {
-            self.direct(&scene, buffers)
-        } else {
-            self.two_shot(&scene, buffers)
-        };
+        let done = if call.algorithm == DIRECT { self.direct(&scene, buffers) } else { self.two_shot(&scene, buffers) };
         done.map_err(|error| self.break_with(call, error))
-    }
-
-    /// A room of one: the output is the input.
-    fn alone(scene: &Scene<'_>, buffers: Buffers<'_>) {
-        if let Some(src) = buffers.src {
-            buffers.dst.copy_from_slice(src);
-        }
-        if let Some(finish) = scene.kernels.finish {
-            finish(buffers.dst, 1);
-        }
     }
 
     #[cold]

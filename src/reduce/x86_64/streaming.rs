@@ -9,26 +9,6 @@ use std::arch::x86_64::*;
 #[repr(C, align(64))]
 pub(in crate::reduce) struct Line([u8; 64]);
 
-/// `out = a ⊕ b`, whole lines by `W`, what is before and after them by `T`; both are the same operator. Where elements lie across the lines of `out`, no line can be combined whole: the stores are plain then.
-#[inline(always)]
-pub(in crate::reduce) fn combine_streaming<W: Fold, T: Fold, S: Store>(out: &mut [u8], a: &[u8], b: &[u8]) {
-    debug_assert!(out.len() == a.len() && a.len() == b.len());
-    const { assert!(64 % size_of::<W::Cell>() == 0, "a line is whole vectors") };
-    let (head, lines, tail) = lines_of(out);
-    let (first, last) = (head.len(), head.len() + size_of_val(lines));
-    if !first.is_multiple_of(size_of::<T::Cell>()) {
-        return generic::combine::<T>(out, a, b);
-    }
-    generic::combine::<T>(head, &a[..first], &b[..first]);
-    let (a_lines, b_lines) = (a[first..last].as_chunks::<64>().0, b[first..last].as_chunks::<64>().0);
-    for ((out, a), b) in lines.iter_mut().zip(a_lines).zip(b_lines) {
-        // SAFETY: only loops compiled for the features of `S` call this; the fence is below.
-        unsafe { S::line(out, fold_line::<W>(a, b)) };
-    }
-    generic::combine::<T>(tail, &a[last..], &b[last..]);
-    fence();
-}
-
 /// The three actions of `step` by turns, a line at a time: whole lines by `W`, what is after them by `T`, both the same operator. Where
 /// an output does not begin on a line all stores are plain. They are ordered only by the next [`fence`].
 #[inline(always)]
