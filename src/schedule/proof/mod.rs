@@ -21,8 +21,8 @@
 //! A step can tell them apart only by reading the own input of a chunk that is written, which only `ReduceOwn` does, and
 //! that is allowed only to a program that keeps a copy.
 //!
-//! A message enters its slot whole here, and leaves it whole. An engine that writes and reads one piece by piece only
-//! frees slots earlier, and a receiver that takes longer only fills them later; neither changes who can go on in the end.
+//! A message enters its slot whole here, and leaves it whole. An engine that moves it piece by piece needs no more room,
+//! and how long that takes changes nothing about who can go on in the end.
 //!
 //! Nothing here is on a path of data; it allocates as it likes.
 
