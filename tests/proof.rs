@@ -1,8 +1,14 @@
 //! Every schedule is proven for every number of ranks that a small cluster has, and for a sample of large ones.
 
+use serried::engine::simulate::{self, Outcome};
+use serried::engine::{Cut, Engine, Job};
+use serried::reduce::kernels;
 use serried::schedule::hierarchical::{self, Hosts};
-use serried::schedule::proof::{Summary, prove};
-use serried::schedule::{Algorithm, AllReduce, Schedule, doubling, halving, nhr, ring, two_shot};
+use serried::schedule::proof::{Flaw, Summary, prove};
+use serried::schedule::{Algorithm, AllReduce, Chunks, Schedule, Step, doubling, halving, nhr, ring, two_shot};
+use serried::transport::sim::{Network, Settings};
+use serried::{Call, DataType, Op};
+use zerocopy::IntoBytes;
 
 /// Every number of ranks up to this is proven.
 const EVERY_SIZE: u32 = 128;
@@ -195,4 +201,85 @@ fn one_credit_is_enough_and_none_is_not() {
             assert!(prove(&programs, 0).is_err(), "{algorithm} of {size} without credit");
         }
     }
+}
+
+/// A program of one of two ranks: it exchanges four chunks with the other, its sends and receives each in order.
+#[derive(Clone, Debug)]
+struct Exchange(Vec<Step>);
+
+impl Exchange {
+    const CHUNKS: u32 = 4;
+
+    /// The bits of `choices` say whether a send or a receive comes next, where both may.
+    fn with(peer: u32, choices: u32) -> Self {
+        let (mut sent, mut received) = (0, 0);
+        let next = |turn| {
+            let sends = received == sent || (sent < Self::CHUNKS && choices >> turn & 1 == 0);
+            if sends {
+                sent += 1;
+                return Step::Send { to: peer, chunks: Chunks::one(sent - 1) };
+            }
+            received += 1;
+            Step::RecvReduce { from: peer, chunks: Chunks::one(received - 1), complete: true }
+        };
+        Self((0..2 * Self::CHUNKS).map(next).collect())
+    }
+}
+
+impl Schedule for Exchange {
+    fn parts(&self) -> u32 {
+        Self::CHUNKS
+    }
+
+    fn len(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    fn step(&self, pc: u32) -> Step {
+        self.0[pc as usize]
+    }
+
+    fn widest(&self) -> u32 {
+        1
+    }
+
+    fn reduces(&self) -> bool {
+        true
+    }
+}
+
+/// Whether the engine runs both programs to their end with so many credits, each chunk as large as a slot.
+fn engine_ends(programs: &[Exchange; 2], credits: u32, seed: u64) -> bool {
+    const CHUNK: usize = 16;
+    let count = CHUNK * Exchange::CHUNKS as usize;
+    let settings = Settings { seed, slot_bytes: CHUNK * 4, credits, ..Settings::default() };
+    let (network, links) = Network::new(2, settings);
+    let mut engines: Vec<_> = links.into_iter().map(Engine::new).collect();
+    let mut buffers = [vec![1_f32; count], vec![2_f32; count]];
+    let call = Call::all_reduce(1, count as u64, DataType::F32, Op::Sum, 0);
+    let jobs = programs.iter().zip(&mut buffers).map(|(program, buffer)| {
+        let cut = Cut::new(count, 4, count * 4);
+        Job::new(call, program.clone(), kernels(DataType::F32, Op::Sum), 2, cut, 1, (None, buffer.as_mut_bytes()))
+    });
+    // A second of virtual time: a thousand times what the messages take.
+    let outcomes = simulate::run(&network, &mut engines, &mut jobs.collect::<Vec<_>>(), 1_000_000_000);
+    let ends = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
+    assert!(!ends || buffers.iter().flatten().all(|&sum| sum == 3.0));
+    ends
+}
+
+#[test]
+fn the_engine_waits_for_ever_just_where_the_proof_says_so() {
+    let (mut ended, mut waited) = (0, 0);
+    for credits in 1..=3 {
+        for choices in 0..1 << 12 {
+            let programs = [Exchange::with(1, choices & 0x3f), Exchange::with(0, choices >> 6)];
+            let proven = prove(&programs, credits).map(drop);
+            assert!(matches!(proven, Ok(()) | Err(Flaw::Deadlock { .. })), "{programs:?}: {proven:?}");
+            let ends = engine_ends(&programs, credits, choices.into());
+            assert_eq!(ends, proven.is_ok(), "{credits} credits: {programs:?}: {proven:?}");
+            *if ends { &mut ended } else { &mut waited } += 1;
+        }
+    }
+    assert!(ended > 1000 && waited > 1000, "{ended} ended, {waited} waited");
 }

@@ -23,9 +23,13 @@
 //!
 //! # Time
 //!
-//! A `Send` is posted and the program goes on; what it moves is what its chunks held when it was posted, so a step that
-//! writes one of them waits until it has left. One `Send` may stand posted a link; the next one on that link waits for
-//! it. A link direction has [`Schedule::credits`] slots, each for one message of [`Schedule::widest`] chunks.
+//! A rank does its steps one after the other. A link direction has [`Schedule::credits`] slots, each for one message of
+//! [`Schedule::widest`] chunks. A `Send` is done when its message has gone into a free slot, and until there is one the
+//! rank waits; a `Recv` or `RecvReduce` waits for its message and frees the slot.
+//!
+//! So nothing is overwritten while it is being sent: no step begins before the transport has accepted the whole message
+//! of a `Send` before it, and what a transport has accepted may be overwritten at once
+//! ([`Transport::write`](crate::transport::Transport::write)).
 //!
 //! # The schedules
 //!

@@ -32,6 +32,9 @@ pub enum Flaw {
     /// A copy of the input is kept that no step reads.
     #[error("rank {rank} keeps its own input but never reads it again")]
     NeedlessCopy { rank: u32 },
+    /// The own input is read, which is written over by then in an in-place call.
+    #[error("rank {rank}, step {step}: it reads its own input again but keeps no copy of it")]
+    NoCopy { rank: u32, step: u32 },
     /// A message is not as wide as its receive.
     #[error("rank {rank}, step {step}: {expected} chunks from rank {from}, which sends {sent} in its step {sent_step}")]
     Width { rank: u32, step: u32, from: u32, expected: u32, sent_step: u32, sent: u32 },
@@ -79,15 +82,18 @@ pub enum Waiting {
         /// The sending rank.
         from: u32,
     },
-    /// A slot for a message that it has posted and that stands in the way.
-    Slot,
+    /// A free slot for the message that it sends.
+    Slot {
+        /// The receiving rank.
+        to: u32,
+    },
 }
 
 impl std::fmt::Display for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Message { from } => write!(f, "a message from rank {from}"),
-            Self::Slot => f.write_str("a slot for a message that it has posted"),
+            Self::Slot { to } => write!(f, "a free slot at rank {to}"),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The machine that runs all programs at once: ranks with memory, links with slots, and the rule of when what moves.
+//! The machine that runs all programs at once: ranks with memory, links with slots, and the rule of when a step can be
+//! done.
 
 use super::expression::{Expression, Expressions};
-use super::{Flaw, Storage, Timing, Waiting};
+use super::{Flaw, Waiting};
 use crate::schedule::{Chunks, Schedule, Step};
 use std::collections::HashMap;
 
@@ -10,16 +11,12 @@ pub(super) struct Machine<'a, S> {
     programs: &'a [S],
     parts: u32,
     credits: u32,
-    timing: Timing,
-    storage: Storage,
     expressions: &'a mut Expressions,
     ranks: Vec<Rank>,
     links: Vec<Link>,
     link_numbers: LinkNumbers,
     /// The accumulators, rank by rank; `None` where nothing is written.
     memory: Vec<Option<Expression>>,
-    /// In how many posted messages that have not left each chunk is, rank by rank.
-    posted: Vec<u32>,
     runnable: Vec<u32>,
     /// All messages; those that have been received are used again.
     messages: Vec<Message>,
@@ -31,15 +28,15 @@ struct Rank {
     state: State,
     /// The longest chain of messages that ended here.
     depth: u32,
-    /// Links with a posted message that a slot was free for when it was noted.
-    ready: Vec<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
+    /// On this link.
     WaitingForMessage(usize),
-    WaitingForSlot,
+    /// On this link.
+    WaitingForSlot(usize),
     Ended,
 }
 
@@ -47,7 +44,6 @@ enum State {
 struct Link {
     from: u32,
     to: u32,
-    posted: Option<usize>,
     /// The message in the first filled slot; each names the one after it.
     first: Option<usize>,
     last: Option<usize>,
@@ -58,7 +54,7 @@ struct Message {
     step: u32,
     chunks: Chunks,
     depth: u32,
-    /// What it carries, once it is in a slot.
+    /// What its chunks held when it was sent.
     content: Vec<Expression>,
     next: Option<usize>,
 }
@@ -74,29 +70,19 @@ enum LinkNumbers {
 const DENSE_RANKS: usize = 2048;
 
 impl<'a, S: Schedule> Machine<'a, S> {
-    pub(super) fn new(
-        programs: &'a [S],
-        parts: u32,
-        credits: u32,
-        timing: Timing,
-        storage: Storage,
-        expressions: &'a mut Expressions,
-    ) -> Self {
+    pub(super) fn new(programs: &'a [S], parts: u32, credits: u32, expressions: &'a mut Expressions) -> Self {
         let size = programs.len();
         let cells = size * parts as usize;
-        let rank = || Rank { step: 0, state: State::Running, depth: 0, ready: Vec::new() };
+        let rank = || Rank { step: 0, state: State::Running, depth: 0 };
         Self {
             programs,
             parts,
             credits,
-            timing,
-            storage,
             expressions,
             ranks: std::iter::repeat_with(rank).take(size).collect(),
             links: Vec::new(),
             link_numbers: LinkNumbers::new(size),
             memory: vec![None; cells],
-            posted: vec![0; cells],
             runnable: (0..size as u32).rev().collect(),
             messages: Vec::new(),
             spare: Vec::new(),
@@ -112,12 +98,13 @@ impl<'a, S: Schedule> Machine<'a, S> {
             let waiting = match state.state {
                 State::Ended => continue,
                 State::WaitingForMessage(link) => Waiting::Message { from: self.links[link].from },
-                State::WaitingForSlot | State::Running => Waiting::Slot,
+                State::WaitingForSlot(link) => Waiting::Slot { to: self.links[link].to },
+                State::Running => unreachable!("a running rank runs until it waits or has ended"),
             };
             return Err(Flaw::Deadlock { rank, step: state.step, waiting });
         }
         for link in &self.links {
-            if let Some(message) = link.first.or(link.posted) {
+            if let Some(message) = link.first {
                 let sent_step = self.messages[message].step;
                 return Err(Flaw::LeftOver { rank: link.to, from: link.from, sent_step });
             }
@@ -158,12 +145,12 @@ impl<'a, S: Schedule> Machine<'a, S> {
         while self.ranks[rank as usize].step < program.len() {
             let step = self.ranks[rank as usize].step;
             let action = program.step(step);
-            if let Err(state) = self.make_way(rank, action) {
-                self.ranks[rank as usize].state = state;
+            if let Some(waiting) = self.obstacle(rank, action) {
+                self.ranks[rank as usize].state = waiting;
                 return Ok(());
             }
             match action {
-                Step::Send { to, chunks } => self.post(rank, step, to, chunks),
+                Step::Send { to, chunks } => self.send(rank, step, to, chunks),
                 Step::Recv { from, chunks } => self.receive(rank, step, from, chunks, None)?,
                 Step::RecvReduce { from, chunks, complete } => {
                     self.receive(rank, step, from, chunks, Some(complete))?
@@ -173,53 +160,28 @@ impl<'a, S: Schedule> Machine<'a, S> {
             self.ranks[rank as usize].step = step + 1;
         }
         self.ranks[rank as usize].state = State::Ended;
-        self.move_ready(rank);
         Ok(())
     }
 
-    /// Whether the step can be done now; moves messages out of its way. If not, all that can move has moved, and the
-    /// rank waits.
-    fn make_way(&mut self, rank: u32, action: Step) -> Result<(), State> {
-        let from = match action {
+    /// What the rank must wait for before it can do the step. Only this rank fills the slots that it sends into and
+    /// takes the messages that it receives, so a step that can be done stays so, whatever the others do.
+    fn obstacle(&mut self, rank: u32, action: Step) -> Option<State> {
+        match action {
             Step::Send { to, .. } => {
                 let link = self.link(rank, to);
-                self.move_posted(link);
-                if self.links[link].posted.is_none() {
-                    return Ok(());
-                }
-                self.move_ready(rank);
-                return Err(State::WaitingForSlot);
+                (self.links[link].filled >= self.credits).then_some(State::WaitingForSlot(link))
             }
-            Step::Recv { from, .. } | Step::RecvReduce { from, .. } => Some(from),
+            Step::Recv { from, .. } | Step::RecvReduce { from, .. } => {
+                let link = self.link(from, rank);
+                self.links[link].first.is_none().then_some(State::WaitingForMessage(link))
+            }
             Step::ReduceOwn { .. } => None,
-        };
-        if let Some(from) = from {
-            let link = self.link(from, rank);
-            if self.links[link].first.is_none() {
-                self.move_ready(rank);
-                return Err(State::WaitingForMessage(link));
-            }
         }
-        if self.stands_posted(rank, action.chunks()) {
-            self.move_ready(rank);
-            if self.stands_posted(rank, action.chunks()) {
-                return Err(State::WaitingForSlot);
-            }
-        }
-        Ok(())
     }
 
-    /// Whether one of these chunks is in a posted message that has not left.
-    fn stands_posted(&self, rank: u32, chunks: Chunks) -> bool {
-        chunks.indices(self.parts).any(|chunk| self.posted[self.cell(rank, chunk)] > 0)
-    }
-
-    fn post(&mut self, rank: u32, step: u32, to: u32, chunks: Chunks) {
+    /// Fills the slot that [`Self::obstacle`] has found free.
+    fn send(&mut self, rank: u32, step: u32, to: u32, chunks: Chunks) {
         let link = self.link(rank, to);
-        for chunk in chunks.indices(self.parts) {
-            let cell = self.cell(rank, chunk);
-            self.posted[cell] += 1;
-        }
         let depth = self.ranks[rank as usize].depth + 1;
         let message = self.spare.pop().unwrap_or(self.messages.len());
         if message == self.messages.len() {
@@ -228,54 +190,29 @@ impl<'a, S: Schedule> Machine<'a, S> {
             let content = std::mem::take(&mut self.messages[message].content);
             self.messages[message] = Message { step, chunks, depth, content, next: None };
         }
-        self.links[link].posted = Some(message);
-        if self.links[link].filled < self.credits {
-            match self.timing {
-                Timing::Eager => self.move_posted(link),
-                Timing::Late => self.ranks[rank as usize].ready.push(link),
-            }
-        }
-    }
-
-    /// Moves all of a rank's posted messages that have a free slot.
-    fn move_ready(&mut self, rank: u32) {
-        while let Some(link) = self.ranks[rank as usize].ready.pop() {
-            self.move_posted(link);
-        }
-    }
-
-    /// Moves a link's posted message into a slot, if there are both.
-    fn move_posted(&mut self, link: usize) {
-        let Link { from, to, posted: Some(posted), last, filled, .. } = self.links[link] else { return };
-        if filled >= self.credits {
-            return;
-        }
-        let chunks = self.messages[posted].chunks;
         for chunk in chunks.indices(self.parts) {
-            let cell = self.cell(from, chunk);
-            self.posted[cell] -= 1;
-            let value = self.memory[cell].unwrap_or_else(|| self.expressions.leaf(from, chunk));
-            self.messages[posted].content.push(value);
+            let value = self.memory[self.cell(rank, chunk)].unwrap_or_else(|| self.expressions.leaf(rank, chunk));
+            self.messages[message].content.push(value);
         }
-        match last {
-            Some(last) => self.messages[last].next = Some(posted),
-            None => self.links[link].first = Some(posted),
+        match self.links[link].last.replace(message) {
+            Some(last) => self.messages[last].next = Some(message),
+            None => self.links[link].first = Some(message),
         }
-        let link_state = &mut self.links[link];
-        (link_state.posted, link_state.last, link_state.filled) = (None, Some(posted), filled + 1);
+        self.links[link].filled += 1;
         self.wake(to, State::WaitingForMessage(link));
-        self.wake(from, State::WaitingForSlot);
     }
 
-    /// Takes the message out of the first filled slot; its place among the messages is free from now on.
+    /// Empties the first filled slot; the message's place among the messages is free from now on.
     fn take(&mut self, link: usize) -> usize {
         let message = self.links[link].first.expect("a step is done only when its message is there");
         let next = self.messages[message].next;
-        let link = &mut self.links[link];
-        (link.first, link.filled) = (next, link.filled - 1);
+        let state = &mut self.links[link];
+        (state.first, state.filled) = (next, state.filled - 1);
         if next.is_none() {
-            link.last = None;
+            state.last = None;
         }
+        let from = state.from;
+        self.wake(from, State::WaitingForSlot(link));
         self.spare.push(message);
         message
     }
@@ -288,7 +225,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
         }
     }
 
-    /// Takes the message that [`Self::make_way`] has found; `reduce` is `None` for a plain receive, else whether it
+    /// Takes the message that [`Self::obstacle`] has found; `reduce` is `None` for a plain receive, else whether it
     /// completes.
     fn receive(&mut self, rank: u32, step: u32, from: u32, chunks: Chunks, reduce: Option<bool>) -> Result<(), Flaw> {
         let link = self.link(from, rank);
@@ -319,16 +256,14 @@ impl<'a, S: Schedule> Machine<'a, S> {
         self.messages[message].content = content;
         let state = &mut self.ranks[rank as usize];
         state.depth = state.depth.max(depth);
-        self.slot_freed(link);
         Ok(())
     }
 
     fn reduce_own(&mut self, rank: u32, step: u32, chunks: Chunks, complete: bool) -> Result<(), Flaw> {
-        let keeps_own = self.storage == Storage::Apart || self.programs[rank as usize].keeps_own();
         for chunk in chunks.indices(self.parts) {
             let cell = self.cell(rank, chunk);
             let into = self.memory[cell].ok_or(Flaw::NothingToReduceInto { rank, step, chunk })?;
-            let own = if keeps_own { self.expressions.leaf(rank, chunk) } else { into };
+            let own = self.expressions.leaf(rank, chunk);
             self.memory[cell] = Some(self.reduced(rank, step, chunk, into, own, complete)?);
         }
         Ok(())
@@ -354,19 +289,6 @@ impl<'a, S: Schedule> Machine<'a, S> {
         }
     }
 
-    /// A sender that waits or has ended, or an eager one, fills a slot at once; another one when it next waits.
-    fn slot_freed(&mut self, link: usize) {
-        if self.links[link].posted.is_none() {
-            return;
-        }
-        let sender = &mut self.ranks[self.links[link].from as usize];
-        if self.timing == Timing::Late && sender.state == State::Running {
-            sender.ready.push(link);
-        } else {
-            self.move_posted(link);
-        }
-    }
-
     fn cell(&self, rank: u32, chunk: u32) -> usize {
         rank as usize * self.parts as usize + chunk as usize
     }
@@ -376,7 +298,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
         let number = self.link_numbers.entry(from, to, self.programs.len());
         if *number == u32::MAX {
             *number = new;
-            self.links.push(Link { from, to, posted: None, first: None, last: None, filled: 0 });
+            self.links.push(Link { from, to, first: None, last: None, filled: 0 });
             return new as usize;
         }
         *number as usize

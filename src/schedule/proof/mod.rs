@@ -10,12 +10,19 @@
 //! * `complete` is set exactly where the last contribution comes in, and every result has passed it exactly once;
 //! * `widest` and `keeps_own` say what is so.
 //!
-//! A link direction has so many slots (credits); a posted message is moved into a slot and taken out by its receive.
-//! The ranks are a Kahn process network, so one run speaks for all interleavings of ranks. What is left to chance is
-//! when a posted message is read from its sender's memory, therefore both extremes are run: as late as the sender lets
-//! it, with the accumulator in the place of the input; and as early as there is a slot, with the accumulator apart.
-//! Where the accumulator is decides only what a step reads that reduces the own input, and nothing about time, so these
-//! two runs stand for all four.
+//! Time is that of [`super`]: a rank does one step at a time, and a `Send` is done when its message is in a slot of the
+//! link. So when a later step writes a chunk, every message with that chunk in it has left already; there is no moment
+//! at which a message could be read too late, and none is tried. What a slot holds stays what it was by the contract of
+//! [`Transport::write`](crate::transport::Transport::write), not by this proof: a transport that read its sender's
+//! memory after it had accepted the bytes would need another one.
+//!
+//! The ranks are a Kahn process network, slots and all: no step of another rank takes from a rank what it waits for or
+//! changes what it finds, so one run speaks for all interleavings. It speaks for both places of the accumulator as well.
+//! A step can tell them apart only by reading the own input of a chunk that is written, which only `ReduceOwn` does, and
+//! that is allowed only to a program that keeps a copy.
+//!
+//! A message enters its slot whole here, and leaves it whole. An engine that moves it piece by piece needs no more room,
+//! and how long that takes changes nothing about who can go on in the end.
 //!
 //! Nothing here is on a path of data; it allocates as it likes.
 
@@ -29,24 +36,6 @@ pub use flaw::{Flaw, Waiting};
 use super::Schedule;
 use expression::{Expression, Expressions};
 use machine::Machine;
-
-/// When a posted message is read from its sender's memory and moved into a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Timing {
-    /// As soon as there is a slot.
-    Eager,
-    /// When the sender must wait, is about to overwrite it, posts the next one on that link, or has ended.
-    Late,
-}
-
-/// Where the accumulator is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Storage {
-    /// Apart from the input.
-    Apart,
-    /// The same memory as the input. A rank whose program keeps its own input has a copy of it.
-    InPlace,
-}
 
 /// What a proven schedule costs.
 #[derive(Debug)]
@@ -63,7 +52,7 @@ pub struct Summary {
     pub chunks_sent: u64,
     /// The most chunks that one rank reduces.
     pub chunks_reduced: u64,
-    /// The longest chain of messages that wait for one another.
+    /// The longest chain of messages that wait for one another, were there always a slot.
     pub depth: u32,
     results: Vec<Expression>,
     expressions: Expressions,
@@ -87,13 +76,9 @@ pub fn prove<S: Schedule>(programs: &[S], credits: u32) -> Result<Summary, Flaw>
     let costs = rules::check(programs)?;
     let (ranks, parts) = (programs.len() as u32, costs.parts);
     let mut expressions = Expressions::new(ranks, parts);
-    let mut depth = 0;
-    let mut results = Vec::new();
-    for (timing, storage) in [(Timing::Late, Storage::InPlace), (Timing::Eager, Storage::Apart)] {
-        let mut machine = Machine::new(programs, parts, credits, timing, storage, &mut expressions);
-        depth = machine.run()?;
-        results = machine.results()?;
-    }
+    let mut machine = Machine::new(programs, parts, credits, &mut expressions);
+    let depth = machine.run()?;
+    let results = machine.results()?;
     Ok(Summary {
         ranks,
         parts,
@@ -171,19 +156,31 @@ mod tests {
     }
 
     #[test]
-    fn a_second_credit_is_missed_when_it_is_not_there() {
-        // Rank 0 sends three messages and then receives; rank 1 takes them only when it has sent, which is after it
-        // took the first.
-        let steps: [&[Step]; 2] = [
-            &[send(1, 0), send(1, 1), send(1, 2), reduce(1, 2), reduce(1, 1), reduce(1, 0)],
-            &[send(0, 2), send(0, 1), send(0, 0), reduce(0, 0), reduce(0, 1), reduce(0, 2)],
-        ];
-        let waiting = Waiting::Slot;
-        assert_eq!(prove(&listed(3, steps), 1).err(), Some(Flaw::Deadlock { rank: 0, step: 2, waiting }));
-        // With two slots each the third message can stand posted; but the first receive overwrites what is posted
-        // third.
-        assert_eq!(prove(&listed(3, steps), 2).err(), Some(Flaw::Deadlock { rank: 0, step: 3, waiting }));
-        assert!(prove(&listed(3, steps), 3).is_ok());
+    fn a_sender_without_a_slot_does_not_go_on() {
+        // Each sends twice before it receives, so the second message needs a second slot.
+        let program = |peer| [send(peer, 0), send(peer, 1), reduce(peer, 0), reduce(peer, 1)];
+        let programs = listed(2, [&program(1), &program(0)]);
+        let flaw = Flaw::Deadlock { rank: 0, step: 1, waiting: Waiting::Slot { to: 1 } };
+        assert_eq!(prove(&programs, 1).err(), Some(flaw));
+        assert_eq!(flaw.to_string(), "rank 0 waits for ever at step 1, for a free slot at rank 1");
+        assert!(prove(&programs, 2).is_ok());
+    }
+
+    #[test]
+    fn one_rank_that_receives_in_between_frees_the_other() {
+        let (first, second) = (
+            [send(1, 0), send(1, 1), reduce(1, 0), reduce(1, 1)],
+            [send(0, 0), reduce(0, 0), send(0, 1), reduce(0, 1)],
+        );
+        assert!(prove(&listed(2, [&first, &second]), 1).is_ok());
+    }
+
+    #[test]
+    fn the_own_input_is_read_again_only_from_a_copy() {
+        let own = Step::ReduceOwn { chunks: Chunks::one(0), complete: true };
+        let receive = Step::Recv { from: 1, chunks: Chunks::one(0) };
+        let flaw = prove(&listed(1, [&[send(1, 0), receive, own], &[send(0, 0), reduce(0, 0)]]), 1).err();
+        assert_eq!(flaw, Some(Flaw::NoCopy { rank: 0, step: 2 }));
     }
 
     #[test]

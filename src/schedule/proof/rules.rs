@@ -49,6 +49,7 @@ pub(super) fn check<S: Schedule>(programs: &[S]) -> Result<Costs, Flaw> {
                     own.chunks_sent += u64::from(width);
                 }
                 Step::RecvReduce { .. } => own.chunks_reduced += u64::from(width),
+                Step::ReduceOwn { .. } if !program.keeps_own() => return Err(Flaw::NoCopy { rank, step }),
                 Step::ReduceOwn { .. } => {
                     own.chunks_reduced += u64::from(width);
                     reads_own = true;
