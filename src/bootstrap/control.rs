@@ -231,7 +231,7 @@ impl Control {
 
     /// Whether `peer` has said that it leaves.
     pub fn left(&self, peer: u32) -> bool {
-        self.shared.news.left(peer)
+        self.shared.news.left_in_order(peer)
     }
 
     /// Whether any rank has said that it leaves: one load.

@@ -270,6 +270,7 @@ impl Member {
             return;
         }
         tracing::warn!(rank = self.place.rank, peer = failure.peer, cause = %failure.cause, reporter = failure.reporter, "failed");
+        self.place.news.fall();
         self.fallen = Some(failure.clone());
         let frame: Arc<[u8]> = Message::Failed(failure.clone()).frame().into();
         let (written, mut all_written) = mpsc::channel(1);

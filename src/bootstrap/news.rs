@@ -16,6 +16,8 @@ pub(super) struct News {
     left: Box<[AtomicU64]>,
     pub(super) statements: Statements,
     any_left: AtomicBool,
+    /// A failure is known and about to be pronounced. Who leaves from then on leaves because of it, which is no news to this rank's threads.
+    falling: AtomicBool,
     hooks: Mutex<Vec<Hook>>,
     changed: Condvar,
     /// For tasks, as `changed` is for threads.
@@ -29,6 +31,7 @@ impl News {
             left: (0..size.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             statements: Statements::default(),
             any_left: AtomicBool::new(false),
+            falling: AtomicBool::new(false),
             hooks: Mutex::default(),
             changed: Condvar::new(),
             fell: Notify::new(),
@@ -87,6 +90,16 @@ impl News {
         }
     }
 
+    /// Notes that a failure is known, before it is passed on and pronounced.
+    pub(super) fn fall(&self) {
+        self.falling.store(true, Ordering::Release);
+    }
+
+    /// Whether this rank has left while all was well.
+    pub(super) fn left_in_order(&self, rank: u32) -> bool {
+        self.left(rank) && !self.falling.load(Ordering::Acquire)
+    }
+
     /// Whether this rank has left.
     pub(super) fn left(&self, rank: u32) -> bool {
         self.left.get((rank / 64) as usize).is_some_and(|word| word.load(Ordering::Acquire) >> (rank % 64) & 1 == 1)
@@ -123,7 +136,7 @@ impl News {
             if let Some(verdict) = self.verdict() {
                 return Some(verdict.clone());
             }
-            if self.left(peer) {
+            if self.left_in_order(peer) {
                 return Some(Failure { peer, cause: Cause::Left, reporter: peer });
             }
             let rest = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero())?;
