@@ -105,7 +105,10 @@ impl Connector<'_> {
         self.say(stream, peer, &reasons[0])?;
         self.hear(stream, peer, &mut reasons[1])?;
         match (link, reasons[1].iter().position(|byte| *byte == 0)) {
-            (Ok(link), Some(0)) => Ok(Ok(link)),
+            (Ok(mut link), Some(0)) => {
+                link.close_descriptor();
+                Ok(Ok(link))
+            }
             (Ok(_), end) => Ok(Err(String::from_utf8_lossy(&reasons[1][..end.unwrap_or(REASON_BYTES)]).into_owned())),
             (Err(why), _) => Ok(Err(why)),
         }

@@ -255,7 +255,11 @@ fn enter_room(control: &Control, own: Region, cards: &[Card], transport: Transpo
     let answers = control.exchange(mine.as_bytes())?;
     let refusal = answers.iter().find(|answer| !answer.is_empty());
     match (opened, refusal) {
-        (Ok(regions), None) => Room::new(rank as usize, (0..size).collect(), regions).map(Some),
+        (Ok(mut regions), None) => {
+            // Every rank has opened it, and none will again.
+            regions[rank as usize].close_descriptor();
+            Room::new(rank as usize, (0..size).collect(), regions).map(Some)
+        }
         (_, refusal) => {
             let why = refusal.map_or(String::new(), |refusal| String::from_utf8_lossy(refusal).into_owned());
             if transport == TransportChoice::Shm {

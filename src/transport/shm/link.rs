@@ -159,6 +159,11 @@ impl ShmLink {
         Self::with_layout(Layout::STANDARD, inbox, outbox)
     }
 
+    /// To be called once the peer has opened the inbox: nobody else will, so the inbox' descriptor is closed.
+    pub fn close_descriptor(&mut self) {
+        self.inbox.close_descriptor();
+    }
+
     fn with_layout(layout: Layout, inbox: Region, outbox: Region) -> Result<Self> {
         let expected = (layout.word_bytes() as u64, layout.payload_bytes() as u64);
         for card in [inbox.card(), outbox.card()] {

@@ -58,6 +58,7 @@ pub struct Region {
     words: usize,
     bytes: usize,
     card: Card,
+    /// Its maker's, by which peers open it, until it is closed.
     descriptor: Option<OwnedFd>,
 }
 
@@ -90,13 +91,14 @@ impl Region {
             .map_err(|e| Error::System { what: "cannot read random bytes".into(), reason: e.to_string() })?;
         let fd = descriptor.as_raw_fd() as u32;
         let card = Card { pid: std::process::id(), fd, words: words as u64, bytes: bytes as u64, cookie };
-        let region = Self::map(card, descriptor, map_bytes).map_err(failed)?;
+        let mut region = Self::map(card, &descriptor, map_bytes).map_err(failed)?;
+        region.descriptor = Some(descriptor);
         // SAFETY: the head is mapped, larger than a card, and nobody else has the region yet.
         unsafe { region.map.cast::<Card>().write(card) };
         Ok(region)
     }
 
-    /// Maps the region that `card` describes.
+    /// Maps the region that `card` describes. It takes no descriptor for longer than that: a mapping needs none.
     ///
     /// # Errors
     /// [`Error::System`] if it cannot be reached from here (another container or user, a process that has ended) or is not
@@ -116,7 +118,7 @@ impl Region {
         if !sealed || size != map_bytes as i64 {
             return Err(failed("another file is found there (another container or process namespace)".into()));
         }
-        let region = Self::map(*card, descriptor, map_bytes).map_err(|e| failed(e.to_string()))?;
+        let region = Self::map(*card, &descriptor, map_bytes).map_err(|e| failed(e.to_string()))?;
         // SAFETY: the head is mapped and as large; every bit pattern is a card. Its maker wrote it before sending the card.
         let found = unsafe { region.map.cast::<Card>().read_volatile() };
         if found != *card {
@@ -194,14 +196,14 @@ impl Region {
         unsafe { self.map.add((HEAD_BYTES + self.words).next_multiple_of(PAGE_BYTES)) }
     }
 
-    fn map(card: Card, descriptor: OwnedFd, map_bytes: usize) -> Result<Self, Errno> {
+    fn map(card: Card, descriptor: &OwnedFd, map_bytes: usize) -> Result<Self, Errno> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: a fresh mapping at an address of the system's choice touches nothing that exists.
-        let map = unsafe { rustix::mm::mmap(std::ptr::null_mut(), map_bytes, protection, flags, &descriptor, 0)? };
+        let map = unsafe { rustix::mm::mmap(std::ptr::null_mut(), map_bytes, protection, flags, descriptor, 0)? };
         let map = NonNull::new(map.cast()).ok_or(Errno::NOMEM)?;
         let (words, bytes) = (card.words as usize, card.bytes as usize);
-        Ok(Self { map, map_bytes, words, bytes, card, descriptor: Some(descriptor) })
+        Ok(Self { map, map_bytes, words, bytes, card, descriptor: None })
     }
 }
 
@@ -228,7 +230,7 @@ pub fn wake(word: &AtomicU32) {
 
 /// Memory that can still be had, as far as the system tells. A memfd has no limit of its own: the system would rather kill a
 /// process than refuse it pages, so what cannot be had must not be asked for.
-fn room_bytes() -> u64 {
+pub(crate) fn room_bytes() -> u64 {
     let number = |path: &str, key: &str| -> Option<u64> {
         let text = std::fs::read_to_string(path).ok()?;
         text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
@@ -300,6 +302,17 @@ mod tests {
         let error = Region::create(64, 1 << 45).expect_err("no host has 32 TiB to give").to_string();
         assert!(error.starts_with("cannot make shared memory of"), "{error}");
         Region::create(64, usize::MAX / 2).expect_err("nor that");
+    }
+
+    #[test]
+    fn a_mapping_needs_no_descriptor() {
+        let mut mine = Region::create(64, 100).expect("there is room");
+        let mut theirs = Region::open(&mine.card()).expect("the own process can be reached");
+        assert!(mine.descriptor.is_some() && theirs.descriptor.is_none());
+        mine.close_descriptor();
+        Region::open(&mine.card()).expect_err("its card is void");
+        theirs.bytes_mut(99, 1)[0] = 3;
+        assert_eq!(mine.bytes(98, 2), [0, 3]);
     }
 
     #[test]
