@@ -22,12 +22,19 @@ fn configs() -> Vec<(String, Config)> {
 
 /// Runs `body` as `size` ranks on threads and gives their results back in order.
 fn ranks<R: Send>(size: u32, config: &Config, body: impl Fn(Communicator) -> R + Sync) -> Vec<R> {
-    let id = UniqueId::create(&config.control).expect("a rendezvous");
+    let configs = vec![config.clone(); size as usize];
+    creations(&configs, |comm| body(comm.expect("all ranks come")))
+}
+
+/// Lets one rank per config meet, each on a thread, and gives what `body` makes of each one's communicator or error.
+fn creations<R: Send>(configs: &[Config], body: impl Fn(Result<Communicator, Error>) -> R + Sync) -> Vec<R> {
+    let id = UniqueId::create(&configs[0].control).expect("a rendezvous");
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..size)
-            .map(|rank| {
+        let threads: Vec<_> = (0..)
+            .zip(configs)
+            .map(|(rank, config)| {
                 let (id, body) = (&id, &body);
-                scope.spawn(move || body(Communicator::create(id, rank, size, config).expect("all ranks come")))
+                scope.spawn(move || body(Communicator::create(id, rank, configs.len() as u32, config)))
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().expect("a rank's body holds")).collect()
@@ -300,22 +307,74 @@ fn a_buffer_that_panics_is_an_error_here_and_news_to_the_others() {
     assert!(errors.iter().all(|error| error.to_string().contains("panicked when asked")), "{errors:?}");
 }
 
+/// Four ranks that pretend to be on two hosts, two on each.
+fn two_hosts(config: &Config) -> Vec<Config> {
+    ["a", "a", "b", "b"].map(|host| Config { host_id: Some(host.into()), ..config.clone() }).into()
+}
+
 #[test]
-fn ranks_that_want_different_algorithms_find_out_when_they_meet() {
-    let config = Config::default();
-    let id = UniqueId::create(&config.control).expect("an id");
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..2)
-            .map(|rank| {
-                let algorithm = [Algorithm::Ring, Algorithm::Tree][rank as usize];
-                let config = Config { algorithm: Some(algorithm), ..config.clone() };
-                let id = &id;
-                scope.spawn(move || Communicator::create(id, rank, 2, &config).map(|_| ()))
+fn ranks_on_two_hosts_mix_their_links_and_sum_right_with_the_same_bits() {
+    for algorithm in Algorithm::ALL.map(Some).into_iter().chain([None]) {
+        let label = algorithm.map_or("auto", Algorithm::name);
+        let input = |rank: usize, index: usize| ((index * 7 + rank * 13) % 101) as f32 / 3.0;
+        let outputs = creations(&two_hosts(&Config { algorithm, ..Config::default() }), |comm| {
+            let comm = comm.expect("all ranks come");
+            COUNTS.map(|count| {
+                let input: Vec<f32> = (0..count).map(|index| input(comm.rank() as usize, index)).collect();
+                let mut output = vec![f32::NAN; count];
+                comm.all_reduce_into(&input, &mut output, Op::Sum).expect("all ranks are well");
+                let mut in_place = input;
+                comm.all_reduce(&mut in_place, Op::Sum).expect("all ranks are well");
+                assert_eq!(bits(&output), bits(&in_place), "{label}, {count} in place");
+                output
             })
-            .collect();
-        for thread in threads {
-            let error = thread.join().expect("no panic").expect_err("the algorithms differ").to_string();
-            assert!(error.contains("ring") && error.contains("tree"), "{error}");
+        });
+        for (which, count) in COUNTS.into_iter().enumerate() {
+            for (index, got) in outputs[0][which].iter().enumerate() {
+                let exact: f64 = (0..4).map(|rank| f64::from(input(rank, index))).sum();
+                assert!((f64::from(*got) - exact).abs() < 1e-3, "{label}, {count}, {index}: {got} {exact}");
+            }
+            for output in &outputs[1..] {
+                assert_eq!(bits(&output[which]), bits(&outputs[0][which]), "{label}, {count}: other bits");
+            }
         }
+    }
+}
+
+#[test]
+fn ranks_on_two_hosts_cannot_have_shared_memory_alone() {
+    let config = Config { transport: TransportChoice::Shm, algorithm: Some(Algorithm::TwoShot), ..Config::default() };
+    let errors = creations(&two_hosts(&config), |comm| {
+        let comm = comm.expect("the hosts matter only to calls");
+        comm.all_reduce(&mut [1.0f32; 100], Op::Sum).expect_err("the hosts share nothing").to_string()
     });
+    for error in errors {
+        assert!(error.contains("cannot share memory") && error.contains("it is on another host"), "{error}");
+    }
+}
+
+#[test]
+fn settings_that_differ_are_named_when_ranks_meet() {
+    use TransportChoice::{Auto, Shm, Tcp};
+    let plain = Config::default;
+    let with = |transport| Config { transport, ..plain() };
+    for (one, other, names) in [
+        (
+            Config { algorithm: Some(Algorithm::Ring), ..plain() },
+            Config { algorithm: Some(Algorithm::Tree), ..plain() },
+            ["algorithm ring", "algorithm tree"],
+        ),
+        (with(Auto), with(Tcp), ["transport auto", "transport tcp"]),
+        (with(Shm), with(Tcp), ["transport shm", "transport tcp"]),
+        (with(Auto), with(Shm), ["transport auto", "transport shm"]),
+        (Config { sockets: 2, ..with(Tcp) }, Config { sockets: 3, ..with(Tcp) }, ["sockets 2", "sockets 3"]),
+    ] {
+        let errors = creations(&[one.clone(), one, other], |comm| comm.map(|_| ()).expect_err("they differ"));
+        for error in errors {
+            let text = error.to_string();
+            assert!(matches!(error, Error::Setting { .. }), "{text}");
+            assert!(text.contains("rank 0 has") && text.contains("rank 2 has"), "{text}");
+            assert!(names.iter().all(|name| text.contains(name)), "{names:?}: {text}");
+        }
+    }
 }

@@ -5,14 +5,15 @@
 
 use serried::{Communicator, Config, Op, TransportChoice, UniqueId};
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 const SCENARIO: &str = "SERRIED_TEST_SCENARIO";
 const COUNT: &str = "SERRIED_TEST_COUNT";
 const TRANSPORT: &str = "SERRIED_TEST_TRANSPORT";
 
-/// Nothing here takes longer unless it hangs.
+/// No case takes longer, from the start of its ranks to their end, unless something hangs.
 const HANG: Duration = Duration::from_secs(40);
 
 /// The silence after which a stopped rank counts as lost, in these tests.
@@ -75,25 +76,61 @@ fn monotonic_ms() -> u64 {
 
 // ---- The parent's side ----
 
+/// One run of a scenario.
+struct Case {
+    scenario: &'static str,
+    transport: &'static str,
+    ranks: u32,
+    count: usize,
+    repeat: u32,
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { scenario, transport, ranks, count, repeat } = self;
+        write!(f, "{scenario}, {transport}, {ranks} ranks, {count} elements, repeat {repeat}")
+    }
+}
+
 struct Rank {
+    /// The case and the rank, for what a failure says.
+    name: String,
     child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
+    /// What it prints, by a thread that reads the pipe, so that waiting for a line can end without one.
+    lines: Receiver<String>,
+    /// When a rank that has not spoken hangs.
+    deadline: Instant,
 }
 
 impl Rank {
-    /// The rest of the next line that begins with `@word`; ends of output are failures.
-    fn hears(&mut self, word: &str) -> String {
-        for line in &mut self.lines {
-            let line = line.expect("a rank's output is text");
-            if let Some(rest) = line.strip_prefix('@') {
-                return rest
-                    .strip_prefix(word)
-                    .unwrap_or_else(|| panic!("expected {word}, heard {rest}"))
-                    .trim()
-                    .to_owned();
+    /// The next line that begins with `@`; none when the rank has closed its output.
+    fn line(&mut self) -> Option<String> {
+        loop {
+            match self.lines.recv_timeout(self.deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => match line.strip_prefix('@') {
+                    Some(rest) => return Some(rest.to_owned()),
+                    None => continue,
+                },
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => panic!("{}: it hangs: nothing more after {HANG:?}", self.name),
             }
         }
-        panic!("a rank ended without saying {word:?}");
+    }
+
+    /// The rest of the next line, which begins with `@word`.
+    fn hears(&mut self, word: &str) -> String {
+        let name = &self.name.clone();
+        let line = self.line().unwrap_or_else(|| panic!("{name}: it ended without saying {word:?}"));
+        line.strip_prefix(word).unwrap_or_else(|| panic!("{name}: {line:?} where {word:?} was due")).trim().to_owned()
+    }
+
+    /// Its process says no more and ends, with every assertion of [`rank_process`] held.
+    fn ends_well(&mut self) {
+        let more = self.line();
+        assert!(more.is_none(), "{}: {more:?} after its last word", self.name);
+        // Its output is closed, so it is at its very end.
+        let status = self.child.wait().expect("the child is ours");
+        assert!(status.success(), "{}: {status}", self.name);
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -117,39 +154,41 @@ impl Drop for Rank {
     }
 }
 
-fn start(scenario: &str, transport: &str, ranks: u32, count: usize) -> Vec<Rank> {
+fn start(case: &Case) -> Vec<Rank> {
     let id = UniqueId::create(&Config::default().control).expect("a rendezvous").to_string();
+    let deadline = Instant::now() + HANG;
     let one = |rank: u32| {
         let mut child = Command::new(std::env::current_exe().expect("this test's binary"))
             .args(["--exact", "rank_process", "--nocapture", "--test-threads=1"])
-            .env(SCENARIO, scenario)
-            .env(COUNT, count.to_string())
-            .env(TRANSPORT, transport)
+            .env(SCENARIO, case.scenario)
+            .env(COUNT, case.count.to_string())
+            .env(TRANSPORT, case.transport)
             .env("SERRIED_RANK", rank.to_string())
-            .env("SERRIED_SIZE", ranks.to_string())
+            .env("SERRIED_SIZE", case.ranks.to_string())
             .env("SERRIED_ID", &id)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        Rank { child, lines }
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (sender, lines) = channel();
+        // It ends with the pipe, which the child's end closes at the latest.
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Rank { name: format!("{case}, rank {rank}"), child, lines, deadline }
     };
-    (0..ranks).map(one).collect()
+    (0..case.ranks).map(one).collect()
 }
 
-/// Runs `body` for every transport, number of ranks and size, as often as asked, and fails if any run seems to hang.
-fn each_case(scenario: &str, body: impl Fn(&mut Vec<Rank>, &str)) {
+/// Runs `body` for every transport, number of ranks and size, as often as asked, and fails if any run hangs.
+fn each_case(scenario: &'static str, body: impl Fn(&mut Vec<Rank>, &Case)) {
     for repeat in 0..repeats() {
         for transport in ["shm", "tcp"] {
             for (ranks, count) in [(2, 2), (2, 100_000), (3, 1_000), (4, 3_000_000)] {
-                let label = format!("{scenario}, {transport}, {ranks} ranks, {count} elements, repeat {repeat}");
-                let began = Instant::now();
-                let mut started = start(scenario, transport, ranks, count);
+                let case = Case { scenario, transport, ranks, count, repeat };
+                let mut started = start(&case);
                 for rank in &mut started {
                     rank.hears("ready");
                 }
-                body(&mut started, &label);
-                assert!(began.elapsed() < HANG, "{label} took {:?}", began.elapsed());
+                body(&mut started, &case);
             }
         }
     }
@@ -157,88 +196,101 @@ fn each_case(scenario: &str, body: impl Fn(&mut Vec<Rank>, &str)) {
 
 #[test]
 fn a_killed_rank_is_named_by_all_others_within_a_second() {
-    each_case("kill", |ranks, label| {
+    each_case("kill", |ranks, case| {
         let victim = ranks.len() - 1;
         let killed_ms = monotonic_ms();
         ranks[victim].signal(rustix::process::Signal::KILL);
         for rank in &mut ranks[..victim] {
             let (failed_ms, error) = rank.error();
-            assert!(error.contains(&format!("rank {victim} died")), "{label}: {error}");
-            assert!(error.contains("allreduce #"), "{label}: {error}");
-            assert!(failed_ms - killed_ms < 1000, "{label}: {} ms", failed_ms - killed_ms);
+            assert!(error.contains(&format!("rank {victim} died")), "{case}: {error}");
+            assert!(error.contains("allreduce #"), "{case}: {error}");
+            assert!(failed_ms - killed_ms < 1000, "{case}: {} ms", failed_ms - killed_ms);
+            rank.ends_well();
         }
     });
 }
 
 #[test]
 fn the_death_of_rank_0_is_no_different() {
-    each_case("kill", |ranks, label| {
+    each_case("kill", |ranks, case| {
         let killed_ms = monotonic_ms();
         ranks[0].signal(rustix::process::Signal::KILL);
         for rank in &mut ranks[1..] {
             let (failed_ms, error) = rank.error();
-            assert!(error.contains("rank 0 died") && error.contains("allreduce #"), "{label}: {error}");
-            assert!(failed_ms - killed_ms < 1000, "{label}: {} ms", failed_ms - killed_ms);
+            assert!(error.contains("rank 0 died") && error.contains("allreduce #"), "{case}: {error}");
+            assert!(failed_ms - killed_ms < 1000, "{case}: {} ms", failed_ms - killed_ms);
+            rank.ends_well();
         }
     });
 }
 
 #[test]
 fn a_stopped_rank_is_named_after_the_silence_and_learns_of_it_when_it_goes_on() {
-    each_case("stop", |ranks, label| {
+    each_case("stop", |ranks, case| {
         let victim = ranks.len() - 1;
         let stopped_ms = monotonic_ms();
         ranks[victim].signal(rustix::process::Signal::STOP);
         for rank in &mut ranks[..victim] {
             let (failed_ms, error) = rank.error();
-            assert!(error.contains(&format!("rank {victim} was silent")), "{label}: {error}");
-            assert!(error.contains("allreduce #"), "{label}: {error}");
+            assert!(error.contains(&format!("rank {victim} was silent")), "{case}: {error}");
+            assert!(error.contains("allreduce #"), "{case}: {error}");
             let after = Duration::from_millis(failed_ms - stopped_ms);
-            assert!(after < SILENCE * 3, "{label}: {after:?}");
+            assert!(after < SILENCE * 3, "{case}: {after:?}");
+            rank.ends_well();
         }
         ranks[victim].signal(rustix::process::Signal::CONT);
         let (_, error) = ranks[victim].error();
-        assert!(error.contains("allreduce #"), "{label}: {error}");
+        assert!(error.contains("allreduce #"), "{case}: {error}");
+        ranks[victim].ends_well();
     });
 }
 
-fn both_are_named(scenario: &str, ours: &str, theirs: &str) {
-    each_case(scenario, |ranks, label| {
+/// Every rank's error names the call of most ranks and the odd one of the last rank, as `calls` gives them for a count.
+fn both_are_named(scenario: &'static str, calls: fn(usize) -> [String; 2]) {
+    each_case(scenario, |ranks, case| {
+        let last = ranks.len() - 1;
+        let [ours, odd] = calls(case.count).map(|call| format!("called allreduce #21 of {call}, by "));
+        let odd = format!("rank {last} {odd}");
         for rank in ranks.iter_mut() {
             let (_, error) = rank.error();
-            assert!(error.contains(ours) && error.contains(theirs), "{label}: {error}");
+            assert!(error.contains(&ours), "{case}: no {ours:?} in: {error}");
+            assert!(error.contains(&odd), "{case}: no {odd:?} in: {error}");
+            rank.ends_well();
         }
     });
 }
 
 #[test]
 fn another_count_is_an_error_that_names_both_calls() {
-    both_are_named("count", "float, max", "called");
+    both_are_named("count", |count| [format!("{count} float, max"), format!("{} float, max", count + 1)]);
 }
 
 #[test]
 fn another_type_is_an_error_that_names_both_calls() {
-    both_are_named("type", "float, max", "int32, max");
+    both_are_named("type", |count| [format!("{count} float, max"), format!("{count} int32, max")]);
 }
 
 #[test]
 fn another_operator_is_an_error_that_names_both_calls() {
-    both_are_named("op", "float, max", "float, min");
+    both_are_named("op", |count| [format!("{count} float, max"), format!("{count} float, min")]);
 }
 
 #[test]
 fn a_call_of_quite_another_size_and_type_is_an_error_that_names_both_calls() {
-    both_are_named("ahead", "float, max", "5 uint8, max");
+    both_are_named("ahead", |count| [format!("{count} float, max"), "5 uint8, max".into()]);
 }
 
 #[test]
 fn a_rank_that_leaves_early_is_named() {
-    each_case("leave", |ranks, label| {
+    each_case("leave", |ranks, case| {
         let last = ranks.len() - 1;
         for rank in &mut ranks[..last] {
             let (_, error) = rank.error();
-            assert!(error.contains(&format!("rank {last} left")), "{label}: {error}");
+            assert!(error.contains(&format!("rank {last} left")), "{case}: {error}");
+            rank.ends_well();
         }
+        ranks[last].hears("left");
+        ranks[last].ends_well();
     });
 }
 

@@ -28,13 +28,24 @@ struct Case {
     settings: Settings,
 }
 
+const COUNTS: [usize; 10] = [0, 1, 2, 3, 5, 17, 100, 255, 1000, 3000];
+
+impl Case {
+    /// Another call for the same ranks and network, of which every part may differ.
+    fn turn(&mut self, random: &mut Random) {
+        self.algorithm = Algorithm::ALL[random.below(7) as usize];
+        self.count = COUNTS[random.below(10) as usize];
+        self.op = Op::ALL[random.below(5) as usize];
+        self.in_place = random.below(2) == 0;
+    }
+}
+
 fn case(seed: u64) -> Case {
     let mut random = Random(seed);
-    let counts = [0, 1, 2, 3, 5, 17, 100, 255, 1000, 3000];
     Case {
         ranks: 1 + random.below(9) as u32,
         algorithm: Algorithm::ALL[random.below(7) as usize],
-        count: counts[random.below(10) as usize],
+        count: COUNTS[random.below(10) as usize],
         op: Op::ALL[random.below(5) as usize],
         in_place: random.below(2) == 0,
         settings: Settings {
@@ -68,11 +79,23 @@ fn expected(ranks: u32, index: usize, op: Op) -> f32 {
     }
 }
 
-/// Runs the case; `change` may make one rank's call another one.
+/// Runs the case as the only call of its network; `other_count_on` makes that rank's call another one.
 fn simulate(
     case: &Case,
     network: &Network,
     links: Vec<Vec<Option<SimLink>>>,
+    other_count_on: Option<u32>,
+) -> (Vec<Outcome>, Vec<Vec<f32>>) {
+    let mut engines: Vec<_> = links.into_iter().map(Engine::new).collect();
+    call(case, network, &mut engines, 1, other_count_on)
+}
+
+/// Runs the case as call number `sequence` of these engines.
+fn call(
+    case: &Case,
+    network: &Network,
+    engines: &mut [Engine<SimLink>],
+    sequence: u64,
     other_count_on: Option<u32>,
 ) -> (Vec<Outcome>, Vec<Vec<f32>>) {
     let Case { ranks, algorithm, count, op, in_place, .. } = *case;
@@ -82,13 +105,12 @@ fn simulate(
     let mut outputs =
         if in_place { inputs.clone() } else { counts.iter().map(|count| vec![f32::NAN; *count]).collect() };
     let table = Table::all_reduce(ranks, Reach::Links { slot_bytes: case.settings.slot_bytes }, Some(algorithm));
-    let mut engines: Vec<_> = links.into_iter().map(Engine::new).collect();
     let mut jobs: Vec<_> = outputs
         .iter_mut()
         .enumerate()
         .map(|(rank, output)| {
             let choice = table.choice(output.len() * 4);
-            let call = Call::all_reduce(1, output.len() as u64, DataType::F32, op, algorithm as u8);
+            let call = Call::all_reduce(sequence, output.len() as u64, DataType::F32, op, algorithm as u8);
             let cut = Cut::new(output.len(), 4, choice.slice_bytes);
             let schedule = AllReduce::new(algorithm, rank as u32, ranks);
             let source = (!in_place).then(|| inputs[rank].as_bytes());
@@ -96,7 +118,7 @@ fn simulate(
             Job::new(call, schedule, kernels, ranks, cut, choice.lanes, (source, output.as_mut_bytes()))
         })
         .collect();
-    let outcomes = simulate::run(network, &mut engines, &mut jobs, 60_000_000_000);
+    let outcomes = simulate::run(network, engines, &mut jobs, network.now_ns() + 60_000_000_000);
     drop(jobs);
     (outcomes, outputs)
 }
@@ -104,20 +126,25 @@ fn simulate(
 #[test]
 fn ten_thousand_seeds_of_delay_give_the_right_bits() {
     for seed in 0..10_000 {
-        let case = case(seed);
+        let mut case = case(seed);
+        let mut random = Random(!seed);
         let (network, links) = Network::new(case.ranks, case.settings.clone());
-        let (outcomes, outputs) = simulate(&case, &network, links, None);
-        for (rank, (outcome, output)) in outcomes.iter().zip(&outputs).enumerate() {
-            assert!(matches!(outcome, Outcome::Done { .. }), "seed {seed}, rank {rank}: {outcome:?}");
-            for (index, value) in output.iter().enumerate() {
-                // One rank alone keeps its input; an average of one is the input too.
-                let right = expected(case.ranks, index, case.op);
-                assert_eq!(
-                    value.to_bits(),
-                    right.to_bits(),
-                    "seed {seed}, rank {rank}, index {index}: {value} for {right}"
-                );
+        let mut engines: Vec<_> = links.into_iter().map(Engine::new).collect();
+        // Further calls meet what the earlier ones left: credits under way, lanes in the middle of their slots, remembered inputs.
+        let calls = 2 + random.below(2);
+        for sequence in 1..=calls {
+            let (outcomes, outputs) = call(&case, &network, &mut engines, sequence, None);
+            let right: Vec<u32> = (0..case.count).map(|index| expected(case.ranks, index, case.op).to_bits()).collect();
+            for (rank, (outcome, output)) in outcomes.iter().zip(&outputs).enumerate() {
+                let label = || format!("seed {seed}, call {sequence} of {calls} by {}, rank {rank}", case.algorithm);
+                assert!(matches!(outcome, Outcome::Done { .. }), "{}: {outcome:?}", label());
+                assert_eq!(output.len(), right.len());
+                for (index, (value, right)) in output.iter().zip(&right).enumerate() {
+                    let wanted = f32::from_bits(*right);
+                    assert_eq!(value.to_bits(), *right, "{}, index {index}: {value} for {wanted}", label());
+                }
             }
+            case.turn(&mut random);
         }
     }
 }
