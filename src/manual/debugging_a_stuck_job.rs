@@ -12,13 +12,14 @@
 //!   * *left*: it ended its work in order while others still called. Its program made fewer calls; compare the loops.
 //!   * *link*: both processes live but the way between them broke, which the transport's words explain. If many links of one host
 //!     break, look at that host's cable or port.
-//!   * *reported*: it met an error of its own and said so. The reason is there; read that rank's output.
+//!   * *reported*: it met an error of its own and said so: the text is that error. It is the reporter, not always the culprit; the text
+//!     names who disagreed or was waited for.
 //! * [`Error::Mismatch`](crate::Error::Mismatch): two ranks called different operations: another kind, count, type, operator,
 //!   algorithm, or the same one a call earlier. The message shows both calls. The number after `#` counts the calls on the communicator: if it
 //!   differs, one rank made a call that the other skipped, usually in a branch that depends on data or rank.
 //! * [`Error::Timeout`](crate::Error::Timeout): all ranks live, but the operation did not end. `peer` is the one that this rank was
-//!   waiting for. Follow the chain: ask that rank whom *it* waits for, until one waits for nobody. That one is busy with something else, or has
-//!   not come to the call.
+//!   waiting for. On one host that is the rank that did not come; over links it is a neighbour, which may itself have waited for another. The rank
+//!   whose time was up first reports, and the others repeat it. Look where the named rank stands (below), then its neighbours.
 //! * [`Error::Missing`](crate::Error::Missing): ranks that did not come in time while joining, by number. Were they started? Do they
 //!   have the same unique id and the same number of ranks?
 //! * [`Error::Unreachable`](crate::Error::Unreachable): this rank could not speak to the rendezvous. `address` is what it tried:
@@ -36,7 +37,7 @@
 //! ```
 //!
 //! A rank outside of serried's functions is your answer: it has not come to the call, and the others wait for it. If all are inside, wait
-//! for the operation timeout: its error names whom each waits for.
+//! for the operation timeout: its error names who was waited for.
 //!
 //! # One slow rank
 //!
