@@ -7,9 +7,11 @@
 #![allow(unsafe_code)]
 
 mod buffer;
+mod detach;
 mod registry;
 
 pub use buffer::Buffer;
+pub(crate) use detach::detach;
 pub use registry::{Shared, find};
 
 use crate::Result;
@@ -32,6 +34,8 @@ pub struct Memory<T: Element> {
 
 /// The region's one word: it is no longer 0 once the buffer is dropped, so that peers that have it mapped let go of it.
 pub(crate) const DROPPED_AT: usize = 0;
+/// Bytes of the region's words; a region with another number is no buffer.
+pub(crate) const WORDS_BYTES: usize = size_of::<u64>();
 
 // SAFETY: a shared `Memory` gives out shared slices of `T`, which is Sync, and its card; the region's word, which is what its
 // own sharing would be about, is touched by `drop` alone.
@@ -45,7 +49,7 @@ impl<T: Element> Memory<T> {
     pub fn allocate(len: usize) -> Result<Self> {
         // A size past all numbers is refused like any other that is too large.
         let bytes = len.saturating_mul(size_of::<T>());
-        let region = Region::create(size_of::<u64>(), bytes)?;
+        let region = Region::create(WORDS_BYTES, bytes)?;
         registry::register(region.payload().addr().get(), bytes, region.card());
         Ok(Self { region, len, element: PhantomData })
     }

@@ -2,6 +2,7 @@
 
 use crate::transport::shm::Card;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
@@ -23,12 +24,25 @@ pub fn find(bytes: &[u8]) -> Option<Shared> {
     let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
     let (first, entry) = registry.range(..=start).next_back()?;
     let offset = start - first;
-    (offset + bytes.len() <= entry.bytes).then_some(Shared { card: entry.card, offset: offset as u64 })
+    let found = !entry.withdrawn && offset + bytes.len() <= entry.bytes;
+    found.then_some(Shared { card: entry.card, offset: offset as u64 })
+}
+
+/// Where the library buffer lies that holds `bytes`, if one does. None of it is found from now on.
+pub(super) fn withdraw(bytes: &[u8]) -> Option<Range<usize>> {
+    let start = bytes.as_ptr().addr();
+    let mut registry = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
+    let (first, entry) = registry.range_mut(..=start).next_back()?;
+    if start - first + bytes.len() > entry.bytes {
+        return None;
+    }
+    entry.withdrawn = true;
+    Some(*first..first + entry.bytes)
 }
 
 pub(super) fn register(start: usize, bytes: usize, card: Card) {
     let mut registry = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
-    registry.insert(start, Entry { bytes, card });
+    registry.insert(start, Entry { bytes, card, withdrawn: false });
     COUNT.store(registry.len(), Ordering::Release);
 }
 
@@ -42,6 +56,8 @@ pub(super) fn forget(start: usize) {
 struct Entry {
     bytes: usize,
     card: Card,
+    /// Some of its pages may no longer be those that peers map.
+    withdrawn: bool,
 }
 
 static REGISTRY: RwLock<BTreeMap<usize, Entry>> = RwLock::new(BTreeMap::new());

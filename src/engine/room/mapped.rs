@@ -10,13 +10,17 @@
 //! A rank reads and writes peers' buffers only between everybody's *agreed* flag, set inside of the call, and its own *done*
 //! flag; and nobody returns from the call before all *done* flags are set. In a buffer, a part is touched by its owner alone.
 //! An offer is overwritten in a later call, which a rank reaches only when all others have read it: they have answered, or taken part in the slots.
+//!
+//! A call that fails once this rank has agreed cannot wait for that: a peer that was stopped may resume much later, find
+//! everybody agreed, and fold. What it then reads spoils only its own call, which fails as well. What it writes must not reach
+//! the caller, who has the output back: so the output gets other pages ([`memory::detach`]; it says which bytes it cannot take).
 
 use super::choice::{self, Stores};
 use super::layout::{AGREED_AT, ANSWER_AT, Cut, DONE_AT, OFFER_AT, OFFERED_AT, SCRATCH_BYTES};
 use super::two_shot::copy;
-use super::{Buffers, Room, Scene};
+use super::{Buffers, RANKS_MAX, Room, Scene};
 use crate::Result;
-use crate::memory::{self, DROPPED_AT, Shared};
+use crate::memory::{self, DROPPED_AT, Shared, WORDS_BYTES};
 use crate::transport::shm::{Card, Region};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -25,8 +29,9 @@ use zerocopy::{FromZeros, IntoBytes};
 /// From here on the two exchanges of an agreement are small beside the call, also for those who have nothing to offer.
 const MAPPED_BYTES_MIN: usize = 512 << 10;
 
-/// Peers' buffers that stay mapped. A job has a few; with more, the one mapped first goes.
-const OPENED_MAX: usize = 256;
+/// Buffers that stay mapped. A job has a few; with more, the ones mapped first go.
+pub(super) const OPENED_MAX: usize = 256;
+const _: () = assert!(2 * RANKS_MAX <= OPENED_MAX, "all buffers of one call can be mapped");
 
 /// Words of an offered place: its card, and the offset.
 const PLACE_WORDS: usize = size_of::<Card>() / 8 + 1;
@@ -34,7 +39,7 @@ const PLACE_WORDS: usize = size_of::<Card>() / 8 + 1;
 const _: () = assert!(2 * PLACE_WORDS * 8 <= OFFERED_AT - OFFER_AT, "an offer fits its lines");
 
 /// What a rank offers: where its input and its output are.
-type Offer = [Option<Shared>; 2];
+pub(super) type Offer = [Option<Shared>; 2];
 
 impl Room {
     /// Runs the call on mapped buffers, if all ranks offer theirs; whether it did.
@@ -42,18 +47,36 @@ impl Room {
         if buffers.dst.len() < MAPPED_BYTES_MIN {
             return Ok(false);
         }
-        self.let_go();
         self.agreements = self.agreements.wrapping_add(1);
-        let output = memory::find(buffers.dst);
-        self.make_offer([buffers.src.map_or(output, memory::find), output]);
-        self.raise(scene, OFFERED_AT, self.agreements);
-        self.wait_for_all_at(scene, OFFERED_AT, self.agreements)?;
-        if self.regions.iter().any(|region| read_offer(region).contains(&None)) {
+        if !self.exchange_offers(scene, buffers)? {
             return Ok(false);
         }
         let answer = self.open(buffers.dst.len()).is_some();
         self.regions[self.me].word(ANSWER_AT).store(answer.into(), Ordering::Relaxed);
         self.raise(scene, AGREED_AT, self.agreements);
+        let done = self.run_agreed(scene, buffers);
+        if done.is_err()
+            && answer
+            && let Err(error) = memory::detach(buffers.dst)
+        {
+            tracing::error!(%error, "a peer that resumes may still write into the failed call's output");
+        }
+        done
+    }
+
+    /// Offers the call's buffers and reads what everybody offers, once: a peer may change its words at any time. Whether all offers are whole.
+    pub(super) fn exchange_offers(&mut self, scene: &Scene<'_>, buffers: &Buffers<'_>) -> Result<bool> {
+        let output = memory::find(buffers.dst);
+        self.make_offer([buffers.src.map_or(output, memory::find), output]);
+        self.raise(scene, OFFERED_AT, self.agreements);
+        self.wait_for_all_at(scene, OFFERED_AT, self.agreements)?;
+        self.offers.clear();
+        self.offers.extend(self.regions.iter().map(read_offer));
+        Ok(!self.offers.iter().any(|offer| offer.contains(&None)))
+    }
+
+    /// Once this rank has answered: the call, if all say that they can; whether it ran.
+    fn run_agreed(&mut self, scene: &Scene<'_>, buffers: &mut Buffers<'_>) -> Result<bool> {
         self.wait_for_all_at(scene, AGREED_AT, self.agreements)?;
         if self.regions.iter().any(|region| region.word(ANSWER_AT).load(Ordering::Relaxed) == 0) {
             return Ok(false);
@@ -80,28 +103,29 @@ impl Room {
 
     /// Maps what all ranks offer, as far as it is not mapped yet, and notes where everybody's input and output are. `None`: one
     /// cannot be mapped.
-    fn open(&mut self, bytes: usize) -> Option<()> {
+    pub(super) fn open(&mut self, bytes: usize) -> Option<()> {
+        self.make_room();
         self.places.clear();
         for rank in 0..self.size() {
-            let mut both = [Place::default(); 2];
-            for (place, shared) in both.iter_mut().zip(read_offer(&self.regions[rank]).iter().flatten()) {
-                // A peer's word is not taken for where its buffer ends.
-                if shared.offset.checked_add(bytes as u64)? > shared.card.bytes {
-                    return None;
-                }
-                *place = Place { opened: self.opened_index(&shared.card)?, offset: shared.offset as usize };
-            }
+            let [input, output] = self.offers[rank];
+            let both = [self.place(input?, bytes)?, self.place(output?, bytes)?];
             self.places.push(both);
         }
         Some(())
     }
 
+    /// Where `bytes` bytes are that a rank offers. Nothing that it says is taken for granted.
+    fn place(&mut self, shared: Shared, bytes: usize) -> Option<Place> {
+        let inside = shared.offset.checked_add(bytes as u64)? <= shared.card.bytes;
+        if !inside || shared.card.words != WORDS_BYTES as u64 {
+            return None;
+        }
+        Some(Place { opened: self.opened_index(&shared.card)?, offset: shared.offset as usize })
+    }
+
     fn opened_index(&mut self, card: &Card) -> Option<usize> {
         if let Some(index) = self.opened.iter().position(|region| region.card() == *card) {
             return Some(index);
-        }
-        if self.opened.len() >= OPENED_MAX {
-            return None;
         }
         match Region::open(card) {
             Ok(region) => self.opened.push(region),
@@ -113,16 +137,22 @@ impl Room {
         Some(self.opened.len() - 1)
     }
 
-    /// Lets go of buffers whose owners have dropped them, or of all if there are too many.
-    fn let_go(&mut self) {
-        self.opened.retain(|region| region.word(DROPPED_AT).load(Ordering::Acquire) == 0);
-        if self.opened.len() >= OPENED_MAX {
-            self.opened.clear();
+    /// Lets go of the buffers that were mapped first, so that those of one call find room.
+    fn make_room(&mut self) {
+        let excess = (self.opened.len() + 2 * self.size()).saturating_sub(OPENED_MAX);
+        self.opened.drain(..excess);
+    }
+
+    /// Lets go of buffers whose owners have dropped them. At every call, whatever its size: a peer's memory is kept alive here.
+    #[inline]
+    pub(super) fn let_go(&mut self) {
+        if !self.opened.is_empty() {
+            self.opened.retain(|region| region.word(DROPPED_AT).load(Ordering::Acquire) == 0);
         }
     }
 
     /// Folds the own part of the message out of all inputs into all outputs, strip by strip.
-    fn fold_mapped(&mut self, scene: &Scene<'_>, buffers: &mut Buffers<'_>) {
+    pub(super) fn fold_mapped(&mut self, scene: &Scene<'_>, buffers: &mut Buffers<'_>) {
         let bytes = buffers.dst.len();
         let stores = choice::stores(self.size(), bytes, buffers.src.is_some());
         let own = Cut::new(bytes, self.size(), bytes).part(bytes, self.me);
@@ -154,7 +184,7 @@ impl Room {
 }
 
 /// A place in an opened region.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     opened: usize,
     offset: usize,

@@ -1,9 +1,14 @@
 //! Rooms of threads whose buffers all ranks map: the same bits as through the slots, and only when all offer.
 
+use super::layout::AGREED_AT;
+use super::mapped::OPENED_MAX;
 use super::tests::{DEADLINE, Deadline, in_room};
-use super::{Room, TWO_SHOT};
+use super::{Buffers, DIRECT, Room, Scene, TWO_SHOT};
 use crate::reduce::kernels;
-use crate::{Call, DataType, Memory, Op};
+use crate::transport::shm::{Card, Region};
+use crate::{Call, DataType, Error, Memory, Op};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
 /// Elements: above the least that is worth an agreement, and no multiple of anything.
@@ -61,11 +66,96 @@ fn dropped_buffers_are_let_go_at_the_next_call() {
             let mut data = Memory::<f32>::allocate(COUNT).expect("there is room");
             call(&mut room, sequence, Op::Max, None, data.as_mut_bytes());
         }
-        // A barrier: after it both ranks have dropped their last buffer.
-        let mut plain = vec![1.0f32; COUNT];
-        call(&mut room, 6, Op::Max, None, plain.as_mut_bytes());
-        call(&mut room, 7, Op::Max, None, plain.as_mut_bytes());
+        // The first of these is a barrier: after it both ranks have dropped their last buffer. A small call will do.
+        for sequence in 6..=7 {
+            let small = Call::all_reduce(sequence, 1, DataType::F32, Op::Max, DIRECT);
+            room.all_reduce(&small, kernels(DataType::F32, Op::Max), None, &mut [0; 4], &Deadline::after(DEADLINE))
+                .expect("all ranks are well");
+        }
         room.opened.len()
     });
     assert_eq!(left, [0, 0]);
+}
+
+#[test]
+fn with_many_buffers_the_ones_mapped_first_go() {
+    in_room(2, |mut room| {
+        let all: Vec<_> = (0..OPENED_MAX + 50).map(|_| Memory::<u8>::allocate(1).expect("there is room")).collect();
+        for pair in all.chunks_exact(2) {
+            let [input, output] = [&pair[0], &pair[1]].map(|data| crate::memory::find(data));
+            room.offers = vec![[input, output], [output, input]];
+            assert_eq!(room.open(1), Some(()));
+            assert!(room.opened.len() <= OPENED_MAX);
+            assert_eq!(room.opened.last().map(Region::card), Some(pair[1].card()), "the newest is there");
+        }
+        assert!(room.opened.len() >= OPENED_MAX - 4, "no more go than need to");
+        let cards: Vec<Card> = room.opened.iter().map(Region::card).collect();
+        let newest: Vec<Card> = all[all.len() - cards.len()..].iter().map(Memory::card).collect();
+        assert_eq!(cards, newest);
+    });
+}
+
+#[test]
+fn a_card_of_something_else_is_not_opened() {
+    in_room(2, |mut room| {
+        let other = Region::create(64, 4 * COUNT).expect("there is room");
+        let good = Memory::<f32>::allocate(COUNT).expect("there is room");
+        let of = |card: Card, offset| Some(crate::memory::Shared { card, offset });
+        let fine = of(good.card(), 0);
+        for wrong in [of(other.card(), 0), of(good.card(), 1), of(good.card(), u64::MAX), None] {
+            for offer in [[wrong, fine], [fine, wrong]] {
+                room.offers = vec![[fine; 2], offer];
+                assert_eq!(room.open(4 * COUNT), None, "{offer:?}");
+            }
+        }
+        assert_eq!(room.opened.len(), 1, "only the good one");
+        room.offers = vec![[fine; 2]; 2];
+        assert_eq!(room.open(4 * COUNT), Some(()));
+    });
+}
+
+/// Waits for another thread's step, no longer than to the deadline.
+fn wait_until(step: &AtomicBool) {
+    let end = Instant::now() + DEADLINE;
+    while !step.load(Ordering::Acquire) {
+        assert!(Instant::now() < end, "the other rank never came so far");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_peer_that_resumes_after_the_call_has_failed_does_not_reach_the_output() {
+    let (failed, folded) = (AtomicBool::new(false), AtomicBool::new(false));
+    in_room(2, |mut room| {
+        let call = Call::all_reduce(1, COUNT as u64, DataType::F32, Op::Sum, TWO_SHOT);
+        let sum = kernels(DataType::F32, Op::Sum);
+        let mut data = Memory::<f32>::allocate(COUNT).expect("there is room");
+        data.fill(1.0);
+        if room.me == 0 {
+            let watch = Deadline::after(Duration::from_millis(300));
+            let error =
+                room.all_reduce(&call, sum, None, data.as_mut_bytes(), &watch).expect_err("rank 11 has stopped");
+            assert!(matches!(error, Error::Timeout { peer: 11, .. }), "{error}");
+            data.fill(5.0);
+            failed.store(true, Ordering::Release);
+            wait_until(&folded);
+            assert!(data.iter().all(|value| *value == 5.0), "what the caller wrote after the call is there");
+            return;
+        }
+        // Rank 11 goes as far as the offers, stops until the other's call has failed, and goes on.
+        let watch = Deadline::after(DEADLINE);
+        let scene = Scene { call: &call, fingerprint: call.fingerprint(), kernels: sum, watch: &watch };
+        let mut buffers = Buffers { src: None, dst: data.as_mut_bytes() };
+        room.agreements = 1;
+        assert!(room.exchange_offers(&scene, &buffers).expect("both offer"));
+        room.open(4 * COUNT).expect("both can be mapped");
+        wait_until(&failed);
+        assert_eq!(room.regions[0].word(AGREED_AT).load(Ordering::Acquire), scene.flag(1), "rank 10 had agreed");
+        room.fold_mapped(&scene, &mut buffers);
+        let card = room.offers[0][1].expect("rank 10 offered its output").card;
+        let theirs = room.opened.iter().find(|region| region.card() == card).expect("it is mapped");
+        let last = f32::from_ne_bytes(theirs.bytes(4 * (COUNT - 1), 4).try_into().expect("four bytes"));
+        assert_eq!(last, 2.0, "the late fold was written where rank 10's buffer was");
+        folded.store(true, Ordering::Release);
+    });
 }

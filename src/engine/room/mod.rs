@@ -54,7 +54,9 @@ pub struct Room {
     agreements: u32,
     /// Library buffers of all ranks that are mapped here.
     opened: Vec<Region>,
-    /// Where in them the running call's inputs and outputs are, by rank.
+    /// What all ranks offered for the running call, as it was read.
+    offers: Vec<mapped::Offer>,
+    /// Where in the opened ones the running call's inputs and outputs are, by rank.
     places: Vec<[mapped::Place; 2]>,
     /// Where a fold of more than two inputs grows before it is handed out.
     scratch: Box<[u8]>,
@@ -134,6 +136,7 @@ impl Room {
             pieces: 0,
             agreements: 0,
             opened: Vec::new(),
+            offers: Vec::with_capacity(n),
             places: Vec::with_capacity(n),
             scratch: vec![0; layout::SCRATCH_BYTES].into(),
             waiter: Waiter::default(),
@@ -166,6 +169,7 @@ impl Room {
         if self.broken.is_some() || !known || src.is_some_and(|src| src.len() != dst.len()) {
             return Err(self.refuse(call));
         }
+        self.let_go();
         let scene = Scene { call, fingerprint: call.fingerprint(), kernels, watch };
         let buffers = Buffers { src, dst };
         let done = if call.algorithm == DIRECT { self.direct(&scene, buffers) } else { self.two_shot(&scene, buffers) };
