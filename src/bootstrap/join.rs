@@ -31,13 +31,25 @@ const SIZE_MAX: u32 = 1 << 24;
 
 /// Joins as `rank` of `size`. Runs on the runtime that it is called in, and leaves the member's task there.
 pub(super) async fn join(meeting: Meeting, rank: u32, size: u32, settings: Settings) -> Result<Control> {
+    settings.check()?;
+    let deadline = Instant::now() + settings.init_timeout;
+    join_by(deadline, meeting, rank, size, settings).await
+}
+
+/// The same with settings that have been checked, by a deadline of which a part may have passed.
+pub(super) async fn join_by(
+    deadline: Instant,
+    meeting: Meeting,
+    rank: u32,
+    size: u32,
+    settings: Settings,
+) -> Result<Control> {
     if size == 0 || size > SIZE_MAX || rank >= size {
         let what =
             format!("rank {rank} of {size}: ranks are numbered from 0 to size - 1, and there are 1 to {SIZE_MAX}");
         return Err(Error::InvalidArgument { what });
     }
     let after = settings.init_timeout;
-    let deadline = Instant::now() + after;
     let addresses = settings.listening_addresses()?;
     let listener = Listener::bind(&addresses, settings.ports.as_ref())?;
     let mut desk = Desk::reach(&meeting, rank, size, after, deadline).await?;

@@ -6,16 +6,22 @@
 use super::control::Control;
 use super::endpoint::Endpoint;
 use super::environment;
+use super::join;
 use super::listener::Listener;
 use super::rendezvous::Meeting;
-use super::root::{self, Afterwards};
+use super::root::{self, Host};
 use super::settings::Settings;
 use super::site::Site;
 use super::thread;
-use super::unique_id::UniqueId;
+use super::unique_id::{Secret, UniqueId};
 use crate::error::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+/// The pause before a taken port is tried again: it doubles from the first to the last.
+const LISTENING_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
 /// Who this process is among those that a launcher started, and where they meet.
 #[derive(Clone, Debug)]
@@ -65,21 +71,56 @@ impl Launch {
 
     /// Joins the communicator of all ranks of the launch; see [`Control::join`].
     pub fn join(&self, settings: &Settings) -> Result<Control> {
-        let mut meeting = self.rendezvous.0.clone();
-        if let (0, Site::Host { name, ports }) = (self.rank, &meeting.site) {
-            let thread = thread::handle()?;
-            let listener = thread.enter(|| listen(name, ports))?;
-            // Rank 0 need not find itself by name, which may lead elsewhere from here.
-            let bound = listener.endpoint();
-            let own = bound.addresses().iter().map(|address| match address.ip() {
-                IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
-                IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
-                _ => *address,
-            });
-            meeting.site = Site::Endpoint(Endpoint::here(own.collect()));
-            thread.spawn(root::serve(listener, meeting.secret.clone(), Afterwards::Close, Arc::default()));
+        let meeting = self.rendezvous.0.clone();
+        match &meeting.site {
+            Site::Host { name, ports } if self.rank == 0 => {
+                let (name, ports) = (name.clone(), ports.clone());
+                let task = host(meeting.secret, name, ports, self.size, settings.clone());
+                thread::handle()?.block(task)
+            }
+            _ => Control::join_at(meeting, self.rank, self.size, settings),
         }
-        Control::join_at(meeting, self.rank, self.size, settings)
+    }
+}
+
+/// Joins as rank 0, at a rendezvous of its own.
+async fn host(secret: Secret, name: String, ports: Vec<u16>, size: u32, settings: Settings) -> Result<Control> {
+    settings.check()?;
+    let deadline = Instant::now() + settings.init_timeout;
+    let listener = listen_by(deadline, &name, &ports).await?;
+    // Rank 0 need not find itself by name, which may lead elsewhere from here.
+    let bound = listener.endpoint();
+    let own = bound.addresses().iter().map(|address| match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => *address,
+    });
+    let site = Site::Endpoint(Endpoint::here(own.collect()));
+    let (fail, failed) = oneshot::channel();
+    let host = Host { deadline: (deadline, settings.init_timeout), failed };
+    tokio::spawn(root::serve_for(host, listener, secret.clone()));
+    join::join_by(deadline, Meeting { secret, site }, 0, size, settings).await.inspect_err(|error| {
+        // A rendezvous that is over by itself, and is telling the others, takes no notice.
+        let _ = fail.send(error.clone());
+    })
+}
+
+/// Listens as soon as one of the ports is free: the rendezvous of a join that failed may still be on its way out. The first failure
+/// says the most about who holds the ports.
+async fn listen_by(deadline: Instant, name: &str, ports: &[u16]) -> Result<Listener> {
+    let mut pause = LISTENING_AGAIN.0;
+    let mut first = None;
+    loop {
+        let failure = match listen(name, ports) {
+            Ok(listener) => return Ok(listener),
+            Err(failure) => first.take().unwrap_or(failure),
+        };
+        if Instant::now() + pause >= deadline {
+            return Err(failure);
+        }
+        first = Some(failure);
+        sleep(pause).await;
+        pause = (pause * 2).min(LISTENING_AGAIN.1);
     }
 }
 
@@ -169,6 +210,62 @@ mod tests {
             .collect();
         ranks.into_iter().for_each(|rank| rank.join().expect("no panic"));
         drop(squatter);
+    }
+
+    fn at_root(rank: u32, size: u32, port: u16) -> Launch {
+        let variables = HashMap::from([
+            ("SERRIED_RANK", rank.to_string()),
+            ("SERRIED_SIZE", size.to_string()),
+            ("SERRIED_ROOT", format!("localhost:{port}")),
+        ]);
+        Launch::from_variables(|name| variables.get(name).cloned(), || None).expect("good variables").expect("a launch")
+    }
+
+    fn free_port() -> u16 {
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+    }
+
+    #[test]
+    fn launches_follow_each_other_at_one_place_and_all_stay() {
+        const ROUNDS: u8 = 6;
+        let port = free_port();
+        let ranks: Vec<_> = (0..3)
+            .map(|rank| {
+                std::thread::spawn(move || {
+                    let settings = Settings::default();
+                    let join = |_| at_root(rank, 3, port).join(&settings).expect("a communicator");
+                    let kept: Vec<Control> = (0..ROUNDS).map(join).collect();
+                    for (round, control) in (0..).zip(&kept) {
+                        let all = control.exchange(&[rank as u8, round]).expect("an exchange");
+                        assert_eq!(all, [[0, round], [1, round], [2, round]]);
+                    }
+                    kept.into_iter().for_each(Control::leave);
+                })
+            })
+            .collect();
+        ranks.into_iter().for_each(|rank| rank.join().expect("no panic"));
+    }
+
+    #[test]
+    fn a_launch_that_failed_gives_its_place_back() {
+        let port = free_port();
+        let broken = Settings { interfaces: "=no-such-interface".parse().ok(), ..Settings::default() };
+        assert!(at_root(0, 2, port).join(&broken).is_err());
+        let settings = Settings { init_timeout: Duration::from_secs(10), ..Settings::default() };
+        at_root(0, 1, port).join(&settings).expect("a free place").leave();
+    }
+
+    #[test]
+    fn a_place_that_stays_taken_is_an_error_in_time() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let port = taken.local_addr().expect("its address").port();
+        // One family would do; a host without IPv6 has none to take.
+        let _taken = std::net::TcpListener::bind(("::1", port));
+        let settings = Settings { init_timeout: Duration::from_millis(200), ..Settings::default() };
+        let begun = std::time::Instant::now();
+        let error = at_root(0, 1, port).join(&settings).err().expect("taken");
+        assert!(matches!(&error, Error::System { reason, .. } if reason.contains("in use")), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

@@ -89,13 +89,19 @@ impl Listener {
 
     /// Accepts for ever (until dropped), and hands those over who prove that they are members and look for rank `me`.
     pub(super) async fn serve(self, member: Membership, me: u32, visitors: mpsc::Sender<Visitor>) {
+        let mut loops = self.open(member, me, visitors);
+        while loops.join_next().await.is_some() {}
+    }
+
+    /// The same as tasks that run until the set is dropped. Once it has been shut down, the ports are free.
+    pub(super) fn open(self, member: Membership, me: u32, visitors: mpsc::Sender<Visitor>) -> JoinSet<()> {
         let room = Arc::new(Room { guests: Mutex::default(), left: Notify::new() });
         let member = Arc::new(member);
         let mut loops = JoinSet::new();
         for socket in self.sockets {
             loops.spawn(accept(socket, Arc::clone(&room), Arc::clone(&member), me, visitors.clone()));
         }
-        while loops.join_next().await.is_some() {}
+        loops
     }
 }
 

@@ -137,8 +137,15 @@ pub(super) async fn run(
                 None => member.leave(None),
             },
             Some(visitor) = visitors.recv() => member.receive(visitor),
-            Some(Ok((rank, reached))) = member.climbing.join_next() => member.arrive(rank, reached),
-            Some(Ok(Some((peer, stream)))) = member.errands.join_next() => member.attach(peer, stream),
+            // Any end of a task is taken here: an arm whose pattern does not fit drops out until another event.
+            Some(climbed) = member.climbing.join_next() => match climbed {
+                Ok((rank, reached)) => member.arrive(rank, reached),
+                // Given up for another dial.
+                Err(_) => {}
+            },
+            Some(errand) = member.errands.join_next() => if let Ok(Some((peer, stream))) = errand {
+                member.attach(peer, stream);
+            },
             () = pulse.next() => member.beat(&pulse),
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                 member.pass_on();

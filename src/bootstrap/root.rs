@@ -10,14 +10,15 @@ use super::rendezvous::{Answer, Reason, Report};
 use super::tree;
 use super::unique_id::{Secret, fill_random};
 use super::wire::{self, RENDEZVOUS_FRAME_MAX};
-use crate::error::Cause;
+use crate::error::{Cause, Error};
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -41,35 +42,62 @@ pub(super) type Counter = Arc<AtomicU64>;
 pub(super) enum Afterwards {
     /// Says so to late-comers for a while. For a unique id, which serves once.
     Answer,
-    /// Goes at once. For a place that the next rendezvous may be at.
+    /// Goes before it tells the ranks, who may come back at once: for a place that the next rendezvous may be at.
     Close,
 }
 
-/// Serves one rendezvous to its end.
+/// The rank for whose launch a rendezvous is: it does not outlast that rank's joining.
+pub(super) struct Host {
+    /// When the host gives up, and its timeout.
+    pub(super) deadline: (Instant, Duration),
+    /// Why the host's joining failed; dropped when it did not.
+    pub(super) failed: oneshot::Receiver<Error>,
+}
+
+/// Serves one rendezvous to its end; waits for the first rank for ever.
 pub(super) async fn serve(listener: Listener, secret: Secret, afterwards: Afterwards, counter: Counter) {
-    let (admit, mut visitors) = mpsc::channel(64);
-    let member = Membership::of_rendezvous(&secret);
-    let meet = async {
-        let mut root = Root::new(counter);
-        let outcome = root.meet(&mut visitors).await;
-        tracing::debug!(?outcome, "the rendezvous is over");
-        if let Err(reason) = &outcome {
-            root.answer_all(&Answer::Refused(reason.clone())).await;
-        }
-        root.close().await;
-        if afterwards == Afterwards::Answer {
-            let late = outcome.err().unwrap_or_else(|| {
-                Reason::Contradiction(
-                    "this unique id is used up: all ranks have come (is a rank number given out twice?)".into(),
-                )
-            });
-            // Ends by the timeout.
-            let _ = timeout(EPILOGUE, root.turn_away(&mut visitors, late)).await;
+    meet(listener, secret, afterwards, Root::new(counter), std::future::pending()).await;
+}
+
+/// Serves one rendezvous in a place that the next one may be at, for as long as rank 0, the `host`, needs it.
+pub(super) async fn serve_for(host: Host, listener: Listener, secret: Secret) {
+    let root = Root { deadline: Some(host.deadline), ..Root::new(Counter::default()) };
+    let given_up = async {
+        match host.failed.await {
+            Ok(why) => Reason::Failed(Failure { peer: 0, cause: Cause::Reported(why.to_string()), reporter: 0 }),
+            Err(_) => std::future::pending().await,
         }
     };
-    tokio::select! {
-        () = meet => {}
-        () = listener.serve(member, RENDEZVOUS, admit) => {}
+    meet(listener, secret, Afterwards::Close, root, given_up).await;
+}
+
+async fn meet(
+    listener: Listener,
+    secret: Secret,
+    afterwards: Afterwards,
+    mut root: Root,
+    given_up: impl Future<Output = Reason>,
+) {
+    let (admit, mut visitors) = mpsc::channel(64);
+    let mut open = listener.open(Membership::of_rendezvous(&secret), RENDEZVOUS, admit);
+    let outcome = root.meet(&mut visitors, std::pin::pin!(given_up)).await;
+    tracing::debug!(?outcome, "the rendezvous is over");
+    if afterwards == Afterwards::Close {
+        open.shutdown().await;
+        visitors.close();
+        while visitors.try_recv().is_ok() {}
+    }
+    let answer = outcome.as_ref().map_or_else(|reason| Answer::Refused(reason.clone()), |()| Answer::Go);
+    root.answer_all(&answer).await;
+    root.close().await;
+    if afterwards == Afterwards::Answer {
+        let late = outcome.err().unwrap_or_else(|| {
+            Reason::Contradiction(
+                "this unique id is used up: all ranks have come (is a rank number given out twice?)".into(),
+            )
+        });
+        // Ends by the timeout.
+        let _ = timeout(EPILOGUE, root.turn_away(&mut visitors, late)).await;
     }
 }
 
@@ -125,12 +153,17 @@ impl Root {
     }
 
     /// Until all ranks are connected, or it comes to nothing.
-    async fn meet(&mut self, visitors: &mut mpsc::Receiver<Visitor>) -> Result<(), Reason> {
+    async fn meet(
+        &mut self,
+        visitors: &mut mpsc::Receiver<Visitor>,
+        mut given_up: Pin<&mut impl Future<Output = Reason>>,
+    ) -> Result<(), Reason> {
         loop {
             let deadline = self.deadline.map(|(at, _)| at);
             tokio::select! {
                 Some(visitor) = visitors.recv() => self.receive(visitor),
                 Some(event) = self.arriving.recv() => self.hear(event).await?,
+                reason = &mut given_up => return Err(reason),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return Err(self.missing()),
             }
             while self.readers.try_join_next().is_some() {}
@@ -141,7 +174,6 @@ impl Root {
             if !self.welcomed {
                 self.welcome_all().await?;
             } else if self.seats.values().all(|seat| seat.ready) {
-                self.answer_all(&Answer::Go).await;
                 return Ok(());
             }
         }

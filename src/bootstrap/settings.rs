@@ -4,6 +4,7 @@ use super::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::topology::interface::{self, Family, Interface, Kind, PortRange, Selection};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ const SHORTEST: Duration = Duration::from_millis(50);
 
 /// Settings above this are no limit at all, and times are added to it.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What each of the times may be.
+const ALLOWED: RangeInclusive<Duration> = SHORTEST..=LONGEST;
 
 /// Settings of the control plane.
 #[derive(Clone, Debug)]
@@ -72,6 +76,20 @@ impl Settings {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
+    /// Refuses times that no variable could have set: code sets them, too.
+    pub(super) fn check(&self) -> Result<()> {
+        let times =
+            [("init_timeout", self.init_timeout), ("connect_timeout", self.connect_timeout), ("silence", self.silence)];
+        match times.into_iter().find(|(_, time)| !ALLOWED.contains(time)) {
+            None => Ok(()),
+            Some((name, time)) => Err(Error::Setting {
+                name: name.into(),
+                value: format!("{time:?}"),
+                why: format!("expected a time from {:?} to {:?}", ALLOWED.start(), ALLOWED.end()),
+            }),
+        }
+    }
+
     /// The addresses to listen on, best first: those of the chosen interfaces and, unless the user named interfaces, loopback for
     /// the ranks on this host (no other host tries it: see [`Endpoint`]).
     pub(super) fn listening_addresses(&self) -> Result<Vec<IpAddr>> {
@@ -103,7 +121,7 @@ fn parsed<T, E: Into<String>>(
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: Option<f64> = text.trim().parse().ok();
     let time = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
-    time.filter(|time| (SHORTEST..=LONGEST).contains(time)).ok_or_else(|| {
+    time.filter(|time| ALLOWED.contains(time)).ok_or_else(|| {
         format!("expected seconds, from {} to {}, as in 10 or 0.5", SHORTEST.as_secs_f64(), LONGEST.as_secs())
     })
 }
@@ -133,6 +151,27 @@ mod tests {
         assert_eq!(settings.family, Family::V4);
         assert_eq!(settings.ports, PortRange::new(40000, 40010));
         assert!(from(&[("SERRIED_SILENCE", " ")]).is_ok_and(|s| s.silence == SILENCE));
+    }
+
+    #[test]
+    fn times_set_in_code_are_checked_where_they_are_used() {
+        use super::super::{Control, UniqueId};
+        let id = UniqueId::create(&Settings::default()).expect("an id");
+        for time in [Duration::ZERO, SHORTEST - Duration::from_nanos(1), LONGEST + SHORTEST, Duration::MAX] {
+            for (name, settings) in [
+                ("init_timeout", Settings { init_timeout: time, ..Settings::default() }),
+                ("connect_timeout", Settings { connect_timeout: time, ..Settings::default() }),
+                ("silence", Settings { silence: time, ..Settings::default() }),
+            ] {
+                let errors = [UniqueId::create(&settings).err(), Control::join(&id, 0, 1, &settings).err()];
+                for error in errors {
+                    let refused = matches!(&error, Some(Error::Setting { name: of, .. }) if of == name);
+                    assert!(refused, "{name} {time:?}: {error:?}");
+                }
+            }
+        }
+        // The id has not been used up by those.
+        Control::join(&id, 0, 1, &Settings::default()).expect("a communicator").leave();
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl UniqueId {
     /// Starts a rendezvous in this process and returns the id by which ranks find it. The process may be a rank itself or only
     /// launch ranks; it has to live until they have joined, and waits for the first of them as long as it lives.
     pub fn create(settings: &Settings) -> Result<Self> {
+        settings.check()?;
         let mut key = [0; 32];
         fill_random(&mut key)?;
         let secret = Secret(key);
