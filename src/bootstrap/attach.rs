@@ -11,6 +11,7 @@ use super::message::Message;
 use super::site::Site;
 use super::tree;
 use crate::error::Cause;
+use crate::topology::ProcessId;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -66,7 +67,8 @@ impl Member {
         self.generation += 1;
         let edge = Edge::start(stream, peer, self.generation, self.events.clone());
         let left = self.place.news.all_left();
-        edge.say(&Message::State { endpoint: self.place.endpoint.clone(), left, verdict: self.fallen.clone() });
+        let (endpoint, verdict) = (self.place.endpoint.clone(), self.fallen.clone());
+        edge.say(&Message::State { endpoint, process: ProcessId::here(), left, verdict });
         self.edges.insert(peer, edge);
         if self.farewell.as_ref().is_some_and(|farewell| farewell.handing_over) {
             self.hand_over();

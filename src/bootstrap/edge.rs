@@ -1,14 +1,20 @@
 //! One edge of the control tree: a connection with a task that reads and a task that writes.
+//!
+//! The edge ends with its connection, and with its peer's process, should that be on this host: children that a process has
+//! forked may hold its connections open after its death.
 
 use super::endpoint::Endpoint;
 use super::liveness::Attention;
 use super::message::Message;
 use super::wire::{self, FRAME_MAX};
+use crate::topology::HostId;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -17,6 +23,9 @@ use tokio::time::timeout;
 
 /// How long a closed edge may take to bring its last words out; a stopped peer does not read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long the words of a process that has ended may take from this host to this host; those it had no time to finish never come.
+const FROM_THE_DEAD: Duration = Duration::from_millis(50);
 
 /// What an edge's reader tells the member.
 #[derive(Debug)]
@@ -89,11 +98,16 @@ async fn read<F>(mut stream: OwnedReadHalf, heard: &AtomicBool, tell: impl Fn(Wh
 where
     F: Future<Output = Result<(), mpsc::error::SendError<Event>>>,
 {
+    let mut process = None;
     loop {
-        let frame = wire::read_frame(&mut stream, FRAME_MAX, || heard.store(true, Ordering::Relaxed)).await;
+        let frame = wire::read_frame(&mut stream, FRAME_MAX, || heard.store(true, Ordering::Relaxed));
+        let frame = while_alive(process.as_ref(), frame).await;
         let (what, last) = match frame {
             Ok(Some(body)) => match Message::parse(&body) {
-                Ok(message) => (What::Message(message), false),
+                Ok(message) => {
+                    process = process.or_else(|| watch(&message));
+                    (What::Message(message), false)
+                }
                 Err(nonsense) => (What::Nonsense(nonsense.to_string()), true),
             },
             Err(e) if e.kind() == io::ErrorKind::InvalidData => (What::Nonsense(e.to_string()), true),
@@ -103,6 +117,28 @@ where
             return;
         }
     }
+}
+
+/// Watches over the process that a peer says it is, if it can be seen from here.
+fn watch(message: &Message) -> Option<AsyncFd<OwnedFd>> {
+    let Message::State { endpoint, process: Some(process), .. } = message else { return None };
+    let watched = (endpoint.host() == HostId::here()).then(|| process.watch()).flatten()?;
+    AsyncFd::with_interest(watched, Interest::READABLE).ok()
+}
+
+/// What is read from a peer, or its connection's end if its process has ended: after all that it said, since it may have said goodbye.
+async fn while_alive(
+    process: Option<&AsyncFd<OwnedFd>>,
+    frame: impl Future<Output = io::Result<Option<Vec<u8>>>>,
+) -> io::Result<Option<Vec<u8>>> {
+    let Some(process) = process else { return frame.await };
+    let mut frame = std::pin::pin!(frame);
+    let ended = tokio::select! {
+        biased;
+        frame = &mut frame => return frame,
+        ended = process.readable() => ended.is_ok(),
+    };
+    if ended { timeout(FROM_THE_DEAD, frame).await.unwrap_or(Ok(None)) } else { frame.await }
 }
 
 async fn write(mut stream: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Outgoing>) {

@@ -185,7 +185,7 @@ impl Member {
         let exchanging = self.fallen.is_none() && !self.place.news.any_left();
         match message {
             Message::Heartbeat => {}
-            Message::State { endpoint, left, verdict } => {
+            Message::State { endpoint, left, verdict, .. } => {
                 if let Some(edge) = self.edges.get_mut(&peer) {
                     edge.endpoint = Some(endpoint);
                 }

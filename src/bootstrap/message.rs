@@ -4,6 +4,7 @@ use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::statements::Statement;
 use super::wire::{Decoder, Encoder, Nonsense};
+use crate::topology::ProcessId;
 
 /// One message over an edge of the tree.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(super) enum Message {
     State {
         /// Where the sender listens.
         endpoint: Endpoint,
+        /// Which process the sender is on that endpoint's host, if it knows.
+        process: Option<ProcessId>,
         /// Who has left.
         left: Vec<u32>,
         /// The verdict, if one fell.
@@ -66,8 +69,13 @@ impl Message {
     pub(super) fn frame(&self) -> Vec<u8> {
         match self {
             Self::Heartbeat => Encoder::frame(HEARTBEAT),
-            Self::State { endpoint, left, verdict } => {
-                let encoder = endpoint.encode(Encoder::frame(STATE)).ranks(left);
+            Self::State { endpoint, process, left, verdict } => {
+                let encoder = endpoint.encode(Encoder::frame(STATE));
+                let encoder = match process {
+                    Some(process) => encoder.u8(1).u64(process.namespace).u64(process.started).u32(process.number),
+                    None => encoder.u8(0),
+                };
+                let encoder = encoder.ranks(left);
                 match verdict {
                     Some(verdict) => verdict.encode(encoder.u8(1)),
                     None => encoder.u8(0),
@@ -92,6 +100,10 @@ impl Message {
             HEARTBEAT => Self::Heartbeat,
             STATE => Self::State {
                 endpoint: Endpoint::decode(&mut fields)?,
+                process: match fields.u8()? {
+                    0 => None,
+                    _ => Some(ProcessId { namespace: fields.u64()?, started: fields.u64()?, number: fields.u32()? }),
+                },
                 left: fields.ranks()?,
                 verdict: if fields.u8()? == 0 { None } else { Some(Failure::decode(&mut fields)?) },
             },
@@ -122,8 +134,13 @@ mod tests {
         let failure = Failure { peer: 3, cause: Cause::Died, reporter: 1 };
         let messages = [
             Message::Heartbeat,
-            Message::State { endpoint: endpoint.clone(), left: vec![1], verdict: Some(failure.clone()) },
-            Message::State { endpoint: endpoint.clone(), left: vec![], verdict: None },
+            Message::State {
+                endpoint: endpoint.clone(),
+                process: ProcessId::here(),
+                left: vec![1],
+                verdict: Some(failure.clone()),
+            },
+            Message::State { endpoint: endpoint.clone(), process: None, left: vec![], verdict: None },
             Message::Gather { round: 7, entries: vec![1, 2] },
             Message::Spread { round: 8, entries: vec![3] },
             Message::Failed(failure),

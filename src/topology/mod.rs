@@ -4,5 +4,7 @@
 
 mod host;
 pub mod interface;
+mod process;
 
 pub use host::HostId;
+pub(crate) use process::ProcessId;

@@ -5,12 +5,15 @@
 use super::*;
 use crate::bootstrap::UniqueId;
 use crate::error::Cause;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
 use std::io::BufRead;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 const ID: &str = "SERRIED_TEST_RANK_ONE";
+
+/// Whether rank one has children that hold its connections.
+const CHILDREN: &str = "SERRIED_TEST_CHILDREN";
 
 #[test]
 fn be_rank_one_if_asked() {
@@ -19,10 +22,30 @@ fn be_rank_one_if_asked() {
     let control = Control::join(&id, 1, 2, &brisk()).expect("a communicator");
     let (tell, told) = std::sync::mpsc::channel();
     control.subscribe(move |failure| drop(tell.send(failure.clone())));
+    if std::env::var_os(CHILDREN).is_some() {
+        println!("children {:?}", children_that_hold_the_connections());
+    }
     println!("joined");
     let failure = told.recv_timeout(HANG).expect("a verdict");
     println!("verdict {} {:?}", failure.peer, failure.cause);
     control.leave();
+}
+
+/// Starts a sleeping process for each socket of this one, which keeps it open, and returns their numbers.
+fn children_that_hold_the_connections() -> Vec<u32> {
+    let this = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).expect("this process");
+    let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors").map_while(Result::ok);
+    let sockets: Vec<i32> = descriptors
+        .filter(|d| std::fs::read_link(d.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:")))
+        .filter_map(|d| d.file_name().to_str()?.parse().ok())
+        .collect();
+    let hold = |socket: i32| {
+        let socket = pidfd_getfd(&this, socket, PidfdGetfdFlags::empty()).expect("the same socket");
+        let mut sleep = Command::new("sleep");
+        sleep.arg(HANG.as_secs().to_string()).stdin(socket).stdout(Stdio::null()).stderr(Stdio::null());
+        sleep.spawn().expect("a process").id()
+    };
+    sockets.into_iter().map(hold).collect()
 }
 
 fn brisk() -> Settings {
@@ -32,17 +55,23 @@ fn brisk() -> Settings {
 }
 
 fn rank_one() -> (Control, Child, impl Iterator<Item = String>) {
+    let (control, child, mut lines) = rank_one_with(&[]);
+    assert!(lines.any(|line| line.ends_with("joined")));
+    (control, child, lines)
+}
+
+fn rank_one_with(variables: &[(&str, &str)]) -> (Control, Child, impl Iterator<Item = String> + use<>) {
     let id = UniqueId::create(&brisk()).expect("an id");
     let program = std::env::current_exe().expect("this program");
     let mut child = Command::new(program)
         .args(["--exact", "bootstrap::tests::process::be_rank_one_if_asked", "--nocapture"])
         .env(ID, id.to_string())
+        .envs(variables.iter().copied())
         .stdout(Stdio::piped())
         .spawn()
         .expect("a process");
     let control = Control::join(&id, 0, 2, &brisk()).expect("a communicator");
-    let mut lines = std::io::BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.ends_with("joined")));
+    let lines = std::io::BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
     (control, child, lines)
 }
 
@@ -65,6 +94,24 @@ fn a_killed_process_is_dead_not_silent() {
     signal(&child, Signal::KILL);
     let (failure, after) = wait(&control);
     println!("a killed process was known dead after {after:?}");
+    assert_eq!((failure.peer, failure.cause), (1, Cause::Died));
+    child.wait().expect("its end");
+    control.leave();
+}
+
+#[test]
+fn a_killed_process_is_dead_though_its_children_hold_its_connections() {
+    let (control, mut child, mut lines) = rank_one_with(&[(CHILDREN, "1")]);
+    let numbers = lines.find_map(|line| Some(line.split_once("children [")?.1.trim_end_matches(']').to_owned()));
+    assert!(lines.any(|line| line.ends_with("joined")));
+    signal(&child, Signal::KILL);
+    let (failure, after) = wait(&control);
+    for number in numbers.expect("children").split(", ") {
+        let pid = number.parse().ok().and_then(Pid::from_raw).expect("a process id");
+        // Had it ended before, the connection would have, too.
+        kill_process(pid, Signal::KILL).expect("a child that still holds a connection");
+    }
+    println!("a killed process with children was known dead after {after:?}");
     assert_eq!((failure.peer, failure.cause), (1, Cause::Died));
     child.wait().expect("its end");
     control.leave();

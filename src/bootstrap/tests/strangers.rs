@@ -164,7 +164,7 @@ async fn join_by_hand(meeting: &Meeting) -> TcpStream {
     let Answer::Welcome { session, above: Some(above) } = answer(&mut root).await else { panic!("no welcome") };
     let member = Membership::of_session(&meeting.secret, &session);
     let mut edge = shake(above.addresses()[0], &member, Role::Tree, 0).await;
-    let state = Message::State { endpoint, left: vec![], verdict: None };
+    let state = Message::State { endpoint, process: None, left: vec![], verdict: None };
     edge.write_all(&state.frame()).await.expect("a write");
     root.write_all(&Report::Ready.frame()).await.expect("a write");
     assert_eq!(answer(&mut root).await, Answer::Go);
