@@ -123,7 +123,10 @@ where
 fn watch(message: &Message) -> Option<AsyncFd<OwnedFd>> {
     let Message::State { endpoint, process: Some(process), .. } = message else { return None };
     let watched = (endpoint.host() == HostId::here()).then(|| process.watch()).flatten()?;
-    AsyncFd::with_interest(watched, Interest::READABLE).ok()
+    // Deprecated for descriptors that may change or close while they are registered; an `OwnedFd` does neither, and what replaces it is unsafe.
+    #[expect(deprecated, reason = "sound for an OwnedFd, without unsafe code")]
+    let registered = AsyncFd::with_interest(watched, Interest::READABLE);
+    registered.ok()
 }
 
 /// What is read from a peer, or its connection's end if its process has ended: after all that it said, since it may have said goodbye.

@@ -138,10 +138,8 @@ pub(super) async fn run(
             },
             Some(visitor) = visitors.recv() => member.receive(visitor),
             // Any end of a task is taken here: an arm whose pattern does not fit drops out until another event.
-            Some(climbed) = member.climbing.join_next() => match climbed {
-                Ok((rank, reached)) => member.arrive(rank, reached),
-                // Given up for another dial.
-                Err(_) => {}
+            Some(climbed) = member.climbing.join_next() => if let Ok((rank, reached)) = climbed {
+                member.arrive(rank, reached);
             },
             Some(errand) = member.errands.join_next() => if let Ok(Some((peer, stream))) = errand {
                 member.attach(peer, stream);
