@@ -3,6 +3,7 @@
 //! No rank outlives its launcher, however that ends: each asks the kernel to be killed with its parent. So the launcher
 //! handles no signals; what ends it ends them all. It knows nothing of what the ranks do.
 
+use crate::logging::say;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal};
 use serried::{Config, UniqueId};
@@ -31,13 +32,13 @@ pub(crate) fn tie_to(launcher: i32) -> Result<()> {
     Ok(())
 }
 
-/// Starts `ranks` processes of this program with the same arguments, and ends with the worst of their exit statuses.
-pub(crate) fn launch(ranks: u32, config: &Config) -> std::result::Result<ExitCode, serried::Error> {
+/// Starts `ranks` processes of this program with the same arguments and `more`, and ends with the worst of their exit statuses.
+pub(crate) fn launch(ranks: u32, more: &[OsString], config: &Config) -> std::result::Result<ExitCode, serried::Error> {
     // The root of the rendezvous lives in this process.
     let id = UniqueId::create(&config.control)?;
     let system =
         |reason: Error| serried::Error::System { what: format!("starting {ranks} ranks"), reason: reason.to_string() };
-    let mut crew = Crew::start(ranks, &id.to_string()).map_err(system)?;
+    let mut crew = Crew::start(ranks, more, &id.to_string()).map_err(system)?;
     let worst = crew.attend().map_err(system)?;
     Ok(ExitCode::from(worst))
 }
@@ -57,7 +58,7 @@ struct Member {
 }
 
 impl Crew {
-    fn start(ranks: u32, id: &str) -> Result<Self> {
+    fn start(ranks: u32, more: &[OsString], id: &str) -> Result<Self> {
         let program = std::env::current_exe()?;
         let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
         let mut crew = Self { members: Vec::new(), pumps: Vec::new() };
@@ -65,6 +66,7 @@ impl Crew {
             let first = rank == 0;
             let mut child = Command::new(&program)
                 .args(&arguments)
+                .args(more)
                 .arg("--launched-by")
                 .arg(std::process::id().to_string())
                 .env("SERRIED_RANK", rank.to_string())
@@ -103,7 +105,7 @@ impl Crew {
                 let failed = !status.success();
                 worst = worst.max(code(status));
                 if let Some(signal) = status.signal() {
-                    eprintln!("serried: rank {rank} was killed by signal {signal}");
+                    say(&format!("rank {rank} was killed by signal {signal}"));
                 }
                 let grace = if failed { GRACE_AFTER_FAILURE } else { GRACE_AFTER_SUCCESS };
                 let latest = Instant::now() + grace;
@@ -140,7 +142,7 @@ impl Crew {
     /// Ends those that still run, and says so.
     fn end_lingering(&mut self) -> u8 {
         for member in self.members.iter_mut().filter(|member| member.ended.is_none()) {
-            eprintln!("serried: rank {} still ran after another had ended, and was stopped", member.rank);
+            say(&format!("rank {} still ran after another had ended, and was stopped", member.rank));
             end(&mut member.child);
         }
         1

@@ -90,7 +90,7 @@ fn main() -> ExitCode {
 }
 
 fn complain(why: &str, status: u8) -> ExitCode {
-    eprintln!("serried: {why}");
+    logging::say(why);
     ExitCode::from(status)
 }
 

@@ -25,6 +25,8 @@ impl Running {
     fn start() -> Self {
         let mut launcher = Command::new(env!("CARGO_BIN_EXE_serried"))
             .args(["perf", "all_reduce", "--ranks", &RANKS.to_string(), "-N", "0", "-e", "8", "-n", "10"])
+            .env_remove("SERRIED_LOG")
+            .env_remove("NCCL_DEBUG")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -98,12 +100,14 @@ fn a_killed_rank_is_named_and_ends_the_run() {
         let named = said.matches(&format!("rank {victim} was killed by signal 9")).count();
         assert_eq!(named, 1, "{said}");
         let errors = |rank: usize| {
-            let prefix = if rank == 0 { "serried: ".to_owned() } else { format!("[rank {rank}] serried: ") };
-            said.lines().filter(|line| line.starts_with(&prefix) && !line.contains("killed by")).count()
+            let prefix = format!("[rank {rank}] ");
+            let by_rank_0 = |line: &str| !line.starts_with("[rank ") && !line.contains("killed by");
+            said.lines().filter(|line| line.starts_with(&prefix) || (rank == 0 && by_rank_0(line))).count()
         };
         for survivor in (0..RANKS).filter(|&rank| rank != victim) {
             assert_eq!(errors(survivor), 1, "rank {survivor} says once what it saw:\n{said}");
         }
+        assert!(said.lines().all(|line| line.contains("serried: ")) && !said.contains('\x1b'), "{said}");
     }
 }
 
@@ -122,5 +126,6 @@ fn a_rank_without_its_launcher_does_not_start() {
         .output()
         .expect("the program was built");
     assert_eq!(orphan.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&orphan.stderr).contains("launcher has ended"));
+    let said = String::from_utf8_lossy(&orphan.stderr);
+    assert_eq!(said, "serried: this rank cannot start: the launcher has ended\n");
 }

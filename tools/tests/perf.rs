@@ -156,3 +156,26 @@ fn help_teaches_the_columns() {
         assert!(text.contains(word), "{word}");
     }
 }
+
+#[test]
+fn what_cannot_be_written_or_held_is_said_once_and_before_any_row() {
+    let said = |command: &mut Command| {
+        let output = command.output().expect("the program was built");
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(!output.status.success() && said.lines().count() == 1, "{said}");
+        assert!(rows(&String::from_utf8_lossy(&output.stdout)).is_empty());
+        said
+    };
+    assert!(said(&mut perf("--ranks 3 -e 8 -J /nowhere/report")).starts_with("serried: -J /nowhere/report: "));
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    assert!(said(perf("--ranks 3 -e 8").stdout(full)).starts_with("serried: the results cannot be written: "));
+    assert!(said(&mut perf("--ranks 1 -m 1000 -b 1024T -e 1024T")).contains("buffers for 1000 calls"));
+}
+
+#[test]
+fn a_closed_standard_error_changes_no_exit_status() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = perf("--ranks 2 -b 2K -e 1K").stderr(writer).status().expect("the program was built");
+    assert_eq!(status.code(), Some(2));
+}

@@ -82,8 +82,18 @@ impl<T: Sample> Batch<T> {
     /// `calls` buffers of `count` elements each.
     pub(crate) fn allocate(kind: Kind, calls: usize, count: usize) -> Result<Self> {
         Ok(match kind {
-            Kind::Private => Self::Private((0..calls).map(|_| vec![T::new_zeroed(); count]).collect()),
+            Kind::Private => Self::Private((0..calls).map(|_| zeroed(count)).collect::<Result<_>>()?),
             Kind::Mapped => Self::Mapped((0..calls).map(|_| Memory::allocate(count)).collect::<Result<_>>()?),
+        })
+    }
+
+    /// Whether memory holds so many calls of so many bytes, as far as the system tells before it is touched.
+    pub(crate) fn room(calls: usize, bytes: usize) -> Result<()> {
+        let call = bytes.saturating_add(size_of::<Self>());
+        let mut all = Vec::<u8>::new();
+        all.try_reserve_exact(calls.saturating_mul(call)).map_err(|reason| serried::Error::System {
+            what: format!("buffers for {calls} calls of {bytes} bytes"),
+            reason: reason.to_string(),
         })
     }
 
@@ -110,4 +120,14 @@ impl<T: Sample> Batch<T> {
             Self::Mapped(buffers) => buffers.iter_mut().enumerate().for_each(|(call, buffer)| act(call, buffer)),
         }
     }
+}
+
+fn zeroed<T: Sample>(count: usize) -> Result<Vec<T>> {
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(count).map_err(|reason| serried::Error::System {
+        what: format!("a buffer of {count} elements of {} bytes", size_of::<T>()),
+        reason: reason.to_string(),
+    })?;
+    memory.resize(count, T::new_zeroed());
+    Ok(memory)
 }

@@ -112,6 +112,9 @@ pub(crate) struct Flags {
     /// Set by the launcher for the ranks it starts: its process id.
     #[arg(long, value_name = "PID", hide = true, action = ArgAction::Set)]
     launched_by: Option<i32>,
+    /// Set by the launcher: the file that it has made for the report.
+    #[arg(long, value_name = "FILE", hide = true)]
+    report_made: Option<PathBuf>,
 }
 
 type Types = Choice<DataType>;
@@ -181,6 +184,8 @@ pub(crate) struct Plan {
     pub(crate) stamps: Stamps,
     pub(crate) per_call: PerCall,
     pub(crate) json: Option<PathBuf>,
+    /// The file that the launcher has made for it.
+    pub(crate) report_made: Option<PathBuf>,
     pub(crate) start: Start,
     pub(crate) transport: Option<TransportChoice>,
     /// `Some(None)` is auto, whatever the environment says.
@@ -230,6 +235,7 @@ impl Flags {
             stamps: if self.stamps == 0 { Stamps::Without } else { Stamps::With },
             per_call: if self.per_call == 0 { PerCall::Untimed } else { PerCall::Timed },
             json: self.json,
+            report_made: self.report_made,
             start,
             transport: self.transport.map(|name| match name {
                 TransportName::Auto => TransportChoice::Auto,

@@ -62,6 +62,9 @@ impl<'a, C: Calls> Bench<'a, C> {
         let bytes = usize::try_from(largest).map_err(|_| serried::Error::InvalidArgument {
             what: format!("a message of {largest} bytes is larger than this machine's addresses"),
         })?;
+        if let Calling::Started(calls) = plan.calling {
+            Batch::<u8>::room(calls as usize, bytes)?;
+        }
         // Started calls bring their own buffers.
         let bytes = if plan.calling == Calling::Waiting { bytes } else { 0 };
         let (src, dst) = (Buffer::allocate(plan.memory, bytes)?, Buffer::allocate(plan.memory, bytes)?);

@@ -25,9 +25,13 @@ use measure::{Bench, Measured, Place};
 use progress::Progress;
 use ranks::{Hold, Presence};
 use report::{Report, Summary};
+use serried::bootstrap::Launch;
 use serried::{Communicator, Config, DataType, Error, Op};
 use sizes::{Growth, short_size};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 use table::{Half, Stamps, Work};
@@ -41,6 +45,8 @@ pub(crate) enum Failure {
     Library(Error),
     /// The output cannot be written.
     Output(std::io::Error),
+    /// The system refused something else: what, and why.
+    System(&'static str, std::io::Error),
 }
 
 impl From<Error> for Failure {
@@ -64,6 +70,7 @@ impl std::fmt::Display for Failure {
             Self::Usage(why) => f.write_str(why),
             Self::Library(error) => error.fmt(f),
             Self::Output(error) => write!(f, "the results cannot be written: {error}"),
+            Self::System(what, error) => write!(f, "{what}: {error}"),
         }
     }
 }
@@ -71,26 +78,67 @@ impl std::fmt::Display for Failure {
 /// Runs `serried perf all_reduce`: as a rank, or as the launcher of ranks.
 pub(crate) fn all_reduce(plan: &Plan) -> Result<ExitCode, Failure> {
     if let Start::LaunchedBy(launcher) = plan.start {
-        launch::tie_to(launcher)?;
+        launch::tie_to(launcher).map_err(|why| Failure::System("this rank cannot start", why))?;
     }
     let config = config(plan)?;
     // A bad setting is found here once, rather than by every rank.
     let least_bus_bw = least_bus_bw()?;
     if let Start::Launch(ranks) = plan.start {
-        return Ok(launch::launch(ranks, &config)?);
+        return launch(plan, ranks, &config);
     }
     let launched = matches!(plan.start, Start::LaunchedBy(_));
+    let file = open_outputs(plan)?;
     if plan.bind == Bind::Core && launched {
         // Before any thread is started, so that all of them stay on this CPU.
         let rank = std::env::var("SERRIED_RANK").ok().and_then(|rank| rank.parse().ok()).unwrap_or(0);
-        placement::bind_to_core(rank)?;
+        placement::bind_to_core(rank).map_err(unbound)?;
     }
     let communicator = Communicator::from_env(&config)?;
     if plan.bind == Bind::Core && !launched {
-        placement::bind_to_core(communicator.local_rank() as usize)?;
+        placement::bind_to_core(communicator.local_rank() as usize).map_err(unbound)?;
     }
-    let run = Run::begin(&communicator, plan, communicator.local_rank(), least_bus_bw)?;
+    let run = Run::begin(&communicator, plan, file, communicator.local_rank(), least_bus_bw)?;
     run.go()
+}
+
+/// Starts ranks, once it is known that their results can be written.
+fn launch(plan: &Plan, ranks: u32, config: &Config) -> Result<ExitCode, Failure> {
+    let made = plan.json.as_deref().map(made).transpose()?;
+    let more: Vec<OsString> =
+        made.iter().flat_map(|(_, name)| ["--report-made".into(), name.clone().into_os_string()]).collect();
+    let ended = print(&settings(plan)).and_then(|()| Ok(launch::launch(ranks, &more, config)?));
+    if let Some((file, name)) = made
+        && file.metadata().is_ok_and(|file| file.len() == 0)
+    {
+        // No rank came so far as to begin it.
+        let _ = std::fs::remove_file(name);
+    }
+    ended
+}
+
+/// On rank 0: the report's file, and the table's first lines printed, before the others are waited for. What cannot be written is
+/// then said by the one process that knows.
+fn open_outputs(plan: &Plan) -> Result<Option<(File, PathBuf)>, Failure> {
+    if Launch::from_env()?.is_none_or(|place| place.rank != 0) {
+        return Ok(None);
+    }
+    if let Some(name) = &plan.report_made {
+        let file = File::options().write(true).open(name).map_err(|why| unwritable(name, &why))?;
+        return Ok(Some((file, name.clone())));
+    }
+    let file = plan.json.as_deref().map(made).transpose()?;
+    if plan.start == Start::Join {
+        print(&settings(plan))?;
+    }
+    Ok(file)
+}
+
+fn made(path: &Path) -> Result<(File, PathBuf), Failure> {
+    report::create(path).map_err(|why| unwritable(path, &why))
+}
+
+fn unbound(why: std::io::Error) -> Failure {
+    Failure::System("this rank cannot be held to a core (--bind none does without)", why)
 }
 
 fn config(plan: &Plan) -> Result<Config, Error> {
@@ -128,18 +176,23 @@ struct Run<'a, C> {
 }
 
 impl<'a, C: Calls> Run<'a, C> {
-    /// Finds out who takes part, and prints everything above the rows.
-    fn begin(calls: &'a C, plan: &'a Plan, local_rank: u32, least_bus_bw: Option<f64>) -> Result<Self, Failure> {
+    /// Finds out who takes part, and prints everything else above the rows.
+    fn begin(
+        calls: &'a C,
+        plan: &'a Plan,
+        file: Option<(File, PathBuf)>,
+        local_rank: u32,
+        least_bus_bw: Option<f64>,
+    ) -> Result<Self, Failure> {
         let ranks = Presence::mine(local_rank).all(calls)?;
         let mut run =
             Self { calls, plan, least_bus_bw, ranks, report: None, failed_halves: 0, bus_bw_sum: 0.0, halves: 0 };
         if calls.rank() == 0 {
             let cores = run.cores();
-            let mut head = settings(plan);
+            let mut head = String::new();
             run.ranks.iter().enumerate().for_each(|(rank, presence)| head += &presence.line(rank));
             head += &format!("# cores: {cores}\n");
-            if let Some(path) = &plan.json {
-                let (file, name) = report::create(path).map_err(|why| unwritable(path, &why))?;
+            if let Some((file, name)) = file {
                 head += &format!("# Writing JSON output to {}\n", name.display());
                 run.report = Some(Report::begin(file, plan, &run.ranks, &cores)?);
             }
@@ -289,7 +342,7 @@ fn spreads(out_of_place: Option<&Measured>, in_place: &Measured) -> String {
     if told.is_empty() { String::new() } else { format!("#   each iteration (us): {}\n", told.join("; ")) }
 }
 
-fn unwritable(path: &std::path::Path, why: &std::io::Error) -> Failure {
+fn unwritable(path: &Path, why: &std::io::Error) -> Failure {
     Failure::Usage(format!("-J {}: {why}", path.display()))
 }
 
