@@ -72,16 +72,19 @@ fn crossover(ranks: u32, reach: Reach, bytes: usize) -> Algorithm {
     }
 }
 
-/// Slices as large as slots allow, but at least as many as lanes for messages that are worth cutting.
+/// Slices as large as slots allow, but at least as many as are in flight for messages that are worth cutting.
 fn sliced(algorithm: Algorithm, ranks: u32, slot_bytes: usize, bytes: usize) -> Choice {
-    /// Below this a second slice costs more in messages than it hides in latency.
-    const LEAST_SLICE: usize = 64 * 1024;
+    /// Below this a second slice costs more in messages than it hides in latency (TCP over loopback, two ranks: a third at 128 KiB).
+    const LEAST_SLICE: usize = 256 * 1024;
+    /// One slice is on its way while the other is reduced. Four took 1.5 times as long at 8 MiB and above: their slots outgrow the cache.
+    const IN_FLIGHT: usize = 2;
+    const { assert!(IN_FLIGHT <= LANES) };
     let schedule = AllReduce::new(algorithm, 0, ranks);
     let (parts, widest) = (schedule.parts().max(1) as usize, schedule.widest().max(1) as usize);
     // A step moves `widest` chunks in one message, which must fit a slot whatever the element size.
     let largest = slot_bytes / widest / 8 * 8 * parts;
-    let wanted = (bytes / LANES).next_multiple_of(8).max(LEAST_SLICE);
-    Choice { algorithm, slice_bytes: largest.min(wanted), lanes: LANES }
+    let wanted = (bytes / IN_FLIGHT).next_multiple_of(8).max(LEAST_SLICE);
+    Choice { algorithm, slice_bytes: largest.min(wanted), lanes: IN_FLIGHT }
 }
 
 #[cfg(test)]
