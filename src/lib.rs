@@ -1,4 +1,21 @@
 //! serried: collective communication that makes ranks move as one.
+//!
+//! A [`Communicator`] joins ranks (processes, or threads of one process) and reduces their data together: the same bits on every rank,
+//! over shared memory inside a host and TCP between hosts. What a rank may set is in [`Config`]; what can go wrong, and whose fault it is, in
+//! [`Error`]. The [`manual`] has the longer story: how an algorithm is chosen, every environment variable, and what to do about a stuck job.
+//!
+//! ```no_run
+//! use serried::{Communicator, Config, Op};
+//!
+//! # fn main() -> serried::Result<()> {
+//! let comm = Communicator::from_env(&Config::from_env()?)?;
+//! let mut gradients = vec![comm.rank() as f32; 1 << 20];
+//! comm.all_reduce(&mut gradients, Op::Avg)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Below these stand the parts, each usable by itself: [`schedule`] and its proof, [`engine`], [`transport`], [`reduce`], [`bootstrap`].
 
 pub mod bootstrap;
 pub mod communicator;
@@ -18,3 +35,8 @@ pub use communicator::{Communicator, Config, Handle, TransportChoice};
 pub use error::{Cause, Error, Operation, Result};
 pub use memory::{Buffer, Memory};
 pub use types::{Call, DataType, Element, Op};
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
