@@ -109,6 +109,8 @@ impl Executor {
         let choice = *self.table.choice(output.len());
         let count = output.len() / data_type.size();
         let call = Call::all_reduce(self.sequence, count as u64, data_type, op, choice.algorithm as u8);
+        // Costs one load when nobody traces.
+        let _span = tracing::enabled!(tracing::Level::TRACE).then(|| tracing::trace_span!("call", %call).entered());
         let operation = Operation::Call(call);
         let result = match control.verdict() {
             Some(failure) => Err(failure.error(self.rank, operation)),
