@@ -31,6 +31,8 @@ pub(super) struct Executor {
     table: Table,
     room: Option<Room>,
     engine: Engine<Link>,
+    /// Which links, by peer, are streams.
+    streams: Vec<bool>,
     backoff: Backoff,
     cards: Vec<Card>,
     connected: [bool; Algorithm::ALL.len()],
@@ -80,6 +82,7 @@ impl Executor {
             table: Table::all_reduce(size, reach, config.algorithm),
             room: if reach == Reach::Room { room } else { None },
             engine: Engine::new((0..size).map(|_| None).collect()),
+            streams: vec![false; size as usize],
             backoff: Backoff::new()?,
             cards,
             connected: Default::default(),
@@ -114,13 +117,13 @@ impl Executor {
         let operation = Operation::Call(call);
         let result = match control.verdict() {
             Some(failure) => Err(failure.error(self.rank, operation)),
-            None => {
-                let watch = CallWatch::new(control, self.timeout);
-                match &mut self.room {
-                    Some(room) => room.all_reduce(&call, kernels(data_type, op), input, output, &watch),
-                    None => self.over_links(control, call, data_type, op, &choice, (input, output), watch),
+            None => match &mut self.room {
+                Some(room) => {
+                    let watch = CallWatch::new(control, self.timeout, &[]);
+                    room.all_reduce(&call, kernels(data_type, op), input, output, &watch)
                 }
-            }
+                None => self.over_links(control, call, data_type, op, &choice, (input, output)),
+            },
         };
         result.inspect_err(|error| self.break_down(control, error))
     }
@@ -146,7 +149,6 @@ impl Executor {
         op: Op,
         choice: &Choice,
         buffers: (Option<&[u8]>, &mut [u8]),
-        watch: CallWatch<'_>,
     ) -> Result<()> {
         let schedule = AllReduce::new(choice.algorithm, self.rank, self.size);
         if !self.connected[choice.algorithm as usize] {
@@ -155,6 +157,7 @@ impl Executor {
         }
         let cut = Cut::new(call.count as usize, data_type.size(), choice.slice_bytes);
         let mut job = Job::new(call, schedule, kernels(data_type, op), self.size, cut, choice.lanes, buffers);
+        let watch = CallWatch::new(control, self.timeout, &self.streams);
         match self.backoff.drive(&mut self.engine, &mut job, &watch) {
             Ok(()) => Ok(()),
             Err(End::Watch(error)) => Err(error),
@@ -181,9 +184,10 @@ impl Executor {
             tcp: &self.tcp,
             sockets: self.sockets,
             call,
-            watch: CallWatch::new(control, self.timeout),
+            watch: CallWatch::new(control, self.timeout, &[]),
         };
         for (peer, link) in connector.connect(&peers)? {
+            self.streams[peer as usize] = matches!(link, Link::Tcp(_));
             self.engine.connect(peer, link);
         }
         Ok(())

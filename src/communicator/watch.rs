@@ -15,6 +15,8 @@ const STALLED: Duration = Duration::from_millis(500);
 pub(super) struct CallWatch<'a> {
     control: &'a Control,
     timeout: Duration,
+    /// Peers, by rank, whose link is a stream: what they sent before they left may still be on its way, and the stream's end will tell.
+    streams: &'a [bool],
     began: Cell<Option<Instant>>,
     /// The call was stated to the others.
     stated: Cell<bool>,
@@ -23,8 +25,8 @@ pub(super) struct CallWatch<'a> {
 }
 
 impl<'a> CallWatch<'a> {
-    pub(super) fn new(control: &'a Control, timeout: Duration) -> Self {
-        Self { control, timeout, began: Cell::new(None), stated: Cell::new(false), gone: Cell::new(None) }
+    pub(super) fn new(control: &'a Control, timeout: Duration, streams: &'a [bool]) -> Self {
+        Self { control, timeout, streams, began: Cell::new(None), stated: Cell::new(false), gone: Cell::new(None) }
     }
 
     /// An error if the job has failed, `peer` has left, or `operation` has waited too long for it.
@@ -33,7 +35,8 @@ impl<'a> CallWatch<'a> {
         if let Some(failure) = self.control.verdict() {
             return Err(failure.error(rank, operation));
         }
-        if self.control.any_left() && self.control.left(peer) {
+        let by_stream = self.streams.get(peer as usize).is_some_and(|stream| *stream);
+        if !by_stream && self.control.any_left() && self.control.left(peer) {
             // What it gave before it left has arrived by now: one more look is due before it counts as missing.
             if self.gone.replace(Some(peer)) == Some(peer) {
                 return Err(Error::Peer { rank, peer, operation, cause: Cause::Left });

@@ -5,7 +5,7 @@
 //! the sockets if there are any. Links of shared memory have nothing to sleep on, so with them sleeps are short.
 
 use super::{Engine, Job, Progress, Stop, Watch};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Error, Result};
 use crate::schedule::Schedule;
 use crate::transport::tcp::Sleep;
 use crate::transport::{Interest, Link, Transport};
@@ -66,13 +66,7 @@ impl Backoff {
                 }
                 Progress::Blocked => {
                     idle += 1;
-                    let peer = job.waits_for().unwrap_or(0);
-                    match watch.check(&job.call(), peer) {
-                        // What it sent before it left may still be on its way; the stream's end will tell.
-                        Err(Error::Peer { cause: Cause::Left, .. })
-                            if matches!(engine.link(peer), Some(Link::Tcp(_))) => {}
-                        answer => answer.map_err(End::Watch)?,
-                    }
+                    watch.check(&job.call(), job.waits_for().unwrap_or(0)).map_err(End::Watch)?;
                     self.give_way(engine, idle - SPINS).map_err(End::Watch)?;
                 }
             }
