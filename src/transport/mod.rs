@@ -22,7 +22,7 @@ use crate::types::Call;
 use std::os::fd::BorrowedFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Lanes a link has. Slices in flight are spread over them; four hide a link's latency and keep the slots inside L2.
+/// Lanes a link has: the most slices that can be in flight. How many are is the choice's business.
 pub const LANES: usize = 4;
 
 /// The head of a message: which call and which slice it belongs to. 40 bytes, sent as they are.
