@@ -114,18 +114,39 @@ impl Executor {
         let call = Call::all_reduce(self.sequence, count as u64, data_type, op, choice.algorithm as u8);
         // Costs one load when nobody traces.
         let _span = tracing::enabled!(tracing::Level::TRACE).then(|| tracing::trace_span!("call", %call).entered());
-        let operation = Operation::Call(call);
-        let result = match control.verdict() {
-            Some(failure) => Err(failure.error(self.rank, operation)),
-            None => match &mut self.room {
-                Some(room) => {
-                    let watch = CallWatch::new(control, self.timeout, &[]);
-                    room.all_reduce(&call, kernels(data_type, op), input, output, &watch)
-                }
-                None => self.over_links(control, call, data_type, op, &choice, (input, output)),
-            },
-        };
-        result.inspect_err(|error| self.break_down(control, error))
+        // An error is large, and moving it where there is none costs a small call more than its lookups: so no combinators here.
+        if let Err(error) = self.run(control, &call, data_type, op, &choice, (input, output)) {
+            return Err(self.fail(control, error));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn run(
+        &mut self,
+        control: &Control,
+        call: &Call,
+        data_type: DataType,
+        op: Op,
+        choice: &Choice,
+        buffers: (Option<&[u8]>, &mut [u8]),
+    ) -> Result<()> {
+        if let Some(failure) = control.verdict() {
+            return Err(failure.error(self.rank, Operation::Call(*call)));
+        }
+        match &mut self.room {
+            Some(room) => {
+                let watch = CallWatch::new(control, self.timeout, &[]);
+                room.all_reduce(call, kernels(data_type, op), buffers.0, buffers.1, &watch)
+            }
+            None => self.over_links(control, *call, data_type, op, choice, buffers),
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, control: &Control, error: Error) -> Error {
+        self.break_down(control, &error);
+        error
     }
 
     /// The error that broke the communicator on this rank, if one did.

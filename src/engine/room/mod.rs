@@ -173,7 +173,10 @@ impl Room {
         let scene = Scene { call, fingerprint: call.fingerprint(), kernels, watch };
         let buffers = Buffers { src, dst };
         let done = if call.algorithm == DIRECT { self.direct(&scene, buffers) } else { self.two_shot(&scene, buffers) };
-        done.map_err(|error| self.break_with(call, error))
+        if let Err(error) = done {
+            return Err(self.break_with(call, error));
+        }
+        Ok(())
     }
 
     #[cold]
