@@ -178,20 +178,40 @@ fn start(case: &Case) -> Vec<Rank> {
     (0..case.ranks).map(one).collect()
 }
 
+/// The ranks and elements that every scenario is run with.
+const SIZES: [(u32, usize); 4] = [(2, 2), (2, 100_000), (3, 1_000), (4, 3_000_000)];
+
 /// Runs `body` for every transport, number of ranks and size, as often as asked, and fails if any run hangs.
 fn each_case(scenario: &'static str, body: impl Fn(&mut Vec<Rank>, &Case)) {
     for repeat in 0..repeats() {
         for transport in ["shm", "tcp"] {
-            for (ranks, count) in [(2, 2), (2, 100_000), (3, 1_000), (4, 3_000_000)] {
-                let case = Case { scenario, transport, ranks, count, repeat };
-                let mut started = start(&case);
-                for rank in &mut started {
-                    rank.hears("ready");
-                }
-                body(&mut started, &case);
+            for (ranks, count) in SIZES {
+                run(&Case { scenario, transport, ranks, count, repeat }, &body);
             }
         }
     }
+}
+
+/// As [`each_case`], with all sizes of a transport at once: for scenarios that mostly wait.
+fn sizes_at_once(scenario: &'static str, body: impl Fn(&mut Vec<Rank>, &Case) + Sync) {
+    for repeat in 0..repeats() {
+        for transport in ["shm", "tcp"] {
+            std::thread::scope(|scope| {
+                for (ranks, count) in SIZES {
+                    let body = &body;
+                    scope.spawn(move || run(&Case { scenario, transport, ranks, count, repeat }, body));
+                }
+            });
+        }
+    }
+}
+
+fn run(case: &Case, body: &impl Fn(&mut Vec<Rank>, &Case)) {
+    let mut started = start(case);
+    for rank in &mut started {
+        rank.hears("ready");
+    }
+    body(&mut started, case);
 }
 
 #[test]
@@ -226,7 +246,7 @@ fn the_death_of_rank_0_is_no_different() {
 
 #[test]
 fn a_stopped_rank_is_named_after_the_silence_and_learns_of_it_when_it_goes_on() {
-    each_case("stop", |ranks, case| {
+    sizes_at_once("stop", |ranks, case| {
         let victim = ranks.len() - 1;
         let stopped_ms = monotonic_ms();
         ranks[victim].signal(rustix::process::Signal::STOP);
