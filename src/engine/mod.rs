@@ -87,7 +87,8 @@ impl<T: Transport> Engine<T> {
         self.links.iter().flatten()
     }
 
-    pub(crate) fn links_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    /// All links, by peer, to be moved.
+    pub fn links_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.links.iter_mut().flatten()
     }
 
@@ -120,6 +121,18 @@ impl<T: Transport> Engine<T> {
             }
         }
         Ok(moved)
+    }
+
+    /// Prepares for sleeping on the links' descriptors after a poll that ended in [`Progress::Blocked`]. `false`: something has come
+    /// meanwhile, so poll again instead.
+    pub fn arm(&mut self) -> Result<bool, Stop> {
+        let mut safe = true;
+        for (peer, link) in self.links.iter_mut().enumerate() {
+            if let Some(link) = link {
+                safe &= link.arm().map_err(|fault| broken(peer as u32, link, fault))?;
+            }
+        }
+        Ok(safe)
     }
 
     /// Tries the lane's current step; whether anything moved.

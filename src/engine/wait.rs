@@ -67,7 +67,7 @@ impl Backoff {
                 Progress::Blocked => {
                     idle += 1;
                     watch.check(&job.call(), job.waits_for().unwrap_or(0)).map_err(End::Watch)?;
-                    self.give_way(engine, idle - SPINS).map_err(End::Watch)?;
+                    self.give_way(engine, idle - SPINS)?;
                 }
             }
         }
@@ -90,7 +90,7 @@ impl Backoff {
         }
     }
 
-    fn give_way(&mut self, engine: &Engine<Link>, passes: u32) -> Result<()> {
+    fn give_way(&mut self, engine: &mut Engine<Link>, passes: u32) -> Result<(), End> {
         let mut polled = false;
         for link in engine.links() {
             let mut sockets = false;
@@ -101,10 +101,13 @@ impl Backoff {
             std::thread::yield_now();
             return Ok(());
         }
-        for link in engine.links() {
-            self.sleep.watch(link)?;
+        if !engine.arm().map_err(End::Stop)? {
+            return Ok(());
         }
-        self.sleep.sleep(if polled { POLLED_SLEEP } else { SLEEP })?;
+        for link in engine.links() {
+            self.sleep.watch(link).map_err(End::Watch)?;
+        }
+        self.sleep.sleep(if polled { POLLED_SLEEP } else { SLEEP }).map_err(End::Watch)?;
         Ok(())
     }
 }

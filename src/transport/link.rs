@@ -73,6 +73,10 @@ impl Transport for Link {
         each!(self, link => link.pump())
     }
 
+    fn arm(&mut self) -> Result<bool, Fault> {
+        each!(self, link => link.arm())
+    }
+
     fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {
         each!(self, link => link.descriptors(each));
     }

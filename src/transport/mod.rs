@@ -92,11 +92,14 @@ pub trait Transport {
 
     /// Moves what can be moved without being asked (accepted bytes out, arriving bytes to their slots, credits either way). Returns whether
     /// anything moved, or can now. Call it once in every pass over the link's lanes, and before and after every call: the other methods may leave
-    /// the system alone once it had nothing for them, until the next pump. When a whole pass moved nothing and then `pump` returned
-    /// `false`, only [`Transport::descriptors`] can bring news, and sleeping is safe.
+    /// the system alone once it had nothing for them, until the next pump.
     ///
     /// A peer that has closed its end is not reported here but where something is wanted of it, and only once all it sent is read.
     fn pump(&mut self) -> Result<bool, Fault>;
+
+    /// Asks the system to wake who sleeps on [`Transport::descriptors`]. When a whole pass moved nothing, then `pump` returned `false` and then
+    /// this returned `true`, only the descriptors can bring news, and sleeping is safe; after `false`, look again first.
+    fn arm(&mut self) -> Result<bool, Fault>;
 
     /// Descriptors, and what of each to wait for before calling again is of use. A transport without any (shared memory) must be polled.
     fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest));

@@ -281,5 +281,9 @@ impl Transport for SimLink {
         Ok(false)
     }
 
+    fn arm(&mut self) -> Result<bool, Fault> {
+        Ok(true)
+    }
+
     fn descriptors(&self, _each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {}
 }

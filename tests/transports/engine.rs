@@ -94,7 +94,7 @@ pub(crate) fn run<W: World>(
         });
         let waits = |rank: &usize| (*rank, jobs[*rank].waits_for());
         assert!(
-            moved || world.pass(engines.iter().flat_map(Engine::links)),
+            moved || world.pass(engines.iter_mut().flat_map(Engine::links_mut)),
             "{case:?}, {buffers:?}: nothing is under way; ranks and whom they wait for: {:?}",
             running.iter().map(waits).collect::<Vec<_>>()
         );

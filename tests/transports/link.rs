@@ -138,7 +138,7 @@ impl<L: Transport> Pair<L> {
                 }
             }
             moved |= self.pump();
-            assert!(moved || !still || world.pass(self.ends.iter()), "nothing is under way: {traffic:?}");
+            assert!(moved || !still || world.pass(self.ends.iter_mut()), "nothing is under way: {traffic:?}");
             still = !moved;
         }
     }
@@ -151,7 +151,7 @@ impl<L: Transport> Pair<L> {
             if over {
                 return;
             }
-            assert!(moved || world.pass(self.ends.iter()), "nothing is under way");
+            assert!(moved || world.pass(self.ends.iter_mut()), "nothing is under way");
         }
     }
 

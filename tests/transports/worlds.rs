@@ -22,7 +22,7 @@ pub(crate) trait World {
     fn join(&mut self, ranks: usize) -> Vec<Vec<Option<Self::Link>>>;
 
     /// What to do when a pass over all of `links` moved nothing. `false`: nothing is under way, so they never will.
-    fn pass<'a>(&mut self, links: impl Iterator<Item = &'a Self::Link>) -> bool
+    fn pass<'a>(&mut self, links: impl Iterator<Item = &'a mut Self::Link>) -> bool
     where
         Self::Link: 'a;
 }
@@ -44,7 +44,7 @@ impl World for Shm {
         })
     }
 
-    fn pass<'a>(&mut self, _links: impl Iterator<Item = &'a Link>) -> bool {
+    fn pass<'a>(&mut self, _links: impl Iterator<Item = &'a mut Link>) -> bool {
         // What one rank stores the other sees at once: whoever cannot move now never will.
         false
     }
@@ -104,11 +104,21 @@ impl World for Tcp {
         })
     }
 
-    fn pass<'a>(&mut self, links: impl Iterator<Item = &'a Link>) -> bool {
-        // The contract says that now only the descriptors can bring news.
-        links.into_iter().try_for_each(|link| self.sleep.watch(link)).expect("descriptors can be watched");
-        self.sleep.sleep(HANG).expect("it can sleep") == Woken::Ready
+    fn pass<'a>(&mut self, links: impl Iterator<Item = &'a mut Link>) -> bool {
+        sleep_on(&mut self.sleep, links)
     }
+}
+
+/// Sleeps until one of the links has news; `false`: none has any for long.
+fn sleep_on<'a>(sleep: &mut Sleep, links: impl Iterator<Item = &'a mut Link>) -> bool {
+    for link in links {
+        if !link.arm().expect("nothing is wrong") {
+            return true;
+        }
+        sleep.watch(link).expect("descriptors can be watched");
+    }
+    // The contract says that now only the descriptors can bring news.
+    sleep.sleep(HANG).expect("it can sleep") == Woken::Ready
 }
 
 /// The simulated network, which overtakes and tears whatever it may.
@@ -141,7 +151,7 @@ impl World for Sim {
         links
     }
 
-    fn pass<'a>(&mut self, _links: impl Iterator<Item = &'a SimLink>) -> bool {
+    fn pass<'a>(&mut self, _links: impl Iterator<Item = &'a mut SimLink>) -> bool {
         self.network.advance()
     }
 }

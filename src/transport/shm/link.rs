@@ -348,6 +348,10 @@ impl Transport for ShmLink {
         Ok(moved)
     }
 
+    fn arm(&mut self) -> Result<bool, Fault> {
+        Ok(true)
+    }
+
     fn descriptors(&self, _each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {}
 }
 
