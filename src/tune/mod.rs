@@ -74,8 +74,9 @@ fn crossover(ranks: u32, reach: Reach, bytes: usize) -> Algorithm {
 
 /// Slices as large as slots allow, but at least as many as are in flight for messages that are worth cutting.
 fn sliced(algorithm: Algorithm, ranks: u32, slot_bytes: usize, bytes: usize) -> Choice {
-    /// Below this a second slice costs more in messages than it hides in latency (TCP over loopback, two ranks: a third at 128 KiB).
-    const LEAST_SLICE: usize = 256 * 1024;
+    /// Below this a second slice costs more in messages than it hides in latency (TCP over loopback, two ranks: a third at 128 KiB, a sixth at
+    /// 512 KiB).
+    const LEAST_SLICE: usize = 512 * 1024;
     /// One slice is on its way while the other is reduced. Four took 1.5 times as long at 8 MiB and above: their slots outgrow the cache.
     const IN_FLIGHT: usize = 2;
     const { assert!(IN_FLIGHT <= LANES) };
