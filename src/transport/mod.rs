@@ -15,6 +15,7 @@ mod link;
 pub mod shm;
 pub mod sim;
 pub mod tcp;
+pub mod verbs;
 
 pub use link::Link;
 
