@@ -1,0 +1,63 @@
+//! What a link asks of a network card: one-sided writes to one peer over a few queue pairs, and the notices of both ends. The card itself is
+//! [`super::pair`]; tests have one that only pretends.
+
+use crate::transport::{Fault, Interest};
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+/// Completions that are taken at once.
+pub(super) const BATCH: usize = 16;
+
+/// One write into the peer's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    /// What is written: a part of the own memory. Empty for a bare notice.
+    pub(super) from: Range<usize>,
+    /// Where it goes in the peer's memory.
+    pub(super) to: usize,
+    /// What the peer is told with it.
+    pub(super) immediate: u32,
+    /// Whether the bytes are taken when the write is posted, so that their memory is free at once.
+    pub(super) inline: bool,
+    /// Whether this write's end, and with it that of all before it on its queue pair, is told here.
+    pub(super) signalled: bool,
+}
+
+/// What has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// A signalled write of this queue pair, and all before it.
+    Wrote { queue_pair: usize, count: u32 },
+    /// The peer wrote something by this queue pair, and says this with it.
+    Came { queue_pair: usize, immediate: u32 },
+}
+
+/// The own end of the queue pairs to one peer, and the memory that both ends use.
+pub(super) trait Nic {
+    /// How many queue pairs there are.
+    fn queue_pairs(&self) -> usize;
+
+    /// The most bytes of an inline write.
+    fn inline_bytes(&self) -> usize;
+
+    /// Own memory, to be read. Where the peer may write meanwhile, the link's protocol says that it does not.
+    fn bytes(&self, range: Range<usize>) -> &[u8];
+
+    /// Own memory, to be written.
+    fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8];
+
+    /// Posts writes, at most [`BATCH`], in their order. There must be room in the queue.
+    fn post(&mut self, queue_pair: usize, writes: &[Write]) -> Result<(), Fault>;
+
+    /// Lets the peer give so many more notices by this queue pair.
+    fn expect(&mut self, queue_pair: usize, notices: usize) -> Result<(), Fault>;
+
+    /// Takes what has come to its end since the last time, at most [`BATCH`].
+    fn poll(&mut self, done: &mut Vec<Done>) -> Result<(), Fault>;
+
+    /// Makes the descriptors readable when something comes to its end from now on, and looks for trouble that shows nowhere else.
+    fn arm(&mut self) -> Result<(), Fault>;
+
+    /// What to sleep on.
+    fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest));
+}

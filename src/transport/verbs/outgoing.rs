@@ -1,0 +1,287 @@
+//! The sending half of a verbs link: puts messages together in the outbox and has their pieces written to the peer's inbox. It must not
+//! look at what comes in, but for what it is told of credits and completions.
+//!
+//! A payload is copied once, into the outbox slot, which is registered; so a caller's bytes are free as soon as they are accepted. The card
+//! reads the slot until its writes have completed: a slot is used again only then, whatever the peer has said of credits.
+
+use super::layout::{HEADER_BYTES, Header, Layout, Notice};
+use super::nic::{Nic, Write};
+use crate::transport::{Fault, Head, LANES};
+use std::collections::VecDeque;
+use zerocopy::IntoBytes;
+
+/// Of writes whose memory is free at once, every so many-th is signalled: what has completed must be known before a queue is full of it.
+const SIGNAL_EVERY: u32 = 16;
+
+/// The sending half.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    layout: Layout,
+    lanes: [Lane; LANES],
+    queues: Vec<Queue>,
+    /// Pieces of open messages that are not posted yet: there is room for them in the queues.
+    reserved: usize,
+    /// What the peer was last told of each lane of the other direction.
+    told: [u64; LANES],
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    /// Messages begun.
+    begun: u64,
+    /// Messages that the peer is done with.
+    released: u64,
+    open: Option<Open>,
+    /// Writes of each slot that the card may still read.
+    reading: [u16; Layout::CREDITS_MAX],
+}
+
+/// The message that is being written.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// Payload bytes it has, and how many of them have been accepted.
+    bytes: usize,
+    written: usize,
+    /// Pieces that are posted.
+    posted: usize,
+}
+
+/// What a queue pair has been given and has not been known to complete.
+#[derive(Debug)]
+struct Queue {
+    posted: VecDeque<Posted>,
+    bytes: usize,
+    unsignalled: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Posted {
+    /// Lane and slot that the card reads for it; inline ones are read when they are posted.
+    reads: Option<(u8, u8)>,
+    bytes: usize,
+}
+
+impl Outgoing {
+    pub(super) fn new(layout: Layout, queue_pairs: usize) -> Self {
+        let queue = || Queue { posted: VecDeque::with_capacity(depth(layout)), bytes: 0, unsignalled: 0 };
+        let queues = (0..queue_pairs).map(|_| queue()).collect();
+        Self { layout, lanes: Default::default(), queues, reserved: 0, told: [0; LANES] }
+    }
+
+    /// Begins a message if there is a slot for it at both ends, and room in the queues. One without payload goes at once.
+    pub(super) fn open(
+        &mut self,
+        nic: &mut impl Nic,
+        lane: usize,
+        head: &Head,
+        released: &[u64; LANES],
+    ) -> Result<bool, Fault> {
+        let layout = self.layout;
+        assert!(head.bytes <= layout.slot_bytes as u64, "a message larger than a slot");
+        let (bytes, room) = (head.bytes as usize, self.room());
+        let state = &mut self.lanes[lane];
+        assert!(state.open.is_none(), "a message was opened within another");
+        let message = state.begun;
+        let has_credit = message - state.released < layout.credits as u64;
+        if !has_credit || state.reading[layout.slot(message)] > 0 || room < layout.pieces(bytes) {
+            return Ok(false);
+        }
+        let header = Header { head: *head, released: [0; LANES], zero: [0; 8] };
+        let at = layout.outbox(lane, message);
+        nic.bytes_mut(at..at + HEADER_BYTES).copy_from_slice(header.as_bytes());
+        state.begun += 1;
+        state.open = Some(Open { bytes, written: 0, posted: 0 });
+        self.reserved += layout.pieces(bytes);
+        if bytes == 0 {
+            self.post_pieces(nic, lane, released)?;
+        }
+        Ok(true)
+    }
+
+    /// Accepts payload of the open message, all of it, and posts the pieces that are whole.
+    pub(super) fn write(
+        &mut self,
+        nic: &mut impl Nic,
+        lane: usize,
+        payload: &[u8],
+        released: &[u64; LANES],
+    ) -> Result<usize, Fault> {
+        let layout = self.layout;
+        let state = &mut self.lanes[lane];
+        let Some(open) = &mut state.open else { return Ok(0) };
+        let payload = &payload[..payload.len().min(open.bytes - open.written)];
+        let at = layout.outbox(lane, state.begun - 1) + HEADER_BYTES + open.written;
+        nic.bytes_mut(at..at + payload.len()).copy_from_slice(payload);
+        open.written += payload.len();
+        self.post_pieces(nic, lane, released)?;
+        Ok(payload.len())
+    }
+
+    /// Notes how many messages of a lane the peer says it is done with, of which so many low bits are known.
+    pub(super) fn learn(&mut self, lane: usize, counted: u32, bits: u32) -> Result<(), Fault> {
+        let state = &mut self.lanes[lane];
+        let (news, ahead) = (Notice::ahead(state.released, counted, bits), state.begun - state.released);
+        if news > ahead {
+            let what = format!("credit for {news} messages of lane {lane}, of which {ahead} are on the way");
+            return Err(Fault::Nonsense(what));
+        }
+        state.released += news;
+        Ok(())
+    }
+
+    /// Notes that so many writes of a queue pair have completed, the oldest.
+    pub(super) fn completed(&mut self, queue_pair: usize, count: u32) {
+        let queue = &mut self.queues[queue_pair];
+        let count = (count as usize).min(queue.posted.len());
+        for posted in queue.posted.drain(..count) {
+            queue.bytes -= posted.bytes;
+            if let Some((lane, slot)) = posted.reads {
+                self.lanes[usize::from(lane)].reading[usize::from(slot)] -= 1;
+            }
+        }
+    }
+
+    /// Gives the peer the credit that it may be waiting for and that no message has brought along: at once for lanes in `eager`, for the others
+    /// when the peer has none left. Whether any was given.
+    pub(super) fn give_credit(
+        &mut self,
+        nic: &mut impl Nic,
+        released: &[u64; LANES],
+        eager: &mut [bool; LANES],
+    ) -> Result<bool, Fault> {
+        let mut given = false;
+        for lane in 0..LANES {
+            let owed = released[lane] - self.told[lane];
+            let due = owed >= self.layout.credits as u64 || owed > 0 && std::mem::take(&mut eager[lane]);
+            if due && self.room() > 0 {
+                self.post_notice(nic, self.freest(), Notice::credit(lane, released[lane]), Signal::Seldom)?;
+                self.told[lane] = released[lane];
+                given = true;
+            }
+        }
+        Ok(given)
+    }
+
+    /// Tells the peer on every queue pair that nothing more comes, in a way that shows when all before it has arrived.
+    pub(super) fn say_goodbye(&mut self, nic: &mut impl Nic) -> Result<(), Fault> {
+        (0..self.queues.len()).try_for_each(|queue| self.post_notice(nic, queue, Notice::Goodbye, Signal::Always))
+    }
+
+    /// Writes a header's bytes on every queue pair, from the first slot to the first slot, where nothing is yet.
+    pub(super) fn try_all(&mut self, nic: &mut impl Nic) -> Result<(), Fault> {
+        let (outbox, to) = (self.layout.outbox(0, 0), self.layout.inbox(0, 0));
+        let immediate = Notice::Trial.to_bits();
+        let write = Write { from: outbox..outbox + HEADER_BYTES, to, immediate, inline: false, signalled: true };
+        (0..self.queues.len()).try_for_each(|queue| self.post(nic, queue, write.clone(), None, Signal::Always))
+    }
+
+    /// Whether all that was posted is known to have completed.
+    pub(super) fn is_still(&self) -> bool {
+        self.queues.iter().all(|queue| queue.posted.is_empty())
+    }
+
+    /// Posts the pieces of the open message that are whole; the message ends with its last.
+    fn post_pieces(&mut self, nic: &mut impl Nic, lane: usize, released: &[u64; LANES]) -> Result<(), Fault> {
+        let layout = self.layout;
+        let state = &self.lanes[lane];
+        let Some(mut open) = state.open else { return Ok(()) };
+        let message = state.begun - 1;
+        let (outbox, inbox) = (layout.outbox(lane, message), layout.inbox(lane, message));
+        let (slot, pieces) = (layout.slot(message), layout.pieces(open.bytes));
+        while open.posted < pieces {
+            let piece = layout.piece(open.posted, open.bytes);
+            if piece.end > HEADER_BYTES + open.written {
+                break;
+            }
+            if open.posted == 0 {
+                self.told = *released;
+                let counts = released.map(|count| count as u32);
+                nic.bytes_mut(outbox + size_of::<Head>()..outbox + size_of::<Head>() + size_of_val(&counts))
+                    .copy_from_slice(counts.as_bytes());
+            }
+            let inline = piece.len() <= nic.inline_bytes();
+            let write = Write {
+                from: outbox + piece.start..outbox + piece.end,
+                to: inbox + piece.start,
+                immediate: Notice::Piece { lane, slot, piece: open.posted }.to_bits(),
+                inline,
+                signalled: false,
+            };
+            let reads = (!inline).then_some((lane as u8, slot as u8));
+            let signal = if inline { Signal::Seldom } else { Signal::Always };
+            self.post(nic, self.freest(), write, reads, signal)?;
+            self.reserved -= 1;
+            open.posted += 1;
+        }
+        self.lanes[lane].open = (open.posted < pieces).then_some(open);
+        Ok(())
+    }
+
+    fn post_notice(&mut self, nic: &mut impl Nic, queue: usize, notice: Notice, signal: Signal) -> Result<(), Fault> {
+        let write = Write { from: 0..0, to: 0, immediate: notice.to_bits(), inline: true, signalled: false };
+        self.post(nic, queue, write, None, signal)
+    }
+
+    fn post(
+        &mut self,
+        nic: &mut impl Nic,
+        number: usize,
+        mut write: Write,
+        reads: Option<(u8, u8)>,
+        signal: Signal,
+    ) -> Result<(), Fault> {
+        let queue = &mut self.queues[number];
+        queue.unsignalled += 1;
+        write.signalled = signal == Signal::Always || queue.unsignalled == SIGNAL_EVERY;
+        if write.signalled {
+            queue.unsignalled = 0;
+        }
+        let bytes = write.from.len();
+        nic.post(number, std::slice::from_ref(&write))?;
+        queue.bytes += bytes;
+        queue.posted.push_back(Posted { reads, bytes });
+        if let Some((lane, slot)) = reads {
+            self.lanes[usize::from(lane)].reading[usize::from(slot)] += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes that the queues can still take, beside those that are promised.
+    fn room(&self) -> usize {
+        let depth = depth(self.layout);
+        let free: usize = self.queues.iter().map(|queue| depth - queue.posted.len().min(depth)).sum();
+        free - self.reserved.min(free)
+    }
+
+    /// The queue pair that has the least left to do and can take a write.
+    fn freest(&self) -> usize {
+        let depth = depth(self.layout);
+        let load = |(_, queue): &(usize, &Queue)| (queue.posted.len() >= depth, queue.bytes, queue.posted.len());
+        self.queues.iter().enumerate().min_by_key(load).map_or(0, |(number, _)| number)
+    }
+}
+
+/// Whether a write's completion is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Always,
+    /// With every [`SIGNAL_EVERY`]-th.
+    Seldom,
+}
+
+/// Writes that a queue pair holds before the link stops filling it: every piece and credit that slots allow, and those that may lie completed and
+/// unsignalled.
+pub(super) const fn depth(layout: Layout) -> usize {
+    LANES * layout.credits * (layout.pieces(layout.slot_bytes) + 1) + 2 * SIGNAL_EVERY as usize
+}
+
+/// What a device's send queue must hold: the goodbye goes past the limit.
+pub(super) const fn send_queue_depth(layout: Layout) -> usize {
+    depth(layout) + 1
+}
+
+/// What a device's receive queue must hold, besides what waits to be posted again: as much as the peer's send queue can have under way, and what has arrived
+/// without having been looked at, which credits bound as they bound what is sent.
+pub(super) const fn receive_queue_depth(layout: Layout) -> usize {
+    2 * send_queue_depth(layout)
+}

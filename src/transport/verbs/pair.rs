@@ -1,0 +1,236 @@
+//! The card itself: queue pairs to one peer on a rail, one completion queue for all of them, and the memory that both ends use.
+
+use super::card::{Card, QUEUE_PAIRS_MAX};
+use super::layout::Layout;
+use super::nic::{BATCH, Done, Nic, Write};
+use super::outgoing::{receive_queue_depth, send_queue_depth};
+use super::rail::Rail;
+use super::sys::{
+    Addressing, Capacity, Completion, CompletionChannel, CompletionQueue, Gid, LinkLayer, Local, MemoryRegion, Mtu,
+    Opcode, Path, QueuePair, Remote, Send,
+};
+use crate::error::Result;
+use crate::transport::{Fault, Interest};
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// Inline bytes that are asked for: enough for a header and the smallest messages. A device grants what it has.
+const INLINE_BYTES: u32 = 256;
+
+/// Receive requests are posted again so many at a time.
+const EXPECTED_AT_ONCE: usize = 16;
+
+/// Routers that packets may pass.
+const HOP_LIMIT: u8 = 64;
+
+/// A peer that has no receive request for once is asked again after 0.64 ms (code 12), for ever: credits see to it that this does not happen.
+const RNR_TIMER: u8 = 12;
+const RNR_RETRIES: u8 = 7;
+
+/// A work id names what it is about: a receive request, or how many writes end with this one; and the queue pair.
+const RECEIVE: u64 = 1 << 63;
+const QUEUE_PAIR_SHIFT: u32 = 32;
+
+/// The own end of a link's queue pairs.
+#[derive(Debug)]
+pub(super) struct Pair {
+    ends: Vec<End>,
+    completions: Arc<CompletionQueue>,
+    channel: Arc<CompletionChannel>,
+    memory: MemoryRegion,
+    rail: Arc<Rail>,
+    /// The peer's memory: where it begins there, and its key.
+    peer: (u64, u32),
+    inline_bytes: usize,
+    /// The channel becomes readable with the next completion.
+    armed: bool,
+}
+
+#[derive(Debug)]
+struct End {
+    queue_pair: QueuePair,
+    /// Writes posted since the last signalled one.
+    unsignalled: u32,
+    /// Receive requests that are to be posted again.
+    taken: usize,
+}
+
+impl Pair {
+    /// Queue pairs that are not connected, and memory of this shape.
+    pub(super) fn create(rail: &Arc<Rail>, layout: Layout) -> Result<Self> {
+        let context = rail.domain().context();
+        let channel = CompletionChannel::create(context)?;
+        let count = usize::from(rail.tuning().queue_pairs).clamp(1, QUEUE_PAIRS_MAX);
+        let (sends, receives) = (send_queue_depth(layout), receive_queue_depth(layout) + EXPECTED_AT_ONCE);
+        let entries = (count * (sends + receives)) as u32;
+        let completions = CompletionQueue::create(context, entries, Some(&channel))?;
+        let wanted = Capacity { sends: sends as u32, receives: receives as u32, inline_bytes: INLINE_BYTES };
+        let mut ends = Vec::with_capacity(count);
+        for _ in 0..count {
+            let queue_pair = QueuePair::create(rail.domain(), &completions, &completions, &wanted)?;
+            queue_pair.to_init(rail.selection().port)?;
+            ends.push(End { queue_pair, unsignalled: 0, taken: receives });
+        }
+        let inline_bytes = ends.iter().map(|end| end.queue_pair.granted().inline_bytes).min().unwrap_or(0) as usize;
+        let memory = MemoryRegion::create(rail.domain(), layout.memory_bytes())?;
+        Ok(Self { ends, completions, channel, memory, rail: rail.clone(), peer: (0, 0), inline_bytes, armed: false })
+    }
+
+    /// What the peer must know to connect.
+    pub(super) fn card(&self, layout: Layout) -> Card {
+        let numbers: Vec<u32> = self.ends.iter().map(|end| end.queue_pair.number()).collect();
+        Card::new(layout, self.rail.selection(), (self.memory.address(), self.memory.remote_key()), &numbers)
+    }
+
+    /// Connects to the peer whose card this is, and that has been given this end's. From then on it may write here.
+    pub(super) fn connect(&mut self, theirs: &Card) -> Result<()> {
+        let selection = self.rail.selection();
+        let path = path(&self.rail, selection.mtu.min(theirs.mtu().unwrap_or(Mtu::B256)));
+        for (end, number) in self.ends.iter_mut().zip(theirs.numbers()) {
+            // Packet numbers only have to be in the queue pair's own order.
+            let remote = Remote { number, lid: theirs.lid(), gid: Gid(theirs.gid()), psn: number };
+            let psn = end.queue_pair.number();
+            end.queue_pair.to_ready(&remote, &path, psn)?;
+        }
+        self.peer = theirs.memory();
+        for queue_pair in 0..self.ends.len() {
+            self.post_taken(queue_pair).map_err(|fault| crate::Error::System {
+                what: format!("receiving on {}", self.rail),
+                reason: fault.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn post_taken(&mut self, queue_pair: usize) -> Result<(), Fault> {
+        let end = &mut self.ends[queue_pair];
+        let work_id = RECEIVE | (queue_pair as u64) << QUEUE_PAIR_SHIFT;
+        let posted = end.queue_pair.post_receives(work_id, end.taken);
+        posted.map_err(|error| lost(&self.rail, format!("receive requests: {error}")))?;
+        end.taken = 0;
+        Ok(())
+    }
+
+    fn note(&self, completion: &Completion, done: &mut Vec<Done>) -> Result<(), Fault> {
+        let Completion { work_id, status, opcode, immediate, vendor, .. } = *completion;
+        let queue_pair = (work_id >> QUEUE_PAIR_SHIFT) as usize & 0xff;
+        if !status.is_success() {
+            let what = if work_id & RECEIVE != 0 { "receiving" } else { "an RDMA write" };
+            return Err(lost(&self.rail, format!("{what} failed: {status}, vendor code {vendor:#x}")));
+        }
+        if opcode == Opcode::ReceiveWithImmediate {
+            done.push(Done::Came { queue_pair, immediate });
+        } else if work_id & RECEIVE == 0 {
+            done.push(Done::Wrote { queue_pair, count: work_id as u32 });
+        } else {
+            return Err(Fault::Nonsense(format!("{}: something came that is no write with a notice", self.rail)));
+        }
+        Ok(())
+    }
+}
+
+impl Nic for Pair {
+    fn queue_pairs(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn inline_bytes(&self) -> usize {
+        self.inline_bytes
+    }
+
+    #[inline]
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.memory.bytes(range)
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        self.memory.bytes_mut(range)
+    }
+
+    fn post(&mut self, queue_pair: usize, writes: &[Write]) -> Result<(), Fault> {
+        let (address, key) = self.peer;
+        let end = &mut self.ends[queue_pair];
+        let memory = &self.memory;
+        let mut unsignalled = end.unsignalled;
+        let mut send = |write: &Write| {
+            unsignalled += 1;
+            let work_id = (queue_pair as u64) << QUEUE_PAIR_SHIFT | u64::from(unsignalled);
+            if write.signalled {
+                unsignalled = 0;
+            }
+            let local = match write {
+                Write { from, .. } if from.is_empty() => Local::Nothing,
+                Write { from, inline: true, .. } => Local::Inline(memory.bytes(from.clone())),
+                Write { from, .. } => Local::Region(memory, from.clone()),
+            };
+            Send {
+                work_id,
+                local,
+                remote_address: address + write.to as u64,
+                remote_key: key,
+                immediate: Some(write.immediate),
+                signalled: write.signalled,
+            }
+        };
+        let posted = match writes {
+            [one] => end.queue_pair.post(&[send(one)]),
+            all => end.queue_pair.post(&all.iter().map(send).collect::<Vec<_>>()),
+        };
+        end.unsignalled = unsignalled;
+        posted.map_err(|error| lost(&self.rail, format!("an RDMA write was refused: {error}")))
+    }
+
+    fn expect(&mut self, queue_pair: usize, notices: usize) -> Result<(), Fault> {
+        self.ends[queue_pair].taken += notices;
+        if self.ends[queue_pair].taken >= EXPECTED_AT_ONCE { self.post_taken(queue_pair) } else { Ok(()) }
+    }
+
+    fn poll(&mut self, done: &mut Vec<Done>) -> Result<(), Fault> {
+        let mut completions = [Completion::EMPTY; BATCH];
+        let found = self.completions.poll(&mut completions).map_err(|failure| lost(&self.rail, failure.to_string()))?;
+        completions[..found].iter().try_for_each(|completion| self.note(completion, done))
+    }
+
+    fn arm(&mut self) -> Result<(), Fault> {
+        let fault = |failure: super::sys::Failure| lost(&self.rail, failure.to_string());
+        if self.armed {
+            self.armed = self.channel.take_events().map_err(fault)? == 0;
+        }
+        if !self.armed {
+            self.completions.request_notification().map_err(fault)?;
+            self.armed = true;
+        }
+        self.rail.trouble().map_or(Ok(()), |trouble| Err(Fault::Lost(trouble)))
+    }
+
+    fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {
+        each(self.channel.descriptor(), Interest::Read);
+        each(self.rail.descriptor(), Interest::Read);
+    }
+}
+
+fn path(rail: &Rail, mtu: Mtu) -> Path {
+    let (selection, tuning) = (rail.selection(), rail.tuning());
+    let addressing = match selection.link_layer {
+        LinkLayer::InfiniBand => Addressing::Lid,
+        _ => Addressing::Gid { index: selection.gid_index },
+    };
+    Path {
+        port: selection.port,
+        addressing,
+        mtu,
+        service_level: tuning.service_level,
+        traffic_class: tuning.traffic_class,
+        hop_limit: HOP_LIMIT,
+        min_rnr_timer: RNR_TIMER,
+        timeout: tuning.timeout,
+        retries: tuning.retries,
+        rnr_retries: RNR_RETRIES,
+    }
+}
+
+fn lost(rail: &Rail, what: String) -> Fault {
+    Fault::Lost(format!("{rail}: {what}"))
+}

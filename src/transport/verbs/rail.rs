@@ -1,0 +1,157 @@
+//! A rail: an open port of a device, and what has happened to it. All links of a process share it.
+
+use super::sys::{AsyncEvent, Context, EventKind, Gid, LinkLayer, Mtu, PortState, ProtectionDomain, Subject};
+use crate::error::Result;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a port may be down before its links are given up. Cables are pulled and switches start again in less; the device tries again all
+/// the while.
+const DOWN_MAX: Duration = Duration::from_secs(5);
+
+/// Which port is used, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The device's name.
+    pub device: String,
+    /// The port's number, from 1.
+    pub port: u8,
+    /// What its link is made of.
+    pub link_layer: LinkLayer,
+    /// The size of its packets.
+    pub mtu: Mtu,
+    /// Its local identifier (InfiniBand).
+    pub lid: u16,
+    /// The address that packets come from (RoCE), and its index in the port's table.
+    pub gid: Gid,
+    /// See `gid`.
+    pub gid_index: u8,
+}
+
+/// How connections of a rail run; codes as verbs have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// DSCP and ECN of packets.
+    pub traffic_class: u8,
+    /// 0 to 15.
+    pub service_level: u8,
+    /// Wait for an acknowledgement, 4.096 µs × 2^this.
+    pub timeout: u8,
+    /// Tries after the first.
+    pub retries: u8,
+    /// Queue pairs between two ranks.
+    pub queue_pairs: u8,
+}
+
+/// An open port.
+#[derive(Debug)]
+pub struct Rail {
+    domain: Arc<ProtectionDomain>,
+    selection: Selection,
+    tuning: Tuning,
+    trouble: Mutex<Trouble>,
+}
+
+#[derive(Debug, Default)]
+struct Trouble {
+    /// What ended the rail.
+    fatal: Option<String>,
+    down_since: Option<Instant>,
+}
+
+impl Rail {
+    /// Opens the port.
+    ///
+    /// # Errors
+    /// As the device says.
+    pub fn open(selection: Selection, tuning: Tuning) -> Result<Arc<Self>> {
+        let context = Context::open(&selection.device)?;
+        let domain = ProtectionDomain::create(&context)?;
+        Ok(Arc::new(Self { domain, selection, tuning, trouble: Mutex::default() }))
+    }
+
+    /// The port, and its address.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    /// How its connections run.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// What regions and queue pairs are made in.
+    pub(super) fn domain(&self) -> &Arc<ProtectionDomain> {
+        &self.domain
+    }
+
+    /// Readable when [`Self::trouble`] has something to look at.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.domain.context().async_descriptor()
+    }
+
+    /// What is wrong with the port or its device, if it is too wrong to go on. A port without a link is borne for a while: it may come back.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match self.domain.context().next_event() {
+                Ok(None) => break,
+                Ok(Some(event)) => self.note(&mut trouble, event),
+                Err(failure) => {
+                    trouble.fatal.get_or_insert(failure.to_string());
+                    break;
+                }
+            }
+        }
+        let down = trouble.down_since.map(|since| since.elapsed()).filter(|down| *down > DOWN_MAX);
+        trouble
+            .fatal
+            .clone()
+            .or_else(|| down.map(|down| format!("{self} has had no link for {:.0} s (port error)", down.as_secs_f64())))
+    }
+
+    fn note(&self, trouble: &mut Trouble, event: AsyncEvent) {
+        tracing::warn!(rail = %self, %event, "a device's event");
+        let of_this_port = matches!(event.subject, Subject::Port(port) if port == self.selection.port);
+        match event.kind {
+            EventKind::PortError if of_this_port => {
+                trouble.down_since.get_or_insert_with(Instant::now);
+            }
+            EventKind::PortActive if of_this_port => trouble.down_since = None,
+            EventKind::GidChange if of_this_port => {
+                if let Some(why) = self.address_is_gone() {
+                    trouble.fatal.get_or_insert(why);
+                }
+            }
+            // A queue pair's own end shows in its completions, with a reason.
+            EventKind::DeviceFatal | EventKind::CompletionQueueError => {
+                trouble.fatal.get_or_insert(format!("{}: {event}", self.selection.device));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the address that packets come from is no longer at its index, in words.
+    fn address_is_gone(&self) -> Option<String> {
+        let Selection { gid, gid_index, link_layer, .. } = &self.selection;
+        if *link_layer != LinkLayer::Ethernet {
+            return None;
+        }
+        let table = self.domain.context().gid_table(self.selection.port).ok()?;
+        let now = table.iter().find(|entry| entry.index == u32::from(*gid_index)).map(|entry| entry.gid);
+        // A link that goes down takes the addresses with it for as long: that is for `down_since` to judge.
+        let is_up =
+            || self.domain.context().port(self.selection.port).is_ok_and(|port| port.state == PortState::Active);
+        (now != Some(*gid) && is_up()).then(|| {
+            let now = now.map_or("nothing".to_owned(), |gid| gid.address().to_string());
+            format!("{self}: its address {} at index {gid_index} has changed to {now}", gid.address())
+        })
+    }
+}
+
+impl std::fmt::Display for Rail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} port {}", self.selection.device, self.selection.port)
+    }
+}

@@ -1,0 +1,156 @@
+//! A card that only pretends: writes travel for a random while, queue pairs overtake each other, and whoever breaks the rules of verbs is
+//! found out: memory that is changed before its write has completed, a notice that nobody expects, a queue that overflows.
+
+use super::super::layout::Layout;
+use super::super::nic::{BATCH, Done, Nic, Write};
+use super::super::outgoing::{receive_queue_depth, send_queue_depth};
+use crate::transport::{Fault, Interest};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+
+/// Writes of one queue pair, and what their bytes were when they were posted.
+type Queue = VecDeque<(Write, Vec<u8>)>;
+
+/// What is under way between two ends.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    /// By direction and queue pair.
+    travelling: [Vec<Queue>; 2],
+    /// Completions that their sender has not been told of, likewise; how many writes each is for.
+    completed: [Vec<Queue>; 2],
+    /// Notices that the receiver of each direction expects, by queue pair.
+    expected: [Vec<usize>; 2],
+    random: u64,
+    /// Nothing arrives any more in this direction.
+    cut: [bool; 2],
+}
+
+impl Wire {
+    pub(super) fn is_still(&self) -> bool {
+        self.travelling.iter().chain(&self.completed).flatten().all(VecDeque::is_empty)
+    }
+
+    pub(super) fn cut(&mut self, from: usize) {
+        self.cut[from] = true;
+    }
+
+    /// How many writes are between their posting and the news of their completion.
+    fn in_queue(&self, from: usize, queue_pair: usize) -> usize {
+        self.travelling[from][queue_pair].len() + self.completed[from][queue_pair].len()
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        ((self.random >> 33) as usize) % limit
+    }
+}
+
+/// One end.
+#[derive(Debug)]
+pub(super) struct Pretended {
+    wire: Rc<RefCell<Wire>>,
+    me: usize,
+    layout: Layout,
+    memory: Vec<u8>,
+    inline_bytes: usize,
+}
+
+/// Both ends of a link of so many queue pairs.
+pub(super) fn pair(
+    layout: Layout,
+    queue_pairs: usize,
+    inline_bytes: usize,
+    seed: u64,
+) -> (Rc<RefCell<Wire>>, [Pretended; 2]) {
+    let queues = || vec![VecDeque::new(); queue_pairs];
+    let wire = Rc::new(RefCell::new(Wire {
+        travelling: [queues(), queues()],
+        completed: [queues(), queues()],
+        expected: [0, 1].map(|_| vec![receive_queue_depth(layout); queue_pairs]),
+        random: seed,
+        cut: [false; 2],
+    }));
+    let ends = [0, 1].map(|me| Pretended {
+        wire: wire.clone(),
+        me,
+        layout,
+        memory: vec![0; layout.memory_bytes()],
+        inline_bytes,
+    });
+    (wire, ends)
+}
+
+impl Nic for Pretended {
+    fn queue_pairs(&self) -> usize {
+        self.wire.borrow().travelling[0].len()
+    }
+
+    fn inline_bytes(&self) -> usize {
+        self.inline_bytes
+    }
+
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.memory[range]
+    }
+
+    fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        &mut self.memory[range]
+    }
+
+    fn post(&mut self, queue_pair: usize, writes: &[Write]) -> Result<(), Fault> {
+        let mut wire = self.wire.borrow_mut();
+        for write in writes {
+            assert!(!write.inline || write.from.len() <= self.inline_bytes, "too much inline");
+            wire.travelling[self.me][queue_pair].push_back((write.clone(), self.memory[write.from.clone()].to_vec()));
+            let depth = send_queue_depth(self.layout);
+            assert!(wire.in_queue(self.me, queue_pair) <= depth, "the send queue overflows");
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, queue_pair: usize, notices: usize) -> Result<(), Fault> {
+        self.wire.borrow_mut().expected[1 - self.me][queue_pair] += notices;
+        Ok(())
+    }
+
+    fn poll(&mut self, done: &mut Vec<Done>) -> Result<(), Fault> {
+        let mut wire = self.wire.borrow_mut();
+        let from = 1 - self.me;
+        for _ in 0..wire.below(BATCH + 1) {
+            let queue_pairs = wire.expected[from].len();
+            let queue_pair = wire.below(queue_pairs);
+            if wire.cut[from] {
+                break;
+            }
+            let Some((write, bytes)) = wire.travelling[from][queue_pair].pop_front() else { continue };
+            self.memory[write.to..write.to + bytes.len()].copy_from_slice(&bytes);
+            wire.expected[from][queue_pair] =
+                wire.expected[from][queue_pair].checked_sub(1).expect("nobody expects a notice");
+            done.push(Done::Came { queue_pair, immediate: write.immediate });
+            wire.completed[from][queue_pair].push_back((write, bytes));
+        }
+        for queue_pair in 0..wire.completed[self.me].len() {
+            let end = wire.completed[self.me][queue_pair].iter().rposition(|(write, _)| write.signalled);
+            let Some(end) = end.filter(|_| done.len() < BATCH) else { continue };
+            // The news of a completion may be later than its consequences.
+            if wire.below(12) > 0 {
+                continue;
+            }
+            for (write, bytes) in wire.completed[self.me][queue_pair].drain(..=end) {
+                let intact = write.inline || self.memory[write.from.clone()] == bytes;
+                assert!(intact, "memory was changed before its write had completed");
+            }
+            done.push(Done::Wrote { queue_pair, count: end as u32 + 1 });
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn descriptors(&self, _each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {}
+}
