@@ -9,18 +9,35 @@
 
 use std::ffi::{c_int, c_uint, c_void};
 
-/// What the headers must agree with: of a structure, its size unless only a prefix is declared, and each field's name in C,
-/// offset and size.
+/// What the headers must agree with, of a structure: its size and alignment unless only a prefix is declared, and its
+/// fields.
 #[cfg(test)]
+#[derive(Clone)]
 pub(super) struct Layout {
     pub(super) name: &'static str,
-    pub(super) size: Option<usize>,
-    pub(super) fields: Vec<(&'static str, usize, usize)>,
+    pub(super) size: Option<(usize, usize)>,
+    pub(super) fields: Vec<Field>,
 }
+
+/// The same of a field.
+#[cfg(test)]
+#[derive(Clone)]
+pub(super) struct Field {
+    /// Its name here.
+    pub(super) name: &'static str,
+    /// Its name in C, or how to get there; empty if C has none.
+    pub(super) path: &'static str,
+    pub(super) offset: usize,
+    pub(super) size: usize,
+}
+
+/// A function's name, types of arguments and type of result, as written here.
+#[cfg(test)]
+pub(super) type Prototype = (&'static str, &'static [&'static str], &'static str);
 
 macro_rules! structures {
     (@size prefix $name:ident) => { None };
-    (@size whole $name:ident) => { Some(size_of::<$name>()) };
+    (@size whole $name:ident) => { Some((size_of::<$name>(), align_of::<$name>())) };
     (@path $field:ident) => { stringify!($field) };
     (@path $field:ident $path:literal) => { $path };
     ($($kind:ident $name:ident { $($field:ident $(= $path:literal)?: $type:ty,)* })*) => {
@@ -34,11 +51,12 @@ macro_rules! structures {
             vec![$(Layout {
                 name: stringify!($name),
                 size: structures!(@size $kind $name),
-                fields: vec![$((
-                    structures!(@path $field $($path)?),
-                    std::mem::offset_of!($name, $field),
-                    size_of::<$type>(),
-                ),)*],
+                fields: vec![$(Field {
+                    name: stringify!($field),
+                    path: structures!(@path $field $($path)?),
+                    offset: std::mem::offset_of!($name, $field),
+                    size: size_of::<$type>(),
+                },)*],
             },)*]
         }
     };
@@ -51,6 +69,18 @@ macro_rules! constants {
         /// Every constant of this file.
         #[cfg(test)]
         pub(super) const CONSTANTS: &[(&str, $type)] = &[$((stringify!($name), $name),)*];
+    };
+}
+
+macro_rules! operations {
+    ($($name:ident($($type:ty),*) -> $result:ty;)*) => {
+        $(pub(super) type $name = unsafe extern "C" fn($($type),*) -> $result;)*
+
+        /// The operations of a device that are called, which are slots of [`ibv_context_ops`].
+        #[cfg(test)]
+        pub(super) const OPERATIONS: &[Prototype] = &[
+            $((stringify!($name), &[$(stringify!($type)),*], stringify!($result)),)*
+        ];
     };
 }
 
@@ -68,16 +98,19 @@ pub(super) struct ibv_pd {
     _opaque: [u8; 0],
 }
 
-pub(super) type poll_cq = unsafe extern "C" fn(*mut ibv_cq, c_int, *mut ibv_wc) -> c_int;
-pub(super) type req_notify_cq = unsafe extern "C" fn(*mut ibv_cq, c_int) -> c_int;
-pub(super) type post_send = unsafe extern "C" fn(*mut ibv_qp, *mut ibv_send_wr, *mut *mut ibv_send_wr) -> c_int;
-pub(super) type post_recv = unsafe extern "C" fn(*mut ibv_qp, *mut ibv_recv_wr, *mut *mut ibv_recv_wr) -> c_int;
+operations! {
+    poll_cq(*mut ibv_cq, c_int, *mut ibv_wc) -> c_int;
+    req_notify_cq(*mut ibv_cq, c_int) -> c_int;
+    post_send(*mut ibv_qp, *mut ibv_send_wr, *mut *mut ibv_send_wr) -> c_int;
+    post_recv(*mut ibv_qp, *mut ibv_recv_wr, *mut *mut ibv_recv_wr) -> c_int;
+}
 
 /// A slot of the table that is not used here.
 type slot = *mut c_void;
 
 structures! {
-    whole ibv_gid { raw: [u8; 16], }
+    // In C it is a union with two numbers of 8 bytes, hence as aligned.
+    whole ibv_gid { raw: [u8; 16], _aligned = "": [u64; 0], }
     whole ibv_gid_entry { gid: ibv_gid, gid_index: u32, port_num: u32, gid_type: u32, ndev_ifindex: u32, }
 
     whole ibv_device_attr {

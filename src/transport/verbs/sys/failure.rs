@@ -63,16 +63,19 @@ pub(super) fn outcome(answer: c_int) -> Result<(), Errno> {
     match answer {
         0 => Ok(()),
         -1 => Err(last_errno()),
-        negative if negative < 0 => Err(Errno::from_raw_os_error(negative.saturating_neg())),
-        errno => Err(Errno::from_raw_os_error(errno)),
+        number => Err(numbered(number.saturating_abs())),
     }
+}
+
+/// The error with this number. A driver that fails with a number that is none still failed.
+pub(super) fn numbered(number: c_int) -> Errno {
+    // The kernel's own range.
+    if (1..4096).contains(&number) { Errno::from_raw_os_error(number) } else { Errno::IO }
 }
 
 /// The number that the last failed call of this thread left.
 pub(super) fn last_errno() -> Errno {
-    let number = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
-    // A driver that fails without a number still failed.
-    if number == 0 { Errno::IO } else { Errno::from_raw_os_error(number) }
+    numbered(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -84,7 +87,7 @@ mod tests {
         assert_eq!(outcome(0), Ok(()));
         assert_eq!(outcome(22), Err(Errno::INVAL));
         assert_eq!(outcome(-12), Err(Errno::NOMEM));
-        assert!(outcome(c_int::MIN).is_err());
+        assert_eq!([outcome(c_int::MIN), outcome(c_int::MAX)], [Err(Errno::IO); 2]);
     }
 
     #[test]

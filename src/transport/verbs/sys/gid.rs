@@ -1,7 +1,7 @@
 //! The table of GIDs of a port: the addresses under which RoCE reaches it.
 
 use super::abi::*;
-use super::failure::last_errno;
+use super::failure::{last_errno, numbered};
 use super::{Context, Failure};
 use std::ffi::c_int;
 use std::net::{IpAddr, Ipv6Addr};
@@ -86,7 +86,8 @@ impl Context {
         // SAFETY: an open device, and room for as many entries of that size.
         let found = unsafe { query(self.raw(), raw.as_mut_ptr(), raw.len(), 0, size_of::<ibv_gid_entry>()) };
         let Ok(found) = usize::try_from(found) else {
-            let errno = if found == -1 { last_errno() } else { rustix::io::Errno::from_raw_os_error(-found as i32) };
+            let errno =
+                if found == -1 { last_errno() } else { numbered(c_int::try_from(found.saturating_neg()).unwrap_or(0)) };
             return Err(self.refused("ibv_query_gid_table", errno));
         };
         let ours = raw.iter().take(found).filter(|entry| entry.port_num == u32::from(number));

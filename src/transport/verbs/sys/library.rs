@@ -31,7 +31,7 @@ macro_rules! functions {
             fn open(name: &str) -> Result<Self, Unavailable> {
                 // SAFETY: what a library does while it is loaded is its own affair; this one only sets up tables.
                 let handle = unsafe { libloading::Library::new(name) }
-                    .map_err(|e| Unavailable(format!("{name} cannot be opened: {}", one_line(&e.to_string()))))?;
+                    .map_err(|e| Unavailable(format!("{name} cannot be opened: {}", reason(&e))))?;
                 Ok(Self {
                     $($name: {
                         // SAFETY: the signature is the one of the headers; `oracle` compares them.
@@ -47,9 +47,9 @@ macro_rules! functions {
             }
         }
 
-        /// Name, types of arguments and type of result, as written here.
+        /// All of them, for the comparison.
         #[cfg(test)]
-        pub(super) const PROTOTYPES: &[(&str, &[&str], &str)] = &[
+        pub(super) const PROTOTYPES: &[Prototype] = &[
             $((stringify!($name), &[$(stringify!($type)),*], concat!($(stringify!($result))?)),)*
             $((stringify!($maybe), &[$(stringify!($maybe_type)),*], stringify!($maybe_result)),)*
         ];
@@ -107,8 +107,10 @@ pub(super) fn library() -> Result<&'static Library, Unavailable> {
     LIBRARY.get_or_init(|| Library::open(NAME)).as_ref().map_err(Clone::clone)
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// The innermost of what an error says, in one line.
+fn reason(error: &dyn std::error::Error) -> String {
+    let innermost = std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error);
+    innermost.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

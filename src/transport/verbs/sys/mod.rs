@@ -22,6 +22,8 @@ mod event;
 mod failure;
 mod gid;
 mod library;
+#[cfg(test)]
+mod oracle;
 mod pinned;
 mod port;
 mod post;

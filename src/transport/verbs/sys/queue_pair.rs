@@ -257,7 +257,7 @@ fn route(remote: &Remote, path: &Path) -> ibv_ah_attr {
     };
     ibv_ah_attr {
         grh: ibv_global_route {
-            dgid: ibv_gid { raw: dgid },
+            dgid: ibv_gid { raw: dgid, _aligned: [] },
             flow_label: 0,
             sgid_index,
             hop_limit: path.hop_limit,
