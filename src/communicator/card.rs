@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::transport::shm;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// A rank's self-description. On the wire: two strings and the region's card, each after its length in a byte, and the endpoint.
+/// A rank's self-description. On the wire: two strings, the region's card and the rail's name, each after its length in a byte, and the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Card {
     /// Ranks with the same name here are on one host.
@@ -14,6 +14,8 @@ pub(super) struct Card {
     pub(super) settings: String,
     /// The region for same-host calls, where there is one.
     pub(super) region: Option<shm::Card>,
+    /// The RDMA port that the rank would use, in words; empty if it has none.
+    pub(super) rail: String,
     /// Where the rank listens.
     pub(super) endpoint: Endpoint,
 }
@@ -25,7 +27,7 @@ impl Card {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let region = self.region.as_ref().map_or(&[][..], IntoBytes::as_bytes);
-        for field in [self.host.as_bytes(), self.settings.as_bytes(), region] {
+        for field in [self.host.as_bytes(), self.settings.as_bytes(), region, self.rail.as_bytes()] {
             let field = &field[..field.len().min(Self::NAME_BYTES_MAX)];
             bytes.push(field.len() as u8);
             bytes.extend_from_slice(field);
@@ -50,10 +52,12 @@ impl Card {
             [] => None,
             card => Some(shm::Card::read_from_bytes(card).map_err(|_| wrong())?),
         };
+        let rail = String::from_utf8_lossy(field().ok_or_else(wrong)?).into_owned();
         Ok(Self {
             host: String::from_utf8_lossy(host).into_owned(),
             settings: String::from_utf8_lossy(settings).into_owned(),
             region,
+            rail,
             endpoint: Endpoint::from_bytes(rest).ok_or_else(wrong)?,
         })
     }

@@ -3,6 +3,7 @@
 use crate::bootstrap::Settings;
 use crate::error::{Error, Result};
 use crate::schedule::Algorithm;
+use crate::transport::verbs::VerbsSettings;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,19 +13,21 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 /// How ranks may talk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TransportChoice {
-    /// Shared memory where two ranks can share it, TCP elsewhere.
+    /// Shared memory where two ranks can share it, RDMA verbs elsewhere if both have a device and it works, TCP otherwise.
     #[default]
     Auto,
     /// Shared memory only; an error where it cannot be.
     Shm,
     /// TCP only, even inside a host.
     Tcp,
+    /// RDMA verbs only, even inside a host; an error where they cannot be.
+    Verbs,
 }
 
 /// Settings of a communicator. All ranks must have `transport`, `algorithm` and `sockets` in common, which is checked when they meet.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How ranks may talk (`SERRIED_TRANSPORT`: `auto`, `shm`, `tcp`).
+    /// How ranks may talk (`SERRIED_TRANSPORT`: `auto`, `shm`, `tcp`, `verbs`).
     pub transport: TransportChoice,
     /// The algorithm for every size; `None` chooses per size (`SERRIED_ALGO`: `auto` or an algorithm's name).
     pub algorithm: Option<Algorithm>,
@@ -33,6 +36,8 @@ pub struct Config {
     /// TCP sockets per pair of ranks; pieces of a message are taken by whichever is free (`SERRIED_SOCKETS`). One fills loopback and most links;
     /// networks that spread load by connection want several.
     pub sockets: u32,
+    /// RDMA devices, and how their connections run (`SERRIED_IB_…`).
+    pub verbs: VerbsSettings,
     /// The host that this rank claims to be on, so that one machine can play several (`SERRIED_HOST_ID`).
     pub host_id: Option<String>,
     /// Joining, liveness and interfaces.
@@ -46,6 +51,7 @@ impl Default for Config {
             algorithm: None,
             timeout: TIMEOUT,
             sockets: 1,
+            verbs: VerbsSettings::default(),
             host_id: None,
             control: Settings::default(),
         }
@@ -67,7 +73,9 @@ impl Config {
     /// What all ranks must have in common, in words.
     pub(super) fn common(&self) -> String {
         let algorithm = self.algorithm.map_or("auto", Algorithm::name);
-        format!("algorithm {algorithm}, transport {:?}, sockets {}", self.transport, self.sockets).to_lowercase()
+        let Self { transport, sockets, verbs, .. } = self;
+        let pairs = verbs.queue_pairs;
+        format!("algorithm {algorithm}, transport {transport:?}, sockets {sockets}, queue pairs {pairs}").to_lowercase()
     }
 
     /// The default, changed by this process' environment.
@@ -84,7 +92,11 @@ impl Config {
     /// As [`from_env`](Self::from_env).
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let mut config = Self { control: Settings::from_variables(&variable)?, ..Self::default() };
+        let mut config = Self {
+            control: Settings::from_variables(&variable)?,
+            verbs: VerbsSettings::from_variables(&variable)?,
+            ..Self::default()
+        };
         if let Some(text) = set("SERRIED_TRANSPORT") {
             config.transport = text.parse()?;
         }
@@ -118,7 +130,8 @@ impl FromStr for TransportChoice {
             "auto" => Ok(Self::Auto),
             "shm" => Ok(Self::Shm),
             "tcp" => Ok(Self::Tcp),
-            _ => Err(setting("SERRIED_TRANSPORT", text, "expected auto, shm or tcp".into())),
+            "verbs" => Ok(Self::Verbs),
+            _ => Err(setting("SERRIED_TRANSPORT", text, "expected auto, shm, tcp or verbs".into())),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Making links, at the first use of an algorithm that needs them.
 //!
-//! A link begins as one authenticated connection through the control plane, dialled by the lower rank. Over it each side offers a region that
-//! the other may send into, if both say that they are on one host; when both can map what they were offered they go on
-//! over shared memory and the connection closes. Otherwise the connection itself (and more beside it) carries a TCP link. So whether two ranks can
-//! share memory is found by trying, pair by pair.
+//! A link begins as one authenticated connection through the control plane, dialled by the lower rank. Over it the two sides try what is
+//! better than TCP, in turn: shared memory (`shm`) if both say that they are on one host, then RDMA verbs (`verbs`) if both have a device. What
+//! works for both is used and the connection closes; otherwise the connection itself (and more beside it) carries a TCP link. So what two ranks can
+//! use is found by trying, pair by pair, and both come to the same end.
+
+mod shm;
+mod verbs;
 
 use super::card::Card;
 use super::config::TransportChoice;
@@ -12,13 +15,13 @@ use crate::bootstrap::Control;
 use crate::engine::Watch;
 use crate::error::{Cause, Error, Operation, Result};
 use crate::transport::Link;
-use crate::transport::shm::{self, Region, ShmLink};
 use crate::transport::tcp::{TcpLink, TcpSettings};
+use crate::transport::verbs::Rail;
 use crate::types::Call;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
-use zerocopy::{FromZeros, IntoBytes};
 
 /// How often a wait for a peer asks whether it is still worth it.
 const ASK: Duration = Duration::from_millis(20);
@@ -26,14 +29,16 @@ const ASK: Duration = Duration::from_millis(20);
 /// The tag of a link's first connection; further sockets count on from it.
 const FIRST: u32 = 0;
 
-/// The longest reason for which a side declines to share memory.
-const REASON_BYTES: usize = 120;
+/// The longest reason for which a side declines; a longer one is cut.
+const REASON_BYTES: usize = 400;
 
 /// What making links for a call needs to know.
 pub(super) struct Connector<'a> {
     pub(super) control: &'a Control,
     pub(super) cards: &'a [Card],
     pub(super) transport: TransportChoice,
+    /// The RDMA port to use, or why there is none.
+    pub(super) rail: Result<&'a Arc<Rail>, &'a str>,
     pub(super) tcp: &'a TcpSettings,
     pub(super) sockets: u32,
     pub(super) call: Call,
@@ -67,63 +72,49 @@ impl Connector<'_> {
         self.control.accept(peer, tag, || self.watch.check(&self.call, peer))
     }
 
+    /// The best link that works for both. Each way is tried by both or by none, as the cards and settings that all have say.
     fn link(&self, peer: u32, mut stream: TcpStream) -> Result<Link> {
-        match self.share(peer, &mut stream)? {
-            Ok(link) => Ok(Link::Shm(link)),
-            Err(why) if self.transport == TransportChoice::Shm => Err(self.not_shared(peer, &why)),
-            Err(why) => {
-                tracing::info!(peer, why, "TCP to this peer");
-                let mut streams = vec![stream];
-                for tag in FIRST + 1..FIRST + self.sockets.max(1) {
-                    streams.push(self.stream(peer, tag)?);
-                }
-                Ok(Link::Tcp(TcpLink::new(streams, self.tcp)?))
+        let mut refusals = Vec::new();
+        if matches!(self.transport, TransportChoice::Auto | TransportChoice::Shm) {
+            match self.share_memory(peer, &mut stream)? {
+                Ok(link) => return Ok(Link::Shm(link)),
+                Err(why) => refusals.push(format!("cannot share memory: {why}")),
             }
         }
+        if matches!(self.transport, TransportChoice::Auto | TransportChoice::Verbs) {
+            match self.use_verbs(peer, &mut stream)? {
+                Ok(link) => return Ok(Link::Verbs(link)),
+                Err(why) => refusals.push(format!("cannot use verbs: {why}")),
+            }
+        }
+        let why = refusals.join("; ");
+        if matches!(self.transport, TransportChoice::Shm | TransportChoice::Verbs) {
+            return Err(self.refused(peer, &why));
+        }
+        tracing::info!(peer, why, "TCP to this peer");
+        let mut streams = vec![stream];
+        for tag in FIRST + 1..FIRST + self.sockets.max(1) {
+            streams.push(self.stream(peer, tag)?);
+        }
+        Ok(Link::Tcp(TcpLink::new(streams, self.tcp)?))
     }
 
-    /// Tries to share memory with the peer, who does the same at the other end; both come to the same end, or to the reason why not.
-    fn share(&self, peer: u32, stream: &mut TcpStream) -> Result<Result<ShmLink, String>> {
-        let inbox = self.offer(peer);
-        let mut theirs = shm::Card::new_zeroed();
-        let mine = inbox.as_ref().map_or_else(|_| shm::Card::new_zeroed(), Region::card);
-        self.say(stream, peer, mine.as_bytes())?;
-        self.hear(stream, peer, theirs.as_mut_bytes())?;
-        let link = match inbox {
-            Ok(_) if theirs == shm::Card::new_zeroed() => Err("it offers none".to_owned()),
-            Ok(inbox) => {
-                Region::open(&theirs).and_then(|outbox| ShmLink::new(inbox, outbox)).map_err(|error| error.to_string())
-            }
-            Err(why) => Err(why),
-        };
-        // A side that cannot says why; both hear both.
+    /// Both sides tell each other whether they got something, and if not, why: only if both did, either goes on with it.
+    fn agree<T>(&self, peer: u32, stream: &mut TcpStream, mine: Result<T, String>) -> Result<Result<T, String>> {
         let mut reasons = [[0; REASON_BYTES]; 2];
-        if let Err(why) = &link {
+        if let Err(why) = &mine {
+            let why = if why.is_empty() { "it gives no reason" } else { why };
             let bytes = &why.as_bytes()[..why.len().min(REASON_BYTES)];
             reasons[0][..bytes.len()].copy_from_slice(bytes);
         }
         self.say(stream, peer, &reasons[0])?;
         self.hear(stream, peer, &mut reasons[1])?;
-        match (link, reasons[1].iter().position(|byte| *byte == 0)) {
-            (Ok(mut link), Some(0)) => {
-                link.close_descriptor();
-                Ok(Ok(link))
-            }
-            (Ok(_), end) => Ok(Err(String::from_utf8_lossy(&reasons[1][..end.unwrap_or(REASON_BYTES)]).into_owned())),
-            (Err(why), _) => Ok(Err(why)),
-        }
-    }
-
-    /// A region for the peer to send into, or why there is none.
-    fn offer(&self, peer: u32) -> Result<Region, String> {
-        let host = |rank: u32| &self.cards[rank as usize].host;
-        if self.transport == TransportChoice::Tcp {
-            return Err("only TCP is wanted".into());
-        }
-        if host(peer) != host(self.control.rank()) {
-            return Err("it is on another host".into());
-        }
-        ShmLink::inbox().map_err(|error| error.to_string())
+        let end = reasons[1].iter().position(|byte| *byte == 0).unwrap_or(REASON_BYTES);
+        let theirs = String::from_utf8_lossy(&reasons[1][..end]);
+        Ok(match mine {
+            Ok(_) if end > 0 => Err(format!("rank {peer}: {theirs}")),
+            mine => mine,
+        })
     }
 
     fn say(&self, stream: &mut TcpStream, peer: u32, bytes: &[u8]) -> Result<()> {
@@ -159,12 +150,12 @@ impl Connector<'_> {
         Error::Peer { rank, peer, operation, cause }
     }
 
-    fn not_shared(&self, peer: u32, why: &str) -> Error {
+    fn refused(&self, peer: u32, why: &str) -> Error {
         let rank = self.control.rank();
         Error::Setting {
             name: "transport".into(),
-            value: "shm".into(),
-            why: format!("rank {rank} and rank {peer} cannot share memory: {why}"),
+            value: format!("{:?}", self.transport).to_lowercase(),
+            why: format!("rank {rank} and rank {peer} {why}"),
         }
     }
 }

@@ -15,9 +15,11 @@ use crate::schedule::{Algorithm, AllReduce, Schedule, Step};
 use crate::topology::HostId;
 use crate::transport::shm::{Region, ShmLink};
 use crate::transport::tcp::TcpSettings;
+use crate::transport::verbs::{Rail, VerbsLink, survey};
 use crate::transport::{Fault, Link};
 use crate::tune::{Choice, Reach, Table};
 use crate::types::{Call, DataType, Op};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// When a link breaks, the control plane usually knows why a moment later; a death is to be named within a second.
@@ -37,6 +39,8 @@ pub(super) struct Executor {
     cards: Vec<Card>,
     connected: [bool; Algorithm::ALL.len()],
     transport: TransportChoice,
+    /// The RDMA port to use, or why there is none.
+    rail: Result<Arc<Rail>, String>,
     tcp: TcpSettings,
     sockets: u32,
     timeout: Duration,
@@ -46,14 +50,16 @@ pub(super) struct Executor {
 
 impl Executor {
     /// Meets the other ranks: tells them about this one, and finds out whether all of them share this host.
-    pub(super) fn prepare(control: &Control, config: &Config) -> Result<Self> {
+    pub(super) fn prepare(control: &Control, local_rank: u32, config: &Config) -> Result<Self> {
         let (rank, size) = (control.rank(), control.size());
         config.check()?;
         let region = own_region(size, config)?;
+        let rail = own_rail(size, local_rank, config)?;
         let card = Card {
             host: config.host_id.clone().unwrap_or_else(|| format!("{:016x}", HostId::here().number())),
             settings: config.common(),
             region: region.as_ref().map(Region::card),
+            rail: rail.as_ref().map_or_else(|_| String::new(), ToString::to_string),
             endpoint: control.endpoint().clone(),
         };
         let cards = control
@@ -87,6 +93,7 @@ impl Executor {
             cards,
             connected: Default::default(),
             transport: config.transport,
+            rail,
             tcp: TcpSettings::default(),
             sockets: config.sockets,
             timeout: config.timeout,
@@ -202,13 +209,14 @@ impl Executor {
             control,
             cards: &self.cards,
             transport: self.transport,
+            rail: self.rail.as_ref().map_err(String::as_str),
             tcp: &self.tcp,
             sockets: self.sockets,
             call,
             watch: CallWatch::new(control, self.timeout, &[]),
         };
         for (peer, link) in connector.connect(&peers)? {
-            self.streams[peer as usize] = matches!(link, Link::Tcp(_));
+            self.streams[peer as usize] = link.ends_in_order();
             self.engine.connect(peer, link);
         }
         Ok(())
@@ -254,7 +262,8 @@ impl Executor {
 
 /// This rank's region for same-host calls; none when it would not be used or there is no room for it.
 fn own_region(size: u32, config: &Config) -> Result<Option<Region>> {
-    if !(2..=RANKS_MAX as u32).contains(&size) || config.transport == TransportChoice::Tcp {
+    let wanted = matches!(config.transport, TransportChoice::Auto | TransportChoice::Shm);
+    if !wanted || !(2..=RANKS_MAX as u32).contains(&size) {
         return Ok(None);
     }
     match Room::region(size as usize) {
@@ -265,6 +274,32 @@ fn own_region(size: u32, config: &Config) -> Result<Option<Region>> {
             Ok(None)
         }
     }
+}
+
+/// The RDMA port that this rank's links use, open; or why there is none, in words. The ranks of a host spread over its fastest ports.
+fn own_rail(size: u32, local_rank: u32, config: &Config) -> Result<Result<Arc<Rail>, String>> {
+    if size < 2 || !matches!(config.transport, TransportChoice::Auto | TransportChoice::Verbs) {
+        return Ok(Err("it is not wanted".to_owned()));
+    }
+    let found = match survey(&config.verbs) {
+        Err(unavailable) => Err(unavailable.to_string()),
+        Ok(choice) => match choice.share(local_rank) {
+            None => Err(choice.why_none()),
+            Some(selection) => Rail::open(selection.clone(), config.verbs.clone()).map_err(|error| error.to_string()),
+        },
+    };
+    if let Some(remark) = config.verbs.remark() {
+        tracing::warn!(remark, "verbs");
+    }
+    match &found {
+        Ok(rail) => tracing::info!(%rail, address = %rail.selection().gid.address(), "RDMA by this port"),
+        Err(why) if config.transport == TransportChoice::Verbs => {
+            let why = format!("verbs cannot be used: {why}");
+            return Err(Error::Setting { name: "transport".into(), value: "verbs".into(), why });
+        }
+        Err(why) => tracing::info!(why, "no RDMA"),
+    }
+    Ok(found)
 }
 
 /// The room of all ranks, if every one of them can map every other's region. All ranks come to the same answer.
@@ -316,8 +351,13 @@ fn agree(rank: u32, cards: &[Card]) -> Result<()> {
 
 /// The smallest slot among the kinds of link that this communicator may use; every rank computes the same.
 fn slot_bytes(cards: &[Card], config: &Config) -> usize {
-    let shm_possible = config.transport != TransportChoice::Tcp
-        && cards.iter().enumerate().any(|(rank, card)| cards[..rank].iter().any(|other| other.host == card.host));
-    let tcp = TcpSettings::default().slot_bytes;
-    if shm_possible { tcp.min(ShmLink::SLOT_BYTES) } else { tcp }
+    let any_pair = |may: fn(&Card, &Card) -> bool| {
+        cards.iter().enumerate().any(|(rank, card)| cards[..rank].iter().any(|other| may(card, other)))
+    };
+    let by_choice = config.transport == TransportChoice::Auto;
+    let shm = config.transport == TransportChoice::Shm || by_choice && any_pair(|one, other| one.host == other.host);
+    let verbs = config.transport == TransportChoice::Verbs
+        || by_choice && any_pair(|one, other| !one.rail.is_empty() && !other.rail.is_empty());
+    let kinds = [(shm, ShmLink::SLOT_BYTES), (verbs, VerbsLink::SLOT_BYTES), (true, TcpSettings::default().slot_bytes)];
+    kinds.into_iter().filter_map(|(may, bytes)| may.then_some(bytes)).min().unwrap_or(ShmLink::SLOT_BYTES)
 }

@@ -71,7 +71,7 @@ impl Communicator {
     fn over(control: Control, local_rank: u32, config: &Config) -> Result<Self> {
         let (rank, size) = (control.rank(), control.size());
         let _span = tracing::info_span!("communicator", rank, size).entered();
-        let executor = Mutex::new(Executor::prepare(&control, config)?);
+        let executor = Mutex::new(Executor::prepare(&control, local_rank, config)?);
         let shared = Arc::new(Shared { rank, size, control, executor });
         Ok(Self { shared, queue: Arc::default(), local_rank })
     }

@@ -2,6 +2,7 @@
 
 use super::shm::ShmLink;
 use super::tcp::TcpLink;
+use super::verbs::VerbsLink;
 use super::{Capabilities, Fault, Head, Interest, Transport};
 use std::os::fd::BorrowedFd;
 
@@ -12,13 +13,17 @@ pub enum Link {
     Shm(ShmLink),
     /// TCP sockets.
     Tcp(TcpLink),
+    /// RDMA verbs.
+    Verbs(VerbsLink),
 }
 
 impl Link {
     /// Says that nothing more will be sent or is wanted.
     pub fn leave(&mut self) {
-        if let Self::Tcp(link) = self {
-            link.leave();
+        match self {
+            Self::Shm(_) => {}
+            Self::Tcp(link) => link.leave(),
+            Self::Verbs(link) => link.leave(),
         }
     }
 
@@ -27,7 +32,14 @@ impl Link {
         match self {
             Self::Shm(_) => true,
             Self::Tcp(link) => link.has_left(),
+            Self::Verbs(link) => link.has_left(),
         }
+    }
+
+    /// Whether what the peer sent before it left may still be on its way when the control plane says that it has left, so that only the link
+    /// knows its end.
+    pub fn ends_in_order(&self) -> bool {
+        !matches!(self, Self::Shm(_))
     }
 }
 
@@ -36,6 +48,7 @@ macro_rules! each {
         match $self {
             Link::Shm($link) => $body,
             Link::Tcp($link) => $body,
+            Link::Verbs($link) => $body,
         }
     };
 }

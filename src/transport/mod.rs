@@ -43,7 +43,7 @@ pub struct Head {
 /// What a transport can do. Differences are values here, never methods that fail.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
-    /// The transport's name in tables and errors: `shm`, `tcp`, `sim`.
+    /// The transport's name in tables and errors: `shm`, `tcp`, `verbs`, `sim`.
     pub name: &'static str,
     /// The largest payload of one message.
     pub slot_bytes: usize,

@@ -1,13 +1,13 @@
 //! What one end of a verbs link tells the other so that they can connect, over the authenticated control plane. Only the format.
 
+use super::choice::Selection;
 use super::layout::Layout;
-use super::rail::Selection;
 use super::sys::{LinkLayer, Mtu};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The most queue pairs of one link: more than any device has paths to another.
-pub const QUEUE_PAIRS_MAX: usize = 16;
+pub(super) const QUEUE_PAIRS_MAX: usize = 16;
 
 const VERSION: u8 = 1;
 const ETHERNET: u8 = 1;

@@ -6,8 +6,8 @@ use super::nic::{BATCH, Done, Nic, Write};
 use super::outgoing::{receive_queue_depth, send_queue_depth};
 use super::rail::Rail;
 use super::sys::{
-    Addressing, Capacity, Completion, CompletionChannel, CompletionQueue, Gid, LinkLayer, Local, MemoryRegion, Mtu,
-    Opcode, Path, QueuePair, Remote, Send,
+    Capacity, Completion, CompletionChannel, CompletionQueue, Gid, Local, MemoryRegion, Mtu, Opcode, QueuePair, Remote,
+    Send,
 };
 use crate::error::Result;
 use crate::transport::{Fault, Interest};
@@ -20,13 +20,6 @@ const INLINE_BYTES: u32 = 256;
 
 /// Receive requests are posted again so many at a time.
 const EXPECTED_AT_ONCE: usize = 16;
-
-/// Routers that packets may pass.
-const HOP_LIMIT: u8 = 64;
-
-/// A peer that has no receive request for once is asked again after 0.64 ms (code 12), for ever: credits see to it that this does not happen.
-const RNR_TIMER: u8 = 12;
-const RNR_RETRIES: u8 = 7;
 
 /// A work id names what it is about: a receive request, or how many writes end with this one; and the queue pair.
 const RECEIVE: u64 = 1 << 63;
@@ -61,7 +54,7 @@ impl Pair {
     pub(super) fn create(rail: &Arc<Rail>, layout: Layout) -> Result<Self> {
         let context = rail.domain().context();
         let channel = CompletionChannel::create(context)?;
-        let count = usize::from(rail.tuning().queue_pairs).clamp(1, QUEUE_PAIRS_MAX);
+        let count = (rail.settings().queue_pairs as usize).clamp(1, QUEUE_PAIRS_MAX);
         let (sends, receives) = (send_queue_depth(layout), receive_queue_depth(layout) + EXPECTED_AT_ONCE);
         let entries = (count * (sends + receives)) as u32;
         let completions = CompletionQueue::create(context, entries, Some(&channel))?;
@@ -86,7 +79,7 @@ impl Pair {
     /// Connects to the peer whose card this is, and that has been given this end's. From then on it may write here.
     pub(super) fn connect(&mut self, theirs: &Card) -> Result<()> {
         let selection = self.rail.selection();
-        let path = path(&self.rail, selection.mtu.min(theirs.mtu().unwrap_or(Mtu::B256)));
+        let path = selection.path(self.rail.settings(), selection.mtu.min(theirs.mtu().unwrap_or(Mtu::B256)));
         for (end, number) in self.ends.iter_mut().zip(theirs.numbers()) {
             // Packet numbers only have to be in the queue pair's own order.
             let remote = Remote { number, lid: theirs.lid(), gid: Gid(theirs.gid()), psn: number };
@@ -208,26 +201,6 @@ impl Nic for Pair {
     fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {
         each(self.channel.descriptor(), Interest::Read);
         each(self.rail.descriptor(), Interest::Read);
-    }
-}
-
-fn path(rail: &Rail, mtu: Mtu) -> Path {
-    let (selection, tuning) = (rail.selection(), rail.tuning());
-    let addressing = match selection.link_layer {
-        LinkLayer::InfiniBand => Addressing::Lid,
-        _ => Addressing::Gid { index: selection.gid_index },
-    };
-    Path {
-        port: selection.port,
-        addressing,
-        mtu,
-        service_level: tuning.service_level,
-        traffic_class: tuning.traffic_class,
-        hop_limit: HOP_LIMIT,
-        min_rnr_timer: RNR_TIMER,
-        timeout: tuning.timeout,
-        retries: tuning.retries,
-        rnr_retries: RNR_RETRIES,
     }
 }
 

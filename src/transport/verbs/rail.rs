@@ -1,6 +1,8 @@
 //! A rail: an open port of a device, and what has happened to it. All links of a process share it.
 
-use super::sys::{AsyncEvent, Context, EventKind, Gid, LinkLayer, Mtu, PortState, ProtectionDomain, Subject};
+use super::choice::Selection;
+use super::settings::VerbsSettings;
+use super::sys::{Addressing, AsyncEvent, Context, EventKind, PortState, ProtectionDomain, Subject};
 use crate::error::Result;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,46 +12,12 @@ use std::time::{Duration, Instant};
 /// the while.
 const DOWN_MAX: Duration = Duration::from_secs(5);
 
-/// Which port is used, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
-    /// The device's name.
-    pub device: String,
-    /// The port's number, from 1.
-    pub port: u8,
-    /// What its link is made of.
-    pub link_layer: LinkLayer,
-    /// The size of its packets.
-    pub mtu: Mtu,
-    /// Its local identifier (InfiniBand).
-    pub lid: u16,
-    /// The address that packets come from (RoCE), and its index in the port's table.
-    pub gid: Gid,
-    /// See `gid`.
-    pub gid_index: u8,
-}
-
-/// How connections of a rail run; codes as verbs have them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tuning {
-    /// DSCP and ECN of packets.
-    pub traffic_class: u8,
-    /// 0 to 15.
-    pub service_level: u8,
-    /// Wait for an acknowledgement, 4.096 µs × 2^this.
-    pub timeout: u8,
-    /// Tries after the first.
-    pub retries: u8,
-    /// Queue pairs between two ranks.
-    pub queue_pairs: u8,
-}
-
 /// An open port.
 #[derive(Debug)]
 pub struct Rail {
     domain: Arc<ProtectionDomain>,
     selection: Selection,
-    tuning: Tuning,
+    settings: VerbsSettings,
     trouble: Mutex<Trouble>,
 }
 
@@ -61,14 +29,14 @@ struct Trouble {
 }
 
 impl Rail {
-    /// Opens the port.
+    /// Opens a port that was chosen.
     ///
     /// # Errors
     /// As the device says.
-    pub fn open(selection: Selection, tuning: Tuning) -> Result<Arc<Self>> {
+    pub fn open(selection: Selection, settings: VerbsSettings) -> Result<Arc<Self>> {
         let context = Context::open(&selection.device)?;
         let domain = ProtectionDomain::create(&context)?;
-        Ok(Arc::new(Self { domain, selection, tuning, trouble: Mutex::default() }))
+        Ok(Arc::new(Self { domain, selection, settings, trouble: Mutex::default() }))
     }
 
     /// The port, and its address.
@@ -77,8 +45,8 @@ impl Rail {
     }
 
     /// How its connections run.
-    pub fn tuning(&self) -> &Tuning {
-        &self.tuning
+    pub(super) fn settings(&self) -> &VerbsSettings {
+        &self.settings
     }
 
     /// What regions and queue pairs are made in.
@@ -134,18 +102,15 @@ impl Rail {
 
     /// Whether the address that packets come from is no longer at its index, in words.
     fn address_is_gone(&self) -> Option<String> {
-        let Selection { gid, gid_index, link_layer, .. } = &self.selection;
-        if *link_layer != LinkLayer::Ethernet {
-            return None;
-        }
+        let Selection { gid, addressing: Addressing::Gid { index }, .. } = &self.selection else { return None };
         let table = self.domain.context().gid_table(self.selection.port).ok()?;
-        let now = table.iter().find(|entry| entry.index == u32::from(*gid_index)).map(|entry| entry.gid);
+        let now = table.iter().find(|entry| entry.index == u32::from(*index)).map(|entry| entry.gid);
         // A link that goes down takes the addresses with it for as long: that is for `down_since` to judge.
         let is_up =
             || self.domain.context().port(self.selection.port).is_ok_and(|port| port.state == PortState::Active);
         (now != Some(*gid) && is_up()).then(|| {
             let now = now.map_or("nothing".to_owned(), |gid| gid.address().to_string());
-            format!("{self}: its address {} at index {gid_index} has changed to {now}", gid.address())
+            format!("{self}: its address {} at index {index} has changed to {now}", gid.address())
         })
     }
 }

@@ -134,6 +134,7 @@ enum TransportName {
     Auto,
     Shm,
     Tcp,
+    Verbs,
 }
 
 /// Where ranks run.
@@ -241,6 +242,7 @@ impl Flags {
                 TransportName::Auto => TransportChoice::Auto,
                 TransportName::Shm => TransportChoice::Shm,
                 TransportName::Tcp => TransportChoice::Tcp,
+                TransportName::Verbs => TransportChoice::Verbs,
             }),
             algorithm: self.algo.map(|name| name.0),
             bind,

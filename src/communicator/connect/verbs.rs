@@ -1,0 +1,73 @@
+//! RDMA verbs between two ranks: both ends are made, connected and tried before they are trusted.
+
+use super::{ASK, Connector};
+use crate::engine::Watch;
+use crate::error::Result;
+use crate::transport::Transport;
+use crate::transport::tcp::Sleep;
+use crate::transport::verbs::{Card, VerbsLink};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// How long two ends may take to meet. A lost packet is sent again after the device's timeout, 4 s unless set otherwise; a way that does not
+/// exist takes the device half a minute to give up.
+const MEETING: Duration = Duration::from_secs(10);
+
+impl Connector<'_> {
+    /// Tries to reach the peer by RDMA, who does the same at the other end; both come to the same end, or to the reason why not.
+    pub(super) fn use_verbs(&self, peer: u32, stream: &mut TcpStream) -> Result<Result<VerbsLink, String>> {
+        // The cards of both say who has a port, so nobody waits for the other to talk of it.
+        if self.cards[peer as usize].rail.is_empty() {
+            return Ok(Err(format!("rank {peer} has no RDMA port")));
+        }
+        let rail = match self.rail {
+            Ok(rail) => rail,
+            Err(why) => return Ok(Err(why.to_owned())),
+        };
+        let link = VerbsLink::create(rail).map_err(|error| error.to_string());
+        let mut theirs = Card::new_zeroed();
+        let mine = link.as_ref().map_or_else(|_| Card::new_zeroed(), VerbsLink::card);
+        self.say(stream, peer, mine.as_bytes())?;
+        self.hear(stream, peer, theirs.as_mut_bytes())?;
+        let connected = link.and_then(|mut link| match link.refuses(&theirs) {
+            Some(why) => Err(why),
+            None => link.connect(&theirs).map(|()| link).map_err(|error| error.to_string()),
+        });
+        // Whoever is not connected yet would not hear a greeting.
+        let mut link = match self.agree(peer, stream, connected)? {
+            Ok(link) => link,
+            Err(why) => return Ok(Err(why)),
+        };
+        let met = self.meet(peer, &mut link)?;
+        let link = self.agree(peer, stream, met.map(|()| link))?;
+        if let Err(why) = &link {
+            tracing::warn!(peer, why, "RDMA to this peer was tried, and does not work");
+        }
+        Ok(link)
+    }
+
+    /// Waits until both ends have met, or there is a reason why they do not.
+    fn meet(&self, peer: u32, link: &mut VerbsLink) -> Result<Result<(), String>> {
+        let mut sleep = Sleep::new()?;
+        let deadline = Instant::now() + MEETING;
+        if let Err(fault) = link.greet() {
+            return Ok(Err(fault.to_string()));
+        }
+        loop {
+            match link.has_met() {
+                Ok(true) => return Ok(Ok(())),
+                Ok(false) => {}
+                Err(fault) => return Ok(Err(fault.to_string())),
+            }
+            self.watch.check(&self.call, peer)?;
+            if Instant::now() > deadline {
+                return Ok(Err(format!("nothing came through within {MEETING:?}")));
+            }
+            if link.arm().is_ok_and(|still| still) {
+                sleep.watch(link)?;
+                sleep.sleep(ASK)?;
+            }
+        }
+    }
+}
