@@ -27,6 +27,23 @@
 //! | `SERRIED_SOCKET_FAMILY`, `NCCL_SOCKET_FAMILY` | `AF_INET` or `AF_INET6` |
 //! | `SERRIED_PORT_RANGE` | `lo-hi`: the ports that listeners may take |
 //!
+//! # RDMA
+//!
+//! Each has an `NCCL_` twin of the same meaning.
+//!
+//! | variable | value |
+//! |---|---|
+//! | `SERRIED_IB_HCA`, `NCCL_IB_HCA` | devices to use, as in `mlx5_0:1,mlx5_2`: prefixes by comma, each with a port if it has one, in order of preference; `^` in front excludes them, `=` takes them as whole names |
+//! | `SERRIED_IB_GID_INDEX`, `NCCL_IB_GID_INDEX` | the address's place in the port's table; -1, as unset, chooses: RoCE v2, routable before link-local, version 4 before 6 |
+//! | `SERRIED_IB_ROCE_VERSION_NUM`, `NCCL_IB_ROCE_VERSION_NUM` | `1` or `2`: which RoCE the address must be of; 2 unless set |
+//! | `SERRIED_IB_ADDR_FAMILY`, `NCCL_IB_ADDR_FAMILY` | `AF_INET` or `AF_INET6`: what the address must be |
+//! | `SERRIED_IB_ADDR_RANGE`, `NCCL_IB_ADDR_RANGE` | the network that the address must be in, as in `10.0.0.0/8` |
+//! | `SERRIED_IB_TC`, `NCCL_IB_TC` | traffic class, 0 to 255: of RoCE v2, DSCP × 4 + ECN |
+//! | `SERRIED_IB_SL`, `NCCL_IB_SL` | service level, 0 to 15 |
+//! | `SERRIED_IB_TIMEOUT`, `NCCL_IB_TIMEOUT` | wait for an acknowledgement 4.096 µs × 2^this, 1 to 31; 20 unless set |
+//! | `SERRIED_IB_RETRY_CNT`, `NCCL_IB_RETRY_CNT` | how often to try again, 0 to 7; 6 unless set. At 7 some devices (rxe) never give up, and a lost link shows only where the control plane loses the peer, too |
+//! | `SERRIED_IB_QPS_PER_CONNECTION`, `NCCL_IB_QPS_PER_CONNECTION` | queue pairs per connection, 1 to 128; 1 unless set |
+//!
 //! # Time limits, in seconds
 //!
 //! | variable | what it limits |

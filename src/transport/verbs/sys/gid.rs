@@ -97,7 +97,7 @@ impl Context {
     }
 
     /// The same from the kernel's files, for libraries from before they had a function for it.
-    fn gids_from_files(&self, port: u8, count: u32) -> Vec<GidEntry> {
+    pub(super) fn gids_from_files(&self, port: u8, count: u32) -> Vec<GidEntry> {
         let base = format!("/sys/class/infiniband/{}/ports/{port}", self.device());
         let read = |path: String| std::fs::read_to_string(format!("{base}/{path}")).ok();
         let entry = |index: u32| {

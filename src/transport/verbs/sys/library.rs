@@ -31,7 +31,7 @@ macro_rules! functions {
             fn open(name: &str) -> Result<Self, Unavailable> {
                 // SAFETY: what a library does while it is loaded is its own affair; this one only sets up tables.
                 let handle = unsafe { libloading::Library::new(name) }
-                    .map_err(|e| Unavailable(format!("{name} cannot be opened: {}", reason(&e))))?;
+                    .map_err(|e| Unavailable(format!("{name} cannot be opened: {}", reason(&e).trim_start_matches(&format!("{name}: ")))))?;
                 Ok(Self {
                     $($name: {
                         // SAFETY: the signature is the one of the headers; `oracle` compares them.

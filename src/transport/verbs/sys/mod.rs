@@ -23,6 +23,8 @@ mod failure;
 mod gid;
 mod library;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod oracle;
 mod pinned;
 mod port;
@@ -30,6 +32,8 @@ mod post;
 mod queue_pair;
 mod region;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use completion::{Completion, CompletionChannel, CompletionQueue, Opcode};
 pub use context::{Context, DeviceAttributes, devices};

@@ -27,6 +27,9 @@ struct Declared {
     operations: Vec<Prototype>,
 }
 
+/// A change that makes something declared wrong.
+type Spoil = fn(&mut Declared);
+
 #[test]
 fn the_headers_agree() {
     let Some(include) = headers() else { return };
@@ -42,7 +45,7 @@ fn the_headers_agree() {
 #[test]
 fn a_disagreement_is_found_wherever_it_is() {
     let Some(include) = headers() else { return };
-    let wrong: [(&str, fn(&mut Declared)); 7] = [
+    let wrong: [(&str, Spoil); 7] = [
         ("ibv_sge.lkey", |all| field(all, "ibv_sge", "lkey").offset += 4),
         ("ibv_wc.sl", |all| field(all, "ibv_wc", "sl").size += 1),
         ("sizeof ibv_send_wr", |all| layout(all, "ibv_send_wr").size = Some((120, 8))),
