@@ -13,7 +13,8 @@ pub(crate) fn top_level(root: &Path) -> Vec<String> {
 /// Path (relative, with `/`) and text of every file of the tree; files that are not text are left out.
 pub(crate) fn text_files(root: &Path) -> Vec<(String, String)> {
     let mut files = Vec::new();
-    for name in names(root) {
+    // In a linked work tree `.git` is a file, and names the place of the repository.
+    for name in names(root).into_iter().filter(|name| name != ".git") {
         if DIRECTORIES.contains(&name.as_str()) || root.join(&name).is_file() {
             collect(root, &name, &mut files);
         }

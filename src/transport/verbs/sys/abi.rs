@@ -262,7 +262,6 @@ constants! { c_int:
 
     IBV_WC_RDMA_WRITE = 1,
     IBV_WC_RECV_RDMA_WITH_IMM = 129,
-    IBV_WC_WITH_IMM = 2,
 
     IBV_ACCESS_LOCAL_WRITE = 1,
     IBV_ACCESS_REMOTE_WRITE = 2,

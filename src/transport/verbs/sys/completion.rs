@@ -144,8 +144,7 @@ impl CompletionQueue {
         };
         let found = found.min(N);
         for (to, from) in into.iter_mut().zip(&raw[..found]) {
-            // The rest of an entry means nothing if the work failed, and may not even be written: it is taken as bytes and not looked at.
-            // SAFETY: the driver wrote so many entries; those fields it writes always, and the others it writes if the work succeeded.
+            // SAFETY: the driver wrote so many entries.
             *to = unsafe { Completion::read(from.as_ptr()) };
         }
         Ok(found)
@@ -194,7 +193,7 @@ pub struct Completion {
     pub queue_pair: u32,
     /// How many bytes the peer wrote, of [`Opcode::ReceiveWithImmediate`].
     pub bytes: u32,
-    /// More about a failure, in the vendor's terms.
+    /// More about a failure, in the vendor's terms; 0 in success.
     pub vendor: u32,
 }
 
@@ -221,32 +220,30 @@ impl Completion {
         vendor: 0,
     };
 
+    /// Takes of an entry what it has: drivers write no more than what means something for this kind of work.
+    ///
     /// # Safety
     /// A driver wrote the entry.
     #[inline]
     unsafe fn read(raw: *const ibv_wc) -> Self {
         // SAFETY: the caller's promise; these fields are always written.
         let mut completion = unsafe {
-            Self {
-                work_id: (*raw).wr_id,
-                status: Status((*raw).status),
-                queue_pair: (*raw).qp_num,
-                vendor: (*raw).vendor_err,
-                ..Self::EMPTY
-            }
+            Self { work_id: (*raw).wr_id, status: Status((*raw).status), queue_pair: (*raw).qp_num, ..Self::EMPTY }
         };
-        if completion.status.is_success() {
-            // SAFETY: as above; these are written for what succeeded.
-            let (opcode, bytes, immediate, flags) =
-                unsafe { ((*raw).opcode, (*raw).byte_len, (*raw).imm_data, (*raw).wc_flags) };
-            completion.opcode = match opcode {
-                IBV_WC_RECV_RDMA_WITH_IMM if flags & IBV_WC_WITH_IMM as u32 != 0 => Opcode::ReceiveWithImmediate,
-                IBV_WC_RDMA_WRITE => Opcode::Write,
-                _ => Opcode::Other,
-            };
-            if completion.opcode == Opcode::ReceiveWithImmediate {
-                (completion.immediate, completion.bytes) = (u32::from_be(immediate), bytes);
+        if !completion.status.is_success() {
+            // SAFETY: as above; this is written for what failed.
+            completion.vendor = unsafe { (*raw).vendor_err };
+            return completion;
+        }
+        // SAFETY: as above; this is written for what succeeded.
+        match unsafe { (*raw).opcode } {
+            IBV_WC_RDMA_WRITE => completion.opcode = Opcode::Write,
+            IBV_WC_RECV_RDMA_WITH_IMM => {
+                completion.opcode = Opcode::ReceiveWithImmediate;
+                // SAFETY: as above; these are written for what was received with an immediate value.
+                (completion.immediate, completion.bytes) = unsafe { (u32::from_be((*raw).imm_data), (*raw).byte_len) };
             }
+            _ => {}
         }
         completion
     }

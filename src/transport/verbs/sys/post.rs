@@ -4,6 +4,7 @@ use super::abi::*;
 use super::failure::{outcome, words};
 use super::{MemoryRegion, PinnedRange, ProtectionDomain, QueuePair};
 use rustix::io::Errno;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -94,23 +95,35 @@ impl QueuePair {
     }
 
     fn post_batch(&self, sends: &[Send<'_>]) -> Result<(), PostError> {
-        let mut pieces = [ibv_sge { addr: 0, length: 0, lkey: 0 }; BATCH_MAX];
-        let mut work = [EMPTY_SEND; BATCH_MAX];
+        // Only what is used of them is written: for a single send the rest would cost more than the send.
+        let mut pieces = [const { MaybeUninit::<ibv_sge>::uninit() }; BATCH_MAX];
+        let mut work = [const { MaybeUninit::<ibv_send_wr>::uninit() }; BATCH_MAX];
+        let (piece, first) = (pieces.as_mut_ptr().cast::<ibv_sge>(), work.as_mut_ptr().cast::<ibv_send_wr>());
         let mut rejected = None;
         let mut count = 0;
-        for send in sends {
-            match self.piece(&send.local) {
-                Ok(piece) => pieces[count] = piece,
+        for send in sends.iter().take(BATCH_MAX) {
+            let bytes = match self.piece(&send.local) {
+                Ok(bytes) => bytes,
                 Err(why) => {
                     rejected = Some(why);
                     break;
                 }
+            };
+            // SAFETY: inside of both arrays, which are reached through these pointers alone; the work before has been written.
+            unsafe {
+                let this = first.add(count);
+                this.write(written(send));
+                if bytes.length > 0 {
+                    piece.add(count).write(bytes);
+                    ((*this).sg_list, (*this).num_sge) = (piece.add(count), 1);
+                }
+                if count > 0 {
+                    (*first.add(count - 1)).next = this;
+                }
             }
-            work[count] = written(send);
             count += 1;
         }
         if count > 0 {
-            let first = link(&mut work[..count], &mut pieces);
             self.post_list(first, count)?;
         }
         rejected.map_or(Ok(()), |why| Err(PostError { posted: count, why }))
@@ -149,6 +162,7 @@ impl QueuePair {
     }
 
     #[inline]
+    /// Posts a list that stands in one array.
     fn post_list(&self, first: *mut ibv_send_wr, count: usize) -> Result<(), PostError> {
         let mut bad = null_mut();
         // SAFETY: the queue pair lives; the list and its pieces stand on the stack of the caller, well linked; the driver copies
@@ -207,7 +221,7 @@ const EMPTY_SEND: ibv_send_wr = ibv_send_wr {
     _window: [0; 6],
 };
 
-/// A send but for its pieces and its place in the list.
+/// A send but for its bytes and its place in the list.
 #[inline]
 fn written(send: &Send<'_>) -> ibv_send_wr {
     let inline = if matches!(send.local, Local::Inline(_)) { IBV_SEND_INLINE } else { 0 };
@@ -225,21 +239,4 @@ fn written(send: &Send<'_>) -> ibv_send_wr {
         rkey: send.remote_key,
         ..EMPTY_SEND
     }
-}
-
-/// Makes a list of the array, each with its piece if that has bytes; returns its first.
-#[inline]
-fn link(work: &mut [ibv_send_wr], pieces: &mut [ibv_sge; BATCH_MAX]) -> *mut ibv_send_wr {
-    let (count, first, piece) = (work.len(), work.as_mut_ptr(), pieces.as_mut_ptr());
-    for at in 0..count.min(BATCH_MAX) {
-        // SAFETY: inside of both arrays, which nothing else refers to.
-        unsafe {
-            let this = &mut *first.add(at);
-            this.next = if at + 1 < count { first.add(at + 1) } else { null_mut() };
-            if (*piece.add(at)).length > 0 {
-                (this.sg_list, this.num_sge) = (piece.add(at), 1);
-            }
-        }
-    }
-    first
 }

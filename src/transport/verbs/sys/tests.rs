@@ -203,6 +203,43 @@ fn foreign_memory_is_sent_from_where_it_lies() {
 }
 
 #[test]
+fn foreign_memory_is_written_where_it_lies() {
+    let Some((one, other)) = connected() else { return };
+    let mut place = vec![1_u8; 5_000];
+    let start = std::ptr::NonNull::from(&mut place[..]).cast();
+    // SAFETY: the vector is not looked at before the write has completed, nor dropped before the registration is.
+    let pinned = unsafe { PinnedRange::register(&other.domain, start, 5_000, Access::Write) }.expect("room");
+    let send = Send {
+        remote_address: pinned.address() + 1_000,
+        remote_key: pinned.remote_key(),
+        ..one.write(&other, 0, Local::Inline(&[8; 16]), Some(1))
+    };
+    one.pair.post(&[send]).expect("room");
+    assert_eq!(other.completions(1)[0].bytes, 16);
+    drop(pinned);
+    let expected = |at: usize| if (1_000..1_016).contains(&at) { 8 } else { 1 };
+    assert!((0..5_000).all(|at| place[at] == expected(at)));
+}
+
+#[test]
+fn inline_room_is_what_the_device_can_give() {
+    let Some(names) = devices_here() else { return };
+    let context = Context::open(&names[0]).expect("it is listed");
+    let domain = ProtectionDomain::create(&context).expect("a domain");
+    let queue = CompletionQueue::create(&context, 256, None).expect("a queue");
+    for inline_bytes in [0, 28, 64, 220, 256, 512, 1 << 10, 1 << 20] {
+        let wanted = Capacity { sends: 128, receives: 128, inline_bytes };
+        let granted = QueuePair::create(&domain, &queue, &queue, &wanted).expect("a queue pair").granted();
+        println!("{inline_bytes} bytes inline wanted: {granted:?}");
+        assert!(granted.sends >= 128 && granted.receives >= 128, "{granted:?}");
+    }
+    let wanted = Capacity { sends: u32::MAX, receives: 1, inline_bytes: 0 };
+    let error = QueuePair::create(&domain, &queue, &queue, &wanted).expect_err("more than any device has").to_string();
+    println!("{error}");
+    assert!(error.starts_with(&format!("{}: ibv_create_qp: ", names[0])), "{error}");
+}
+
+#[test]
 fn a_sleeper_is_woken() {
     let Some((one, other)) = connected() else { return };
     assert_eq!(other.channel.take_events().expect("it works"), 0);
