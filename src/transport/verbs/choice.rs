@@ -79,6 +79,13 @@ pub fn choose(ports: &[Port], settings: &VerbsSettings) -> Choice {
 pub(super) const NOT_WANTED: &str = "the setting of devices (SERRIED_IB_HCA, NCCL_IB_HCA) leaves it out";
 
 impl Choice {
+    /// The port for the rank with this number on its host: ranks take turns among the ports that are as fast as the first.
+    pub fn share(&self, local_rank: u32) -> Option<&Selection> {
+        let first = self.usable.first()?;
+        let as_fast: Vec<_> = self.usable.iter().filter(|other| other.megabits == first.megabits).collect();
+        as_fast.get(local_rank as usize % as_fast.len()).copied()
+    }
+
     /// Why there is nothing to use, in one line.
     pub fn why_none(&self) -> String {
         if self.passed_over.is_empty() {

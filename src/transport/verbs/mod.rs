@@ -14,13 +14,26 @@
 //! line. Everything foreign is below [`sys`], behind safe interfaces; nothing else here contains `unsafe`. Who lives and who has
 //! died is the control plane's to know: a device's own timers take half a minute to find out.
 
+mod card;
 mod choice;
 mod device;
 mod filters;
+mod incoming;
+mod layout;
+mod link;
+mod nic;
+mod outgoing;
+mod pair;
+mod rail;
 mod settings;
 pub mod sys;
+#[cfg(test)]
+mod tests;
 
+pub use card::Card;
 pub use choice::{Choice, PassedOver, Port, Selection, choose};
 pub use device::{look_at, survey};
 pub use filters::{AddressRange, DeviceFilter, Family, RoceVersion};
+pub use link::VerbsLink;
+pub use rail::Rail;
 pub use settings::{RETRIES_WITHOUT_END, VerbsSettings};
