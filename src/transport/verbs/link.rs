@@ -7,7 +7,7 @@ use super::incoming::Incoming;
 use super::layout::{Layout, Notice};
 use super::nic::{Done, Nic};
 use super::outgoing::Outgoing;
-use super::pair::Pair;
+use super::pair::{Pair, Work};
 use super::rail::Rail;
 use crate::error::Result as Outcome;
 use crate::transport::{Capabilities, Fault, Head, Interest, LANES, Transport};
@@ -65,6 +65,11 @@ impl VerbsLink {
     pub fn has_met(&mut self) -> Result<bool, Fault> {
         self.0.progress()?;
         Ok(self.0.trials >= self.0.nic.queue_pairs() && self.0.outgoing.is_still())
+    }
+
+    /// What it has asked of its device so far.
+    pub fn work(&self) -> Work {
+        self.0.nic.work()
     }
 
     /// Says that nothing more will be sent or is wanted.

@@ -35,5 +35,6 @@ pub use choice::{Choice, PassedOver, Port, Selection, choose};
 pub use device::{look_at, survey};
 pub use filters::{AddressRange, DeviceFilter, Family, RoceVersion};
 pub use link::VerbsLink;
+pub use pair::Work;
 pub use rail::Rail;
 pub use settings::{RETRIES_WITHOUT_END, VerbsSettings};

@@ -38,6 +38,22 @@ pub(super) struct Pair {
     inline_bytes: usize,
     /// The channel becomes readable with the next completion.
     armed: bool,
+    work: Work,
+}
+
+/// What a link has asked of its device so far: the cost of a path apart from how fast the device is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Calls that posted writes.
+    pub posts: u64,
+    /// Calls that looked for completions.
+    pub polls: u64,
+    /// Completions that they found.
+    pub completions: u64,
+    /// Calls that posted receive requests.
+    pub receives: u64,
+    /// Times that the device was asked to wake a sleeper: a system call, as the others mostly are not.
+    pub arms: u64,
 }
 
 #[derive(Debug)]
@@ -67,7 +83,21 @@ impl Pair {
         }
         let inline_bytes = ends.iter().map(|end| end.queue_pair.granted().inline_bytes).min().unwrap_or(0) as usize;
         let memory = MemoryRegion::create(rail.domain(), layout.memory_bytes())?;
-        Ok(Self { ends, completions, channel, memory, rail: rail.clone(), peer: (0, 0), inline_bytes, armed: false })
+        Ok(Self {
+            ends,
+            completions,
+            channel,
+            memory,
+            rail: rail.clone(),
+            peer: (0, 0),
+            inline_bytes,
+            armed: false,
+            work: Work::default(),
+        })
+    }
+
+    pub(super) fn work(&self) -> Work {
+        self.work
     }
 
     /// What the peer must know to connect.
@@ -97,6 +127,7 @@ impl Pair {
     }
 
     fn post_taken(&mut self, queue_pair: usize) -> Result<(), Fault> {
+        self.work.receives += 1;
         let end = &mut self.ends[queue_pair];
         let work_id = RECEIVE | (queue_pair as u64) << QUEUE_PAIR_SHIFT;
         let posted = end.queue_pair.post_receives(work_id, end.taken);
@@ -143,6 +174,7 @@ impl Nic for Pair {
     }
 
     fn post(&mut self, queue_pair: usize, writes: &[Write]) -> Result<(), Fault> {
+        self.work.posts += 1;
         let (address, key) = self.peer;
         let end = &mut self.ends[queue_pair];
         let memory = &self.memory;
@@ -183,6 +215,8 @@ impl Nic for Pair {
     fn poll(&mut self, done: &mut Vec<Done>) -> Result<(), Fault> {
         let mut completions = [Completion::EMPTY; BATCH];
         let found = self.completions.poll(&mut completions).map_err(|failure| lost(&self.rail, failure.to_string()))?;
+        self.work.polls += 1;
+        self.work.completions += found as u64;
         completions[..found].iter().try_for_each(|completion| self.note(completion, done))
     }
 
@@ -192,6 +226,7 @@ impl Nic for Pair {
             self.armed = self.channel.take_events().map_err(fault)? == 0;
         }
         if !self.armed {
+            self.work.arms += 1;
             self.completions.request_notification().map_err(fault)?;
             self.armed = true;
         }
