@@ -8,6 +8,7 @@ mod direction;
 mod manual;
 mod naming;
 mod purity;
+mod shell;
 mod size;
 mod source;
 mod tree;
@@ -65,6 +66,9 @@ fn the_tree_keeps_the_house_rules() {
         violations.extend(naming::path_has_telling_names(path));
         violations.extend(naming::no_private_path(path, text));
         violations.extend(size::file_is_short(path, text));
+        if shell::is_script(text) {
+            violations.extend(shell::script_is_clean(path, text));
+        }
         if path.ends_with(".rs") {
             match Source::parse(path, text) {
                 Ok(source) => rust.push(source),
@@ -75,6 +79,7 @@ fn the_tree_keeps_the_house_rules() {
     // The walk really saw the library: an empty tree keeps every rule.
     assert!(rust.iter().any(|source| source.path == "src/lib.rs"), "src/lib.rs was not found under {}", root.display());
     assert!(rust.iter().any(|source| source.path == "tests/house/main.rs"), "this very file was not found");
+    assert!(shell::is_script(text_of(".ci/run")), "the scripts were not found");
 
     source::mark_test_files(&mut rust);
     for source in &rust {

@@ -28,7 +28,7 @@ const PRIVATE_PATHS: [&str; 4] =
     [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
 
 /// The shortest first line that can say what a file is for.
-const PURPOSE_CHARS_MIN: usize = 15;
+pub(crate) const PURPOSE_CHARS_MIN: usize = 15;
 
 /// Nothing stands at the top level but what [`TOP_LEVEL`] lists, and names that `gitignore` has as they are.
 pub(crate) fn top_level_is_fixed(names: &[String], gitignore: &str) -> Vec<Violation> {

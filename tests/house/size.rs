@@ -1,12 +1,12 @@
 //! How long a file and a function may be.
 
-use crate::{Source, Violation};
+use crate::{Source, Violation, shell};
 
 /// A file is one idea; past this it is two.
 const FILE_LINES_MAX: usize = 500;
 
 /// A function that does not fit a screen is read in pieces, and reviewed in none.
-const FUNCTION_LINES_MAX: usize = 70;
+pub(crate) const FUNCTION_LINES_MAX: usize = 70;
 
 /// What counts as source: documents, data and lock files may be as long as they need.
 const SOURCE_SUFFIXES: [&str; 5] = [".rs", ".c", ".h", ".py", ".sh"];
@@ -14,7 +14,7 @@ const SOURCE_SUFFIXES: [&str; 5] = [".rs", ".c", ".h", ".py", ".sh"];
 /// No source file is longer than [`FILE_LINES_MAX`].
 pub(crate) fn file_is_short(path: &str, text: &str) -> Option<Violation> {
     let lines = text.lines().count();
-    let is_source = SOURCE_SUFFIXES.iter().any(|suffix| path.ends_with(suffix)) || path.starts_with(".ci/");
+    let is_source = SOURCE_SUFFIXES.iter().any(|suffix| path.ends_with(suffix)) || shell::is_script(text);
     (is_source && lines > FILE_LINES_MAX)
         .then(|| Violation::new(path, lines, format!("{lines} lines, more than {FILE_LINES_MAX}: split it by idea")))
 }
@@ -68,6 +68,7 @@ mod tests {
         let text = text + "x\n";
         assert!(file_is_short("src/a.rs", &text).is_some());
         assert!(file_is_short("ffi/tests/a.c", &text).is_some());
+        assert!(file_is_short("tools/run", &format!("#!/bin/sh\n{text}")).is_some());
         assert_eq!(file_is_short("CHANGELOG.md", &text), None);
     }
 
