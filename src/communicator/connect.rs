@@ -83,7 +83,7 @@ impl Connector<'_> {
         }
         if matches!(self.transport, TransportChoice::Auto | TransportChoice::Verbs) {
             match self.use_verbs(peer, &mut stream)? {
-                Ok(link) => return Ok(Link::Verbs(link)),
+                Ok(link) => return Ok(Link::Verbs(Box::new(link))),
                 Err(why) => refusals.push(format!("cannot use verbs: {why}")),
             }
         }

@@ -14,7 +14,7 @@ pub enum Link {
     /// TCP sockets.
     Tcp(TcpLink),
     /// RDMA verbs.
-    Verbs(VerbsLink),
+    Verbs(Box<VerbsLink>),
 }
 
 impl Link {
