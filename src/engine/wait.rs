@@ -1,8 +1,9 @@
 //! Waiting between polls: spin a little, give way, and sleep only after long.
 //!
-//! Waking a sleeper costs tens of microseconds, more than most calls take; a spinning rank that shares its core with the rank
-//! it waits for takes away just the time that one needs. So: a few passes at full speed, then passes that yield, then sleep, on
-//! the sockets if there are any. Links of shared memory have nothing to sleep on, so with them sleeps are short.
+//! Waking a sleeper costs tens of microseconds, more than most calls take; a spinning rank that shares its core with what it waits for (another
+//! rank, or the part of the system that carries a message) takes away just the time that one needs. So: a few passes at full
+//! speed, then passes that yield, then sleep, on the sockets if there are any. Links of shared memory have nothing to sleep on, so
+//! with them sleeps are short.
 
 use super::{Engine, Job, Progress, Stop, Watch};
 use crate::error::{Error, Result};
@@ -11,11 +12,17 @@ use crate::transport::tcp::Sleep;
 use crate::transport::{Interest, Link, Transport};
 use std::time::{Duration, Instant};
 
-/// Passes at full speed; a socket's pass is a system call or two, so this is some ten microseconds.
-const SPINS: u32 = 50;
+/// Passes at full speed: a rank that is a little late. A socket's pass is a system call or two, so this is some microseconds.
+const SPINS: u32 = 10;
 
-/// Passes that yield after each, when some links must be polled: about a millisecond on an idle core.
-const YIELDS: u32 = 1000;
+/// How long passes yield before a rank sleeps on descriptors: a few times what falling asleep and being woken costs.
+const AWAKE: Duration = Duration::from_micros(100);
+
+/// The same where some links must be polled, as they have nothing to sleep on.
+const AWAKE_POLLED: Duration = Duration::from_millis(1);
+
+/// Passes between two looks at the clock.
+const PASSES_A_CLOCK: u32 = 8;
 
 /// The longest sleep when sockets wake the sleeper: the watch wants to be asked.
 const SLEEP: Duration = Duration::from_millis(50);
@@ -56,18 +63,23 @@ impl Backoff {
         watch: &dyn Watch,
     ) -> Result<(), End> {
         let mut idle = 0;
+        let mut since = None;
         loop {
             match engine.poll(job).map_err(End::Stop)? {
                 Progress::Done => return Ok(()),
-                Progress::Moved => idle = 0,
+                Progress::Moved => (idle, since) = (0, None),
                 Progress::Blocked if idle < SPINS => {
                     idle += 1;
                     std::hint::spin_loop();
                 }
                 Progress::Blocked => {
                     idle += 1;
-                    watch.check(&job.call(), job.waits_for().unwrap_or(0)).map_err(End::Watch)?;
-                    self.give_way(engine, idle - SPINS)?;
+                    std::thread::yield_now();
+                    if idle % PASSES_A_CLOCK == 0 {
+                        watch.check(&job.call(), job.waits_for().unwrap_or(0)).map_err(End::Watch)?;
+                        let since = *since.get_or_insert_with(Instant::now);
+                        self.sleep_after(engine, since.elapsed())?;
+                    }
                 }
             }
         }
@@ -90,18 +102,18 @@ impl Backoff {
         }
     }
 
-    fn give_way(&mut self, engine: &mut Engine<Link>, passes: u32) -> Result<(), End> {
+    /// Sleeps until a link has news, if the rank has been `awake` for long enough.
+    fn sleep_after(&mut self, engine: &mut Engine<Link>, awake: Duration) -> Result<(), End> {
+        if awake < AWAKE {
+            return Ok(());
+        }
         let mut polled = false;
         for link in engine.links() {
             let mut sockets = false;
             link.descriptors(&mut |_, interest| sockets |= interest != Interest::None);
             polled |= !sockets;
         }
-        if polled && passes < YIELDS {
-            std::thread::yield_now();
-            return Ok(());
-        }
-        if !engine.arm().map_err(End::Stop)? {
+        if polled && awake < AWAKE_POLLED || !engine.arm().map_err(End::Stop)? {
             return Ok(());
         }
         for link in engine.links() {
