@@ -9,6 +9,7 @@ use super::nic::{Done, Nic};
 use super::outgoing::Outgoing;
 use super::pair::{Pair, Work};
 use super::rail::Rail;
+use super::sys::PinnedRange;
 use crate::error::Result as Outcome;
 use crate::transport::{Capabilities, Fault, Head, Interest, LANES, Transport};
 use std::os::fd::BorrowedFd;
@@ -65,6 +66,11 @@ impl VerbsLink {
     pub fn has_met(&mut self) -> Result<bool, Fault> {
         self.0.progress()?;
         Ok(self.0.trials >= self.0.nic.queue_pairs() && self.0.outgoing.is_still())
+    }
+
+    /// Lets the link send from this memory where it lies, from now on and until it is told otherwise; other memory is copied first.
+    pub fn lend(&mut self, memory: &[Arc<PinnedRange>]) {
+        self.0.nic.lend(memory);
     }
 
     /// What it has asked of its device so far.

@@ -11,16 +11,37 @@ pub(super) const BATCH: usize = 16;
 /// One write into the peer's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Write {
-    /// What is written: a part of the own memory. Empty for a bare notice.
-    pub(super) from: Range<usize>,
+    /// What is written.
+    pub(super) from: Source,
     /// Where it goes in the peer's memory.
     pub(super) to: usize,
-    /// What the peer is told with it.
-    pub(super) immediate: u32,
-    /// Whether the bytes are taken when the write is posted, so that their memory is free at once.
-    pub(super) inline: bool,
+    /// What the peer is told with it; without, it is told nothing.
+    pub(super) immediate: Option<u32>,
     /// Whether this write's end, and with it that of all before it on its queue pair, is told here.
     pub(super) signalled: bool,
+}
+
+/// What a write takes its bytes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Nowhere: a bare notice.
+    Nothing,
+    /// A part of the own memory, taken when the write is posted, so that it is free at once.
+    Inline(Range<usize>),
+    /// A part of the own memory, which must stay as it is until the write has completed.
+    Own(Range<usize>),
+    /// A part of the caller's memory that was lent to the link, likewise: which one, and where in it.
+    Lent(usize, Range<usize>),
+}
+
+impl Source {
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Inline(range) | Self::Own(range) | Self::Lent(_, range) => range.len(),
+        }
+    }
 }
 
 /// What has come to its end.
@@ -45,6 +66,9 @@ pub(super) trait Nic {
 
     /// Own memory, to be written.
     fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8];
+
+    /// Where a payload lies in memory that was lent to the link, if it does.
+    fn lent(&mut self, payload: &[u8]) -> Option<(usize, Range<usize>)>;
 
     /// Posts writes, at most [`BATCH`], in their order. There must be room in the queue.
     fn post(&mut self, queue_pair: usize, writes: &[Write]) -> Result<(), Fault>;

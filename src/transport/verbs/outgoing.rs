@@ -3,9 +3,11 @@
 //!
 //! A payload is copied once, into the outbox slot, which is registered; so a caller's bytes are free as soon as they are accepted. The card
 //! reads the slot until its writes have completed: a slot is used again only then, whatever the peer has said of credits.
+//!
+//! A whole payload that lies in memory lent to the link is not copied: the card reads it where it lies, and it is accepted when that is done.
 
 use super::layout::{HEADER_BYTES, Header, Layout, Notice};
-use super::nic::{Nic, Write};
+use super::nic::{Nic, Source, Write};
 use crate::transport::{Fault, Head, LANES};
 use std::collections::VecDeque;
 use zerocopy::IntoBytes;
@@ -13,13 +15,16 @@ use zerocopy::IntoBytes;
 /// Of writes whose memory is free at once, every so many-th is signalled: what has completed must be known before a queue is full of it.
 const SIGNAL_EVERY: u32 = 16;
 
+/// A payload of fewer bytes is copied even where it need not be: copying takes less than waiting until the card has read it.
+const DIRECT_BYTES_MIN: usize = 16 << 10;
+
 /// The sending half.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     layout: Layout,
     lanes: [Lane; LANES],
     queues: Vec<Queue>,
-    /// Pieces of open messages that are not posted yet: there is room for them in the queues.
+    /// Writes of open messages that are not posted yet: there is room for them in the queues.
     reserved: usize,
     /// What the peer was last told of each lane of the other direction.
     told: [u64; LANES],
@@ -44,6 +49,8 @@ struct Open {
     written: usize,
     /// Pieces that are posted.
     posted: usize,
+    /// The card reads the caller's memory: nothing is accepted before it has.
+    direct: bool,
 }
 
 /// What a queue pair has been given and has not been known to complete.
@@ -83,22 +90,22 @@ impl Outgoing {
         assert!(state.open.is_none(), "a message was opened within another");
         let message = state.begun;
         let has_credit = message - state.released < layout.credits as u64;
-        if !has_credit || state.reading[layout.slot(message)] > 0 || room < layout.pieces(bytes) {
+        if !has_credit || state.reading[layout.slot(message)] > 0 || room < writes(layout, bytes) {
             return Ok(false);
         }
         let header = Header { head: *head, released: [0; LANES], zero: [0; 8] };
         let at = layout.outbox(lane, message);
         nic.bytes_mut(at..at + HEADER_BYTES).copy_from_slice(header.as_bytes());
         state.begun += 1;
-        state.open = Some(Open { bytes, written: 0, posted: 0 });
-        self.reserved += layout.pieces(bytes);
+        state.open = Some(Open { bytes, written: 0, posted: 0, direct: false });
+        self.reserved += writes(layout, bytes);
         if bytes == 0 {
             self.post_pieces(nic, lane, released)?;
         }
         Ok(true)
     }
 
-    /// Accepts payload of the open message, all of it, and posts the pieces that are whole.
+    /// Accepts payload of the open message and posts the pieces that are whole. All of it, unless the card is to read it where it lies.
     pub(super) fn write(
         &mut self,
         nic: &mut impl Nic,
@@ -109,7 +116,17 @@ impl Outgoing {
         let layout = self.layout;
         let state = &mut self.lanes[lane];
         let Some(open) = &mut state.open else { return Ok(0) };
+        if open.direct {
+            return Ok(self.accept_direct(lane, payload.len()));
+        }
         let payload = &payload[..payload.len().min(open.bytes - open.written)];
+        if payload.len() == open.bytes
+            && payload.len() >= DIRECT_BYTES_MIN
+            && let Some((place, range)) = nic.lent(payload)
+        {
+            self.post_direct(nic, lane, (place, range.start), released)?;
+            return Ok(0);
+        }
         let at = layout.outbox(lane, state.begun - 1) + HEADER_BYTES + open.written;
         nic.bytes_mut(at..at + payload.len()).copy_from_slice(payload);
         open.written += payload.len();
@@ -170,9 +187,10 @@ impl Outgoing {
     /// Writes a header's bytes on every queue pair, from the first slot to the first slot, where nothing is yet.
     pub(super) fn try_all(&mut self, nic: &mut impl Nic) -> Result<(), Fault> {
         let (outbox, to) = (self.layout.outbox(0, 0), self.layout.inbox(0, 0));
-        let immediate = Notice::Trial.to_bits();
-        let write = Write { from: outbox..outbox + HEADER_BYTES, to, immediate, inline: false, signalled: true };
-        (0..self.queues.len()).try_for_each(|queue| self.post(nic, queue, write.clone(), None, Signal::Always))
+        (0..self.queues.len()).try_for_each(|queue| {
+            let header = Source::Own(outbox..outbox + HEADER_BYTES);
+            self.post_free(nic, queue, (header, to), Some(Notice::Trial), Signal::Always)
+        })
     }
 
     /// Whether all that was posted is known to have completed.
@@ -194,55 +212,126 @@ impl Outgoing {
                 break;
             }
             if open.posted == 0 {
-                self.told = *released;
-                let counts = released.map(|count| count as u32);
-                nic.bytes_mut(outbox + size_of::<Head>()..outbox + size_of::<Head>() + size_of_val(&counts))
-                    .copy_from_slice(counts.as_bytes());
+                self.put_credit(nic, outbox, released);
             }
-            let inline = piece.len() <= nic.inline_bytes();
-            let write = Write {
-                from: outbox + piece.start..outbox + piece.end,
-                to: inbox + piece.start,
-                immediate: Notice::Piece { lane, slot, piece: open.posted }.to_bits(),
-                inline,
-                signalled: false,
+            let from = outbox + piece.start..outbox + piece.end;
+            let (from, signal) = match from.len() <= nic.inline_bytes() {
+                true => (Source::Inline(from), Signal::Seldom),
+                false => (Source::Own(from), Signal::Always),
             };
-            let reads = (!inline).then_some((lane as u8, slot as u8));
-            let signal = if inline { Signal::Seldom } else { Signal::Always };
-            self.post(nic, self.freest(), write, reads, signal)?;
-            self.reserved -= 1;
+            let notice = Notice::Piece { lane, slot, piece: open.posted };
+            self.post(nic, self.freest(), (from, inbox + piece.start), Some(notice), (lane, slot), signal)?;
             open.posted += 1;
         }
-        self.lanes[lane].open = (open.posted < pieces).then_some(open);
+        self.lanes[lane].open = Some(open);
+        if open.posted == pieces {
+            self.end_message(lane);
+        }
         Ok(())
     }
 
-    fn post_notice(&mut self, nic: &mut impl Nic, queue: usize, notice: Notice, signal: Signal) -> Result<(), Fault> {
-        let write = Write { from: 0..0, to: 0, immediate: notice.to_bits(), inline: true, signalled: false };
-        self.post(nic, queue, write, None, signal)
+    /// Posts the whole open message, of which the caller's memory has the payload: the header by itself, right before the first piece.
+    fn post_direct(
+        &mut self,
+        nic: &mut impl Nic,
+        lane: usize,
+        (place, start): (usize, usize),
+        released: &[u64; LANES],
+    ) -> Result<(), Fault> {
+        let layout = self.layout;
+        let state = &mut self.lanes[lane];
+        let message = state.begun - 1;
+        let Some(open) = &mut state.open else { return Ok(()) };
+        open.direct = true;
+        let bytes = open.bytes;
+        let (outbox, inbox, slot) = (layout.outbox(lane, message), layout.inbox(lane, message), layout.slot(message));
+        self.put_credit(nic, outbox, released);
+        let first = self.freest();
+        let header = Source::Own(outbox..outbox + HEADER_BYTES);
+        self.post(nic, first, (header, inbox), None, (lane, slot), Signal::Seldom)?;
+        for piece in 0..layout.pieces(bytes) {
+            // The first follows the header on the same queue pair, so its notice is the header's too.
+            let queue = if piece == 0 { first } else { self.freest() };
+            let part = layout.piece(piece, bytes);
+            let (from, to) = (part.start.max(HEADER_BYTES), part.end);
+            let lent = Source::Lent(place, start + from - HEADER_BYTES..start + to - HEADER_BYTES);
+            let notice = Notice::Piece { lane, slot, piece };
+            self.post(nic, queue, (lent, inbox + from), Some(notice), (lane, slot), Signal::Always)?;
+        }
+        Ok(())
     }
 
+    /// Accepts what is offered of a payload that the card has read.
+    fn accept_direct(&mut self, lane: usize, offered: usize) -> usize {
+        let state = &mut self.lanes[lane];
+        let slot = self.layout.slot(state.begun - 1);
+        let Some(open) = state.open.as_mut().filter(|_| state.reading[slot] == 0) else { return 0 };
+        let accepted = offered.min(open.bytes - open.written);
+        open.written += accepted;
+        if open.written == open.bytes {
+            self.end_message(lane);
+        }
+        accepted
+    }
+
+    fn end_message(&mut self, lane: usize) {
+        if let Some(open) = self.lanes[lane].open.take() {
+            self.reserved -= writes(self.layout, open.bytes);
+        }
+    }
+
+    /// Lets a header say what of the other direction is done with.
+    fn put_credit(&mut self, nic: &mut impl Nic, outbox: usize, released: &[u64; LANES]) {
+        self.told = *released;
+        let counts = released.map(|count| count as u32);
+        let at = outbox + size_of::<Head>();
+        nic.bytes_mut(at..at + size_of_val(&counts)).copy_from_slice(counts.as_bytes());
+    }
+
+    fn post_notice(&mut self, nic: &mut impl Nic, queue: usize, notice: Notice, signal: Signal) -> Result<(), Fault> {
+        self.post_free(nic, queue, (Source::Nothing, 0), Some(notice), signal)
+    }
+
+    /// Posts a write of a message in this lane and slot.
     fn post(
         &mut self,
         nic: &mut impl Nic,
+        queue: usize,
+        way: (Source, usize),
+        notice: Option<Notice>,
+        (lane, slot): (usize, usize),
+        signal: Signal,
+    ) -> Result<(), Fault> {
+        let reads = matches!(way.0, Source::Own(_) | Source::Lent(..));
+        self.post_free(nic, queue, way, notice, signal)?;
+        if reads {
+            self.lanes[lane].reading[slot] += 1;
+            if let Some(posted) = self.queues[queue].posted.back_mut() {
+                posted.reads = Some((lane as u8, slot as u8));
+            }
+        }
+        Ok(())
+    }
+
+    /// Posts a write that no message has to know of.
+    fn post_free(
+        &mut self,
+        nic: &mut impl Nic,
         number: usize,
-        mut write: Write,
-        reads: Option<(u8, u8)>,
+        (from, to): (Source, usize),
+        notice: Option<Notice>,
         signal: Signal,
     ) -> Result<(), Fault> {
         let queue = &mut self.queues[number];
         queue.unsignalled += 1;
-        write.signalled = signal == Signal::Always || queue.unsignalled == SIGNAL_EVERY;
-        if write.signalled {
+        let signalled = signal == Signal::Always || queue.unsignalled == SIGNAL_EVERY;
+        if signalled {
             queue.unsignalled = 0;
         }
-        let bytes = write.from.len();
-        nic.post(number, std::slice::from_ref(&write))?;
+        let bytes = from.len();
+        nic.post(number, &[Write { from, to, immediate: notice.map(Notice::to_bits), signalled }])?;
         queue.bytes += bytes;
-        queue.posted.push_back(Posted { reads, bytes });
-        if let Some((lane, slot)) = reads {
-            self.lanes[usize::from(lane)].reading[usize::from(slot)] += 1;
-        }
+        queue.posted.push_back(Posted { reads: None, bytes });
         Ok(())
     }
 
@@ -269,10 +358,15 @@ enum Signal {
     Seldom,
 }
 
-/// Writes that a queue pair holds before the link stops filling it: every piece and credit that slots allow, and those that may lie completed and
+/// The most writes that a message of `bytes` takes: its pieces, and its header if that goes by itself.
+const fn writes(layout: Layout, bytes: usize) -> usize {
+    layout.pieces(bytes) + 1
+}
+
+/// Writes that a queue pair holds before the link stops filling it: every message and credit that slots allow, and those that may lie completed and
 /// unsignalled.
 pub(super) const fn depth(layout: Layout) -> usize {
-    LANES * layout.credits * (layout.pieces(layout.slot_bytes) + 1) + 2 * SIGNAL_EVERY as usize
+    LANES * layout.credits * (writes(layout, layout.slot_bytes) + 1) + 2 * SIGNAL_EVERY as usize
 }
 
 /// What a device's send queue must hold: the goodbye goes past the limit.

@@ -2,12 +2,12 @@
 
 use super::card::{Card, QUEUE_PAIRS_MAX};
 use super::layout::Layout;
-use super::nic::{BATCH, Done, Nic, Write};
+use super::nic::{BATCH, Done, Nic, Source, Write};
 use super::outgoing::{receive_queue_depth, send_queue_depth};
 use super::rail::Rail;
 use super::sys::{
-    Capacity, Completion, CompletionChannel, CompletionQueue, Gid, Local, MemoryRegion, Mtu, Opcode, QueuePair, Remote,
-    Send,
+    Capacity, Completion, CompletionChannel, CompletionQueue, Gid, Local, MemoryRegion, Mtu, Opcode, PinnedRange,
+    QueuePair, Remote, Send,
 };
 use crate::error::Result;
 use crate::transport::{Fault, Interest};
@@ -36,6 +36,8 @@ pub(super) struct Pair {
     /// The peer's memory: where it begins there, and its key.
     peer: (u64, u32),
     inline_bytes: usize,
+    /// Memory of the running call that may be sent from where it lies.
+    lent: Vec<Arc<PinnedRange>>,
     /// The channel becomes readable with the next completion.
     armed: bool,
     work: Work,
@@ -91,9 +93,16 @@ impl Pair {
             rail: rail.clone(),
             peer: (0, 0),
             inline_bytes,
+            lent: Vec::new(),
             armed: false,
             work: Work::default(),
         })
+    }
+
+    /// Lets the link send from this memory where it lies, until it is told otherwise.
+    pub(super) fn lend(&mut self, memory: &[Arc<PinnedRange>]) {
+        self.lent.clear();
+        self.lent.extend_from_slice(memory);
     }
 
     pub(super) fn work(&self) -> Work {
@@ -173,11 +182,16 @@ impl Nic for Pair {
         self.memory.bytes_mut(range)
     }
 
+    fn lent(&mut self, payload: &[u8]) -> Option<(usize, Range<usize>)> {
+        let mut lent = self.lent.iter().enumerate();
+        lent.find_map(|(place, memory)| Some((place, memory.range_of(payload)?)))
+    }
+
     fn post(&mut self, queue_pair: usize, writes: &[Write]) -> Result<(), Fault> {
         self.work.posts += 1;
         let (address, key) = self.peer;
         let end = &mut self.ends[queue_pair];
-        let memory = &self.memory;
+        let (memory, lent) = (&self.memory, &self.lent);
         let mut unsignalled = end.unsignalled;
         let mut send = |write: &Write| {
             unsignalled += 1;
@@ -185,17 +199,18 @@ impl Nic for Pair {
             if write.signalled {
                 unsignalled = 0;
             }
-            let local = match write {
-                Write { from, .. } if from.is_empty() => Local::Nothing,
-                Write { from, inline: true, .. } => Local::Inline(memory.bytes(from.clone())),
-                Write { from, .. } => Local::Region(memory, from.clone()),
+            let local = match &write.from {
+                Source::Nothing => Local::Nothing,
+                Source::Inline(range) => Local::Inline(memory.bytes(range.clone())),
+                Source::Own(range) => Local::Region(memory, range.clone()),
+                Source::Lent(place, range) => Local::Pinned(&lent[*place], range.clone()),
             };
             Send {
                 work_id,
                 local,
                 remote_address: address + write.to as u64,
                 remote_key: key,
-                immediate: Some(write.immediate),
+                immediate: write.immediate,
                 signalled: write.signalled,
             }
         };

@@ -59,6 +59,24 @@ impl PinnedRange {
         Ok(Self { start, bytes, registration })
     }
 
+    /// Registers `bytes` bytes from `start` on for reading alone.
+    ///
+    /// Nothing that devices read can hurt the program, whatever becomes of the memory: the system keeps the pages that a device knows for as
+    /// long. What they send is another matter: memory that was freed and came back at the same address may be other pages, so whoever keeps such
+    /// a range must know by more than the address that it is still the memory it was made of.
+    ///
+    /// # Errors
+    /// [`Failure::LockedMemory`] if the process may not lock so much; otherwise as the device says: the range may not be mapped.
+    pub fn register_for_reading(
+        domain: &Arc<ProtectionDomain>,
+        start: NonNull<u8>,
+        bytes: usize,
+    ) -> Result<Self, Failure> {
+        // SAFETY: the device only reads, pages that the system keeps until the registration is undone; what is posted are bytes that the
+        // poster has a shared reference to.
+        unsafe { Self::register(domain, start, bytes, Access::Read) }
+    }
+
     /// How large it is, in bytes.
     pub fn len(&self) -> usize {
         self.bytes

@@ -2,7 +2,7 @@
 //! found out: memory that is changed before its write has completed, a notice that nobody expects, a queue that overflows.
 
 use super::super::layout::Layout;
-use super::super::nic::{BATCH, Done, Nic, Write};
+use super::super::nic::{BATCH, Done, Nic, Source, Write};
 use super::super::outgoing::{receive_queue_depth, send_queue_depth};
 use crate::transport::{Fault, Interest};
 use std::cell::RefCell;
@@ -26,11 +26,14 @@ pub(super) struct Wire {
     random: u64,
     /// Nothing arrives any more in this direction.
     cut: [bool; 2],
+    /// Payloads that were lent, by direction, and how many writes still read them.
+    lent: [Vec<(Vec<u8>, usize)>; 2],
 }
 
 impl Wire {
-    pub(super) fn is_still(&self) -> bool {
-        self.travelling.iter().chain(&self.completed).flatten().all(VecDeque::is_empty)
+    /// Whether nothing reads this payload any more that was lent for this direction.
+    pub(super) fn is_read(&self, from: usize, payload: &[u8]) -> bool {
+        self.lent[from].iter().all(|(bytes, readers)| bytes != payload || *readers == 0)
     }
 
     pub(super) fn cut(&mut self, from: usize) {
@@ -56,6 +59,8 @@ pub(super) struct Pretended {
     layout: Layout,
     memory: Vec<u8>,
     inline_bytes: usize,
+    /// Whether every payload counts as lent.
+    lends: bool,
 }
 
 /// Both ends of a link of so many queue pairs.
@@ -72,6 +77,7 @@ pub(super) fn pair(
         expected: [0, 1].map(|_| vec![receive_queue_depth(layout); queue_pairs]),
         random: seed,
         cut: [false; 2],
+        lent: Default::default(),
     }));
     let ends = [0, 1].map(|me| Pretended {
         wire: wire.clone(),
@@ -79,8 +85,25 @@ pub(super) fn pair(
         layout,
         memory: vec![0; layout.memory_bytes()],
         inline_bytes,
+        lends: false,
     });
     (wire, ends)
+}
+
+impl Pretended {
+    /// From now on every payload lies in lent memory.
+    pub(super) fn lends(mut self) -> Self {
+        self.lends = true;
+        self
+    }
+
+    fn source(&self, wire: &Wire, from: &Source) -> Vec<u8> {
+        match from {
+            Source::Nothing => Vec::new(),
+            Source::Inline(range) | Source::Own(range) => self.memory[range.clone()].to_vec(),
+            Source::Lent(place, range) => wire.lent[self.me][*place].0[range.clone()].to_vec(),
+        }
+    }
 }
 
 impl Nic for Pretended {
@@ -100,11 +123,24 @@ impl Nic for Pretended {
         &mut self.memory[range]
     }
 
+    fn lent(&mut self, payload: &[u8]) -> Option<(usize, Range<usize>)> {
+        self.lends.then(|| {
+            let lent = &mut self.wire.borrow_mut().lent[self.me];
+            lent.push((payload.to_vec(), 0));
+            (lent.len() - 1, 0..payload.len())
+        })
+    }
+
     fn post(&mut self, queue_pair: usize, writes: &[Write]) -> Result<(), Fault> {
         let mut wire = self.wire.borrow_mut();
         for write in writes {
-            assert!(!write.inline || write.from.len() <= self.inline_bytes, "too much inline");
-            wire.travelling[self.me][queue_pair].push_back((write.clone(), self.memory[write.from.clone()].to_vec()));
+            let is_inline = matches!(write.from, Source::Inline(_));
+            assert!(!is_inline || write.from.len() <= self.inline_bytes, "too much inline");
+            let bytes = self.source(&wire, &write.from);
+            if let Source::Lent(place, _) = write.from {
+                wire.lent[self.me][place].1 += 1;
+            }
+            wire.travelling[self.me][queue_pair].push_back((write.clone(), bytes));
             let depth = send_queue_depth(self.layout);
             assert!(wire.in_queue(self.me, queue_pair) <= depth, "the send queue overflows");
         }
@@ -127,9 +163,11 @@ impl Nic for Pretended {
             }
             let Some((write, bytes)) = wire.travelling[from][queue_pair].pop_front() else { continue };
             self.memory[write.to..write.to + bytes.len()].copy_from_slice(&bytes);
-            wire.expected[from][queue_pair] =
-                wire.expected[from][queue_pair].checked_sub(1).expect("nobody expects a notice");
-            done.push(Done::Came { queue_pair, immediate: write.immediate });
+            if let Some(immediate) = write.immediate {
+                wire.expected[from][queue_pair] =
+                    wire.expected[from][queue_pair].checked_sub(1).expect("nobody expects a notice");
+                done.push(Done::Came { queue_pair, immediate });
+            }
             wire.completed[from][queue_pair].push_back((write, bytes));
         }
         for queue_pair in 0..wire.completed[self.me].len() {
@@ -139,9 +177,13 @@ impl Nic for Pretended {
             if wire.below(12) > 0 {
                 continue;
             }
-            for (write, bytes) in wire.completed[self.me][queue_pair].drain(..=end) {
-                let intact = write.inline || self.memory[write.from.clone()] == bytes;
+            for _ in 0..=end {
+                let (write, bytes) = wire.completed[self.me][queue_pair].pop_front().expect("so many have completed");
+                let intact = matches!(write.from, Source::Inline(_)) || self.source(&wire, &write.from) == bytes;
                 assert!(intact, "memory was changed before its write had completed");
+                if let Source::Lent(place, _) = write.from {
+                    wire.lent[self.me][place].1 -= 1;
+                }
             }
             done.push(Done::Wrote { queue_pair, count: end as u32 + 1 });
         }
