@@ -33,7 +33,7 @@ pub mod types;
 pub use bootstrap::UniqueId;
 pub use communicator::{Communicator, Config, Handle, TransportChoice};
 pub use error::{Cause, Error, Operation, Result};
-pub use memory::{Buffer, Memory};
+pub use memory::{Buffer, Memory, Registered};
 pub use types::{Call, DataType, Element, Op};
 
 /// The README's program compiles.

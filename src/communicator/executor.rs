@@ -4,12 +4,14 @@ use super::card::Card;
 use super::check_lengths;
 use super::config::{Config, TransportChoice};
 use super::connect::Connector;
+use super::lending::Lending;
 use super::watch::CallWatch;
 use crate::bootstrap::{Control, Failure};
 use crate::engine::room::{RANKS_MAX, Room};
 use crate::engine::wait::{Backoff, End};
 use crate::engine::{Cut, Engine, Job, Stop};
 use crate::error::{Cause, Error, Operation, Result};
+use crate::memory;
 use crate::reduce::kernels;
 use crate::schedule::{Algorithm, AllReduce, Schedule, Step};
 use crate::topology::HostId;
@@ -41,6 +43,7 @@ pub(super) struct Executor {
     transport: TransportChoice,
     /// The RDMA port to use, or why there is none.
     rail: Result<Arc<Rail>, String>,
+    lending: Option<Lending>,
     tcp: TcpSettings,
     sockets: u32,
     timeout: Duration,
@@ -93,6 +96,7 @@ impl Executor {
             cards,
             connected: Default::default(),
             transport: config.transport,
+            lending: rail.as_ref().ok().cloned().map(Lending::new),
             rail,
             tcp: TcpSettings::default(),
             sockets: config.sockets,
@@ -156,6 +160,22 @@ impl Executor {
         error
     }
 
+    /// Tells the rank's device of a buffer that is listed, if it has one.
+    pub(super) fn register(&self, bytes: &[u8]) -> Result<()> {
+        let Some(buffer) = memory::steady(bytes) else {
+            let what =
+                format!("rank {}: register: the elements are not in a `Memory` or a `Registered` buffer", self.rank);
+            return Err(Error::InvalidArgument { what });
+        };
+        match &self.lending {
+            Some(lending) => lending.register(&buffer).map_err(|failure| Error::System {
+                what: format!("rank {}: registering {} bytes", self.rank, buffer.bytes),
+                reason: failure.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// The error that broke the communicator on this rank, if one did.
     pub(super) fn broken(&self) -> Option<&Error> {
         self.broken.as_ref()
@@ -182,6 +202,10 @@ impl Executor {
         if !self.connected[choice.algorithm as usize] {
             self.connect(control, call, &schedule)?;
             self.connected[choice.algorithm as usize] = true;
+        }
+        if let Some(lending) = &mut self.lending {
+            let lent = lending.of_call(buffers.0, buffers.1);
+            self.engine.links_mut().for_each(|link| link.lend(lent));
         }
         let cut = Cut::new(call.count as usize, data_type.size(), choice.slice_bytes);
         let mut job = Job::new(call, schedule, kernels(data_type, op), self.size, cut, choice.lanes, buffers);
@@ -216,6 +240,9 @@ impl Executor {
             watch: CallWatch::new(control, self.timeout, &[]),
         };
         for (peer, link) in connector.connect(&peers)? {
+            if let (Link::Verbs(_), Some(lending)) = (&link, &mut self.lending) {
+                lending.begin();
+            }
             self.streams[peer as usize] = link.ends_in_order();
             self.engine.connect(peer, link);
         }

@@ -4,6 +4,7 @@ mod card;
 mod config;
 mod connect;
 mod executor;
+mod lending;
 mod started;
 mod watch;
 
@@ -134,6 +135,17 @@ impl Communicator {
     pub fn all_reduce_bytes(&self, data_type: DataType, op: Op, input: Option<&[u8]>, output: &mut [u8]) -> Result<()> {
         self.queue.wait_until_idle()?;
         self.shared.executor().all_reduce(&self.shared.control, data_type, op, input, output)
+    }
+
+    /// Tells this rank's RDMA device of a buffer, a [`Memory`](crate::Memory) or a [`Registered`](crate::Registered) one, of which `data` are elements:
+    /// links over RDMA send from such buffers without a copy. The first call with the buffer does it otherwise, and copies if the device refuses;
+    /// here a refusal is an error. Does nothing on a rank without a device.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if `data` are in no such buffer; [`Error::System`] if the device refuses: it names the limit on locked memory if
+    /// that is why.
+    pub fn register<T: Element>(&self, data: &[T]) -> Result<()> {
+        self.shared.executor().register(data.as_bytes())
     }
 
     /// Starts [`all_reduce`](Self::all_reduce) and returns at once. The call owns the buffer until it is done; the handle gives it back.

@@ -8,11 +8,13 @@
 
 mod buffer;
 mod detach;
+mod registered;
 mod registry;
 
 pub use buffer::Buffer;
 pub(crate) use detach::detach;
-pub use registry::{Shared, find};
+pub use registered::Registered;
+pub use registry::{Identity, Shared, Steady, find, generation, is_listed, steady};
 
 use crate::Result;
 use crate::transport::shm::{Card, Region};
@@ -50,7 +52,7 @@ impl<T: Element> Memory<T> {
         // A size past all numbers is refused like any other that is too large.
         let bytes = len.saturating_mul(size_of::<T>());
         let region = Region::create(WORDS_BYTES, bytes)?;
-        registry::register(region.payload().addr().get(), bytes, region.card());
+        registry::register(region.payload().addr().get(), bytes, Some(region.card()));
         Ok(Self { region, len, element: PhantomData })
     }
 

@@ -3,8 +3,10 @@
 use super::shm::ShmLink;
 use super::tcp::TcpLink;
 use super::verbs::VerbsLink;
+use super::verbs::sys::PinnedRange;
 use super::{Capabilities, Fault, Head, Interest, Transport};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 /// The transports that real ranks use, told apart by a match rather than through a pointer.
 #[derive(Debug)]
@@ -33,6 +35,13 @@ impl Link {
             Self::Shm(_) => true,
             Self::Tcp(link) => link.has_left(),
             Self::Verbs(link) => link.has_left(),
+        }
+    }
+
+    /// Lets the link send from this memory where it lies, if it can, until it is told otherwise.
+    pub fn lend(&mut self, memory: &[Arc<PinnedRange>]) {
+        if let Self::Verbs(link) = self {
+            link.lend(memory);
         }
     }
 

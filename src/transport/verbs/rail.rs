@@ -2,9 +2,12 @@
 
 use super::choice::Selection;
 use super::settings::VerbsSettings;
-use super::sys::{Addressing, AsyncEvent, Context, EventKind, PortState, ProtectionDomain, Subject};
-use crate::error::Result;
+use super::sys::{
+    Addressing, AsyncEvent, Context, EventKind, Failure, PinnedRange, PortState, ProtectionDomain, Subject,
+};
+use crate::error::Result as Outcome;
 use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +22,7 @@ pub struct Rail {
     selection: Selection,
     settings: VerbsSettings,
     trouble: Mutex<Trouble>,
+    pinned: Mutex<Vec<(u64, Arc<PinnedRange>)>>,
 }
 
 #[derive(Debug, Default)]
@@ -33,10 +37,10 @@ impl Rail {
     ///
     /// # Errors
     /// As the device says.
-    pub fn open(selection: Selection, settings: VerbsSettings) -> Result<Arc<Self>> {
+    pub fn open(selection: Selection, settings: VerbsSettings) -> Outcome<Arc<Self>> {
         let context = Context::open(&selection.device)?;
         let domain = ProtectionDomain::create(&context)?;
-        Ok(Arc::new(Self { domain, selection, settings, trouble: Mutex::default() }))
+        Ok(Arc::new(Self { domain, selection, settings, trouble: Mutex::default(), pinned: Mutex::default() }))
     }
 
     /// The port, and its address.
@@ -52,6 +56,26 @@ impl Rail {
     /// What regions and queue pairs are made in.
     pub(super) fn domain(&self) -> &Arc<ProtectionDomain> {
         &self.domain
+    }
+
+    /// Tells the device of memory that links may send from: `bytes` bytes from `start` on, which the caller knows by `identity`. What it has
+    /// been told once it remembers by that, never by the address.
+    ///
+    /// # Errors
+    /// As the device says: [`Failure::LockedMemory`] if the process may not lock so much.
+    pub fn pin(&self, identity: u64, start: NonNull<u8>, bytes: usize) -> Result<Arc<PinnedRange>, Failure> {
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, range)) = pinned.iter().find(|(known, _)| *known == identity) {
+            return Ok(range.clone());
+        }
+        let range = Arc::new(PinnedRange::register_for_reading(&self.domain, start, bytes)?);
+        pinned.push((identity, range.clone()));
+        Ok(range)
+    }
+
+    /// Lets the device forget what no longer is what it was.
+    pub fn unpin(&self, still_is: impl Fn(u64) -> bool) {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).retain(|(identity, _)| still_is(*identity));
     }
 
     /// Readable when [`Self::trouble`] has something to look at.
