@@ -293,6 +293,40 @@ fn a_rank_that_never_calls_is_named_when_the_time_is_up() {
 }
 
 #[test]
+fn a_rank_that_does_not_come_is_named_by_all_whomever_they_wait_for() {
+    const RANKS: u32 = 5;
+    let with = |transport, algorithm| Config {
+        transport,
+        algorithm,
+        timeout: Duration::from_millis(1500),
+        ..Config::default()
+    };
+    for config in [
+        with(TransportChoice::Shm, None),
+        with(TransportChoice::Tcp, Some(Algorithm::Ring)),
+        with(TransportChoice::Tcp, Some(Algorithm::Tree)),
+        with(TransportChoice::Shm, Some(Algorithm::Nhr)),
+    ] {
+        let began = Instant::now();
+        let errors = ranks(RANKS, &config, |comm| {
+            // All links are there before one of them matters.
+            comm.all_reduce(&mut [1.0f32; 100], Op::Sum).expect("all come");
+            if comm.rank() != RANKS - 1 {
+                return comm.all_reduce(&mut [1.0f32; 100], Op::Sum).expect_err("one does not come").to_string();
+            }
+            // Alive, but elsewhere until the others have given up.
+            while comm.health().is_ok() {
+                assert!(began.elapsed() < Duration::from_secs(20), "nobody gives up");
+                std::thread::yield_now();
+            }
+            String::from("waiting for rank 4")
+        });
+        let named = |error: &String| error.contains("waiting for rank 4");
+        assert!(errors.iter().all(named), "{:?}, {:?}: {errors:#?}", config.transport, config.algorithm);
+    }
+}
+
+#[test]
 fn a_buffer_that_panics_is_an_error_here_and_news_to_the_others() {
     struct Bomb;
     impl AsMut<[f32]> for Bomb {

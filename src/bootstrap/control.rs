@@ -10,6 +10,7 @@ use super::exchange::contribution_max;
 use super::failure::Failure;
 use super::member::{Command, Place};
 use super::news::News;
+use super::rank_set::RankSet;
 use super::rendezvous::Meeting;
 use super::settings::Settings;
 use super::site::Site;
@@ -209,18 +210,27 @@ impl Control {
         self.verdict().expect("pronounced above at the latest")
     }
 
-    /// Tells all ranks that this rank's call number `sequence` is `what` (at most 64 bytes) and takes long, unless somebody said the same
-    /// before: what it costs all together does not grow with how many ranks stall.
+    /// Tells all ranks that this rank's call number `sequence` is `what` (at most 64 bytes) and takes long. What ranks say at about the same time travels
+    /// together, so what it costs does not grow with how many they are.
     pub fn state(&self, sequence: u64, what: &[u8]) {
         let what = what[..what.len().min(STATEMENT_BYTES_MAX)].to_vec();
         // A member that has left tells nobody, and nobody waits for it.
-        let _ = self.shared.commands.send(Command::State(Statement { rank: self.shared.rank, sequence, what }));
+        let _ = self.shared.commands.send(Command::State(Statement {
+            ranks: RankSet::of(self.shared.rank),
+            sequence,
+            what,
+        }));
     }
 
     /// A rank that said another thing of call number `sequence` than `what`, and what it said.
     #[inline]
     pub fn contradiction(&self, sequence: u64, what: &[u8]) -> Option<(u32, Vec<u8>)> {
         self.shared.news.statements.contradiction(sequence, what)
+    }
+
+    /// A rank that, as far as is known, has not said `what` of call number `sequence`, where this rank has; the lowest.
+    pub fn absent(&self, sequence: u64, what: &[u8]) -> Option<u32> {
+        self.shared.news.statements.absent(sequence, what, self.size())
     }
 
     /// Has `hook` called once when the verdict falls, on the control thread (so it must be quick, and make no call of this

@@ -35,6 +35,9 @@ const PASSING_ON: Duration = Duration::from_millis(50);
 /// News of who left is collected for so long before it is passed on: when all leave together, a rank says it once for many.
 const LEFT_DELAY: Duration = Duration::from_millis(5);
 
+/// Statements are collected for so long: ranks that wait for the same one stall within milliseconds of each other.
+const STATED_DELAY: Duration = Duration::from_millis(20);
+
 /// Events of edges that may wait for the member; readers wait beyond it.
 const EVENTS: usize = 64;
 
@@ -129,7 +132,7 @@ pub(super) async fn run(
             Some(event) = arriving.recv() => member.hear(event),
             command = commands.recv(), if member.farewell.is_none() => match command {
                 Some(Command::Exchange { mine, reply }) => member.exchange(&mine, reply),
-                Some(Command::State(statement)) => member.state(&statement, None),
+                Some(Command::State(statement)) => member.state(&statement),
                 Some(Command::Report(failure)) => member.fail(failure, None),
                 Some(Command::Leave { done }) => member.leave(Some(done)),
                 Some(Command::Abandon) => return,
@@ -203,7 +206,7 @@ impl Member {
             }
             Message::Gather { .. } | Message::Spread { .. } => {}
             Message::Failed(failure) => self.fail(failure, Some(peer)),
-            Message::Stated(statement) => self.state(&statement, Some(peer)),
+            Message::Stated(statement) => self.state(&statement),
             Message::Left(ranks) => ranks.into_iter().for_each(|rank| self.note_left(rank)),
             Message::Goodbye { heir } => self.part_from(peer, heir),
             Message::Released => drop(self.edges.remove(&peer)),
@@ -296,12 +299,10 @@ impl Member {
         });
     }
 
-    /// Passes a statement on to all edges but the one it came `from`, if it is news.
-    fn state(&mut self, statement: &Statement, from: Option<u32>) {
+    /// Notes a statement, to be passed on soon if it is news.
+    fn state(&mut self, statement: &Statement) {
         if self.place.news.statements.note(statement) {
-            let frame: Arc<[u8]> = Message::Stated(statement.clone()).frame().into();
-            let others = self.edges.iter().filter(|(peer, _)| Some(**peer) != from);
-            others.for_each(|(_, edge)| edge.send(Arc::clone(&frame), None));
+            self.pass_on_within(STATED_DELAY);
         }
     }
 
@@ -313,16 +314,28 @@ impl Member {
         // It cannot have contributed: the end of an exchange overtakes the news of a rank that left after it.
         self.exchanges.fail(&self.peer_left(rank));
         self.tidings.push(rank);
-        self.pass_on_at.get_or_insert_with(|| Instant::now() + LEFT_DELAY);
+        self.pass_on_within(LEFT_DELAY);
+    }
+
+    fn pass_on_within(&mut self, delay: Duration) {
+        let at = Instant::now() + delay;
+        self.pass_on_at = Some(self.pass_on_at.map_or(at, |sooner| sooner.min(at)));
     }
 
     pub(super) fn pass_on(&mut self) {
         self.pass_on_at = None;
         let tidings = std::mem::take(&mut self.tidings);
         if !tidings.is_empty() {
-            let frame: Arc<[u8]> = Message::Left(tidings).frame().into();
-            self.edges.values().for_each(|edge| edge.send(Arc::clone(&frame), None));
+            self.tell_all(&Message::Left(tidings));
         }
+        for statement in self.place.news.statements.take_news() {
+            self.tell_all(&Message::Stated(statement));
+        }
+    }
+
+    fn tell_all(&self, message: &Message) {
+        let frame: Arc<[u8]> = message.frame().into();
+        self.edges.values().for_each(|edge| edge.send(Arc::clone(&frame), None));
     }
 
     fn beat(&mut self, pulse: &Pulse) {

@@ -124,6 +124,7 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rank_set::RankSet;
     use super::*;
     use crate::error::Cause;
     use proptest::prelude::*;
@@ -144,7 +145,7 @@ mod tests {
             Message::Gather { round: 7, entries: vec![1, 2] },
             Message::Spread { round: 8, entries: vec![3] },
             Message::Failed(failure),
-            Message::Stated(Statement { rank: 2, sequence: 9, what: vec![1, 2, 3] }),
+            Message::Stated(Statement { ranks: RankSet::of(2), sequence: 9, what: vec![1, 2, 3] }),
             Message::Left(vec![1, 2, 3]),
             Message::Goodbye { heir: None },
             Message::Goodbye { heir: Some((4, endpoint)) },

@@ -27,6 +27,7 @@ mod liveness;
 mod member;
 mod message;
 mod news;
+mod rank_set;
 mod rendezvous;
 mod root;
 mod settings;

@@ -1,9 +1,11 @@
 //! What ranks say they are doing when it takes long.
 //!
-//! A rank whose call has stalled states the call to all others, over the tree. Each rank passes on only what it has not heard
-//! before, whoever said it: when all are in the same call, one statement goes once over each edge, however many ranks stall. Two different statements about one
-//! call number are what the stall is about. What a statement says is the caller's business.
+//! A rank whose call has stalled states the call to all others, over the tree. Each rank gathers who states the same and passes on what it has
+//! gathered, now and then, while it grows: what that costs does not grow with how many ranks stall. Two different statements about one
+//! call number are what the stall is about; otherwise it is about the ranks that state nothing. What a statement says is the
+//! caller's business.
 
+use super::rank_set::RankSet;
 use super::wire::{Decoder, Encoder, Nonsense};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,25 +16,30 @@ pub(super) const STATEMENT_BYTES_MAX: usize = 64;
 /// Statements kept; older ones are of calls that have ended.
 const KEPT: usize = 8;
 
-/// What `rank` says of its call number `sequence`.
+/// What `ranks` say of their call number `sequence`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Statement {
-    pub(super) rank: u32,
+    pub(super) ranks: RankSet,
     pub(super) sequence: u64,
     pub(super) what: Vec<u8>,
 }
 
 impl Statement {
+    fn is_about(&self, sequence: u64, what: &[u8]) -> bool {
+        (self.sequence, &*self.what) == (sequence, what)
+    }
+
     pub(super) fn encode(&self, encoder: Encoder) -> Encoder {
-        encoder.u32(self.rank).u64(self.sequence).raw(&self.what)
+        self.ranks.encode(encoder.u64(self.sequence)).raw(&self.what)
     }
 
     pub(super) fn decode(fields: &mut Decoder<'_>) -> Result<Self, Nonsense> {
-        let (rank, sequence, what) = (fields.u32()?, fields.u64()?, fields.rest().to_vec());
+        let (sequence, ranks) = (fields.u64()?, RankSet::decode(fields)?);
+        let what = fields.rest().to_vec();
         if what.len() > STATEMENT_BYTES_MAX {
             return Err(Nonsense("a statement longer than any"));
         }
-        Ok(Self { rank, sequence, what })
+        Ok(Self { ranks, sequence, what })
     }
 }
 
@@ -40,24 +47,40 @@ impl Statement {
 #[derive(Debug, Default)]
 pub(super) struct Statements {
     any: AtomicBool,
-    heard: Mutex<Vec<Statement>>,
+    heard: Mutex<Vec<Heard>>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    statement: Statement,
+    /// It has grown since it was last passed on.
+    news: bool,
 }
 
 impl Statements {
-    /// Notes a statement; whether it says something new, and so is to be passed on.
+    /// Notes a statement; whether it says something new, so that there is something to pass on.
     pub(super) fn note(&self, statement: &Statement) -> bool {
         let mut heard = self.heard();
-        let same = |other: &Statement| (other.sequence, &other.what) == (statement.sequence, &statement.what);
-        if heard.iter().any(same) {
-            return false;
+        let same = |other: &&mut Heard| other.statement.is_about(statement.sequence, &statement.what);
+        if let Some(other) = heard.iter_mut().find(same) {
+            let grown = other.statement.ranks.merge(&statement.ranks);
+            other.news |= grown;
+            return grown;
         }
         if heard.len() == KEPT {
-            let oldest = heard.iter().enumerate().min_by_key(|(_, other)| other.sequence).map_or(0, |(index, _)| index);
+            let sequence = |index: &usize| heard[*index].statement.sequence;
+            let oldest = (0..heard.len()).min_by_key(sequence).unwrap_or(0);
             heard.swap_remove(oldest);
         }
-        heard.push(statement.clone());
+        heard.push(Heard { statement: statement.clone(), news: true });
         self.any.store(true, Ordering::Release);
         true
+    }
+
+    /// What has grown since this was last asked.
+    pub(super) fn take_news(&self) -> Vec<Statement> {
+        let mut heard = self.heard();
+        heard.iter_mut().filter_map(|heard| std::mem::take(&mut heard.news).then(|| heard.statement.clone())).collect()
     }
 
     /// A rank that says something else of call number `sequence` than `what`, and its words. One load when nobody has said anything.
@@ -66,11 +89,18 @@ impl Statements {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        let other = |other: &&Statement| other.sequence == sequence && other.what != what;
-        self.heard().iter().find(other).map(|other| (other.rank, other.what.clone()))
+        let heard = self.heard();
+        let other = heard.iter().map(|heard| &heard.statement).find(|o| o.sequence == sequence && o.what != what)?;
+        Some((other.ranks.first()?, other.what.clone()))
     }
 
-    fn heard(&self) -> MutexGuard<'_, Vec<Statement>> {
+    /// The lowest of `size` ranks that does not say `what` of call number `sequence`, if somebody does.
+    pub(super) fn absent(&self, sequence: u64, what: &[u8], size: u32) -> Option<u32> {
+        let heard = self.heard();
+        heard.iter().find(|heard| heard.statement.is_about(sequence, what))?.statement.ranks.first_absent(size)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Vec<Heard>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,21 +110,27 @@ mod tests {
     use super::*;
 
     fn statement(rank: u32, sequence: u64, what: &[u8]) -> Statement {
-        Statement { rank, sequence, what: what.to_vec() }
+        Statement { ranks: RankSet::of(rank), sequence, what: what.to_vec() }
     }
 
     #[test]
     fn only_news_is_passed_on_and_only_the_same_call_is_compared() {
         let statements = Statements::default();
-        assert_eq!(statements.contradiction(5, b"a"), None);
+        assert_eq!((statements.contradiction(5, b"a"), statements.absent(5, b"a", 4)), (None, None));
         assert!(statements.note(&statement(1, 5, b"a")));
-        assert!(!statements.note(&statement(2, 5, b"a")));
+        assert!(statements.note(&statement(2, 5, b"a")));
+        assert!(!statements.note(&statement(1, 5, b"a")));
+        let [both] = &statements.take_news()[..] else { panic!("both said the same") };
+        assert!(!statements.note(both) && statements.take_news().is_empty());
+        assert_eq!(statements.absent(5, b"a", 4), Some(0));
+        assert!(statements.note(&statement(0, 5, b"a")));
+        assert_eq!((statements.absent(5, b"a", 4), statements.absent(5, b"a", 3)), (Some(3), None));
         assert_eq!(statements.contradiction(5, b"a"), None);
         assert!(statements.note(&statement(3, 6, b"b")));
         assert_eq!(statements.contradiction(5, b"a"), None);
         assert!(statements.note(&statement(4, 5, b"c")));
         assert_eq!(statements.contradiction(5, b"a"), Some((4, b"c".to_vec())));
-        assert_eq!(statements.contradiction(5, b"c"), Some((1, b"a".to_vec())));
+        assert_eq!(statements.contradiction(5, b"c"), Some((0, b"a".to_vec())));
         for sequence in 100..200 {
             assert!(statements.note(&statement(1, sequence, b"a")));
         }
@@ -108,6 +144,7 @@ mod tests {
         let body = said.encode(Encoder::fields()).into_fields();
         assert_eq!(Statement::decode(&mut Decoder::new(&body)), Ok(said));
         assert!(Statement::decode(&mut Decoder::new(&body[..11])).is_err());
-        assert!(Statement::decode(&mut Decoder::new(&[0; 12 + STATEMENT_BYTES_MAX + 1])).is_err());
+        let long = statement(7, 1, &[0; STATEMENT_BYTES_MAX + 1]).encode(Encoder::fields()).into_fields();
+        assert!(Statement::decode(&mut Decoder::new(&long)).is_err());
     }
 }
