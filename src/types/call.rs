@@ -49,10 +49,8 @@ impl Call {
     /// 32 bits that differ (but for one chance in 2³²) between calls that differ in anything.
     #[inline]
     pub fn fingerprint(&self) -> u32 {
-        let small = u64::from_le_bytes(zerocopy::transmute!([
-            self.root.to_le_bytes(),
-            [self.kind, self.data_type, self.op, self.algorithm]
-        ]));
+        let fields = [self.algorithm, self.op, self.data_type, self.kind];
+        let small = fields.into_iter().fold(u64::from(self.root), |word, field| word.rotate_left(8) ^ u64::from(field));
         // Each field by a factor of its own, then two rounds of fold and multiply; odd constants from the digits of π.
         let mixed = (self.count ^ 0x243f_6a88_85a3_08d3).wrapping_mul(0x1319_8a2e_0370_7345)
             ^ small.wrapping_mul(0xa409_3822_299f_31d1).rotate_left(23)
