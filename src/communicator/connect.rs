@@ -112,8 +112,9 @@ impl Connector<'_> {
         let end = reasons[1].iter().position(|byte| *byte == 0).unwrap_or(REASON_BYTES);
         let theirs = String::from_utf8_lossy(&reasons[1][..end]);
         Ok(match mine {
-            Ok(_) if end > 0 => Err(format!("rank {peer}: {theirs}")),
-            mine => mine,
+            mine if end == 0 => mine,
+            Ok(_) => Err(format!("rank {peer}: {theirs}")),
+            Err(ours) => Err(format!("{ours}; rank {peer}: {theirs}")),
         })
     }
 

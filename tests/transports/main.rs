@@ -8,7 +8,7 @@ mod room;
 mod worlds;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use worlds::{Shm, Sim, Tcp};
+use worlds::{Shm, Sim, Tcp, Verbs};
 
 /// The bodies as tests of one module for each world. A world that this machine has not got is `None`, and has said so.
 macro_rules! over_every_transport {
@@ -49,6 +49,8 @@ over_every_transport! {
     tcp_3_sockets: Some(Tcp::new(3, IpAddr::V4(Ipv4Addr::LOCALHOST)));
     tcp_narrow_sockets: Some(Tcp::new(3, IpAddr::V4(Ipv4Addr::LOCALHOST)).narrow());
     tcp_v6: Tcp::where_there_is("tcp_v6", 1, IpAddr::V6(Ipv6Addr::LOCALHOST));
+    verbs: Verbs::where_there_is(1);
+    verbs_3_queue_pairs: Verbs::where_there_is(3);
     sim: Some(Sim::new(1));
     sim_of_another_seed: Some(Sim::new(2));
     sim_without_pieces: Some(Sim::new(3).whole());

@@ -3,9 +3,11 @@
 use serried::transport::shm::{Region, ShmLink};
 use serried::transport::sim::{self, Network, SimLink};
 use serried::transport::tcp::{Sleep, TcpLink, TcpSettings, Woken};
+use serried::transport::verbs::{Rail, VerbsLink, VerbsSettings, survey};
 use serried::transport::{Link, Transport};
 use std::net::{IpAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Payload of one message, where it can be set: small, so that small calls have many messages.
 pub(crate) const SLOT_BYTES: usize = 4096;
@@ -101,6 +103,69 @@ impl World for Tcp {
             theirs.reverse();
             let link = |streams| Link::Tcp(TcpLink::new(streams, &self.settings).expect("sound settings"));
             (link(ours), link(theirs))
+        })
+    }
+
+    fn pass<'a>(&mut self, links: impl Iterator<Item = &'a mut Link>) -> bool {
+        sleep_on(&mut self.sleep, links)
+    }
+}
+
+/// RDMA verbs between this machine's devices, of which each rank takes one in turn.
+pub(crate) struct Verbs {
+    rails: Vec<Arc<Rail>>,
+    sleep: Sleep,
+}
+
+impl Verbs {
+    /// With so many queue pairs a link, if this machine has a device; otherwise says that `verbs` is skipped. In the guest that is made to have
+    /// devices, having none is a failure.
+    pub(crate) fn where_there_is(queue_pairs: u32) -> Option<Self> {
+        let settings = VerbsSettings { queue_pairs, ..VerbsSettings::default() };
+        let why = match survey(&settings) {
+            Ok(choice) if !choice.usable.is_empty() => {
+                let open = |selection| Rail::open(selection, settings.clone()).expect("it was looked at just now");
+                let rails = choice.usable.into_iter().map(open).collect();
+                return Some(Self { rails, sleep: Sleep::new().expect("there are descriptors") });
+            }
+            Ok(choice) => choice.why_none(),
+            Err(why) => why.to_string(),
+        };
+        assert!(std::env::var_os("SERRIED_SOFTROCE").is_none(), "no device in the guest: {why}");
+        println!("skipped: verbs: {why}");
+        None
+    }
+}
+
+impl World for Verbs {
+    type Link = Link;
+
+    fn join(&mut self, ranks: usize) -> Vec<Vec<Option<Link>>> {
+        // Descriptors of former links are closed, and their numbers come again.
+        self.sleep = Sleep::new().expect("there are descriptors");
+        let mut next = 0;
+        in_pairs(ranks, || {
+            let mut end = || {
+                next += 1;
+                VerbsLink::create(&self.rails[next % self.rails.len()]).expect("there is memory")
+            };
+            let mut ends = [end(), end()];
+            let cards = [ends[0].card(), ends[1].card()];
+            for (end, theirs) in ends.iter_mut().zip([cards[1], cards[0]]) {
+                assert_eq!(end.refuses(&theirs), None);
+                end.connect(&theirs).expect("the devices reach each other");
+            }
+            ends.iter_mut().for_each(|end| end.greet().expect("they are connected"));
+            let began = Instant::now();
+            // Both are asked each time: asking is what moves them.
+            while ends.iter_mut().filter_map(|end| (!end.has_met().expect("nothing is wrong")).then_some(())).count()
+                > 0
+            {
+                assert!(began.elapsed() < HANG, "the ends do not meet");
+                std::thread::yield_now();
+            }
+            let [one, other] = ends.map(|end| Link::Verbs(Box::new(end)));
+            (one, other)
         })
     }
 
