@@ -7,7 +7,7 @@ use super::outgoing::{receive_queue_depth, send_queue_depth};
 use super::rail::Rail;
 use super::sys::{
     Capacity, Completion, CompletionChannel, CompletionQueue, Gid, Local, MemoryRegion, Mtu, Opcode, PinnedRange,
-    QueuePair, Remote, Send,
+    QueuePair, Remote, Send, Status,
 };
 use crate::error::Result;
 use crate::transport::{Fault, Interest};
@@ -150,7 +150,8 @@ impl Pair {
         let queue_pair = (work_id >> QUEUE_PAIR_SHIFT) as usize & 0xff;
         if !status.is_success() {
             let what = if work_id & RECEIVE != 0 { "receiving" } else { "an RDMA write" };
-            return Err(lost(&self.rail, format!("{what} failed: {status}, vendor code {vendor:#x}")));
+            let hint = self.rail.trouble_so_far().map_or(String::new(), |trouble| format!("; {trouble}"));
+            return Err(lost(&self.rail, format!("{what} failed: {status}, vendor code {vendor:#x}{hint}")));
         }
         if opcode == Opcode::ReceiveWithImmediate {
             done.push(Done::Came { queue_pair, immediate });
@@ -232,7 +233,11 @@ impl Nic for Pair {
         let found = self.completions.poll(&mut completions).map_err(|failure| lost(&self.rail, failure.to_string()))?;
         self.work.polls += 1;
         self.work.completions += found as u64;
-        completions[..found].iter().try_for_each(|completion| self.note(completion, done))
+        let found = &completions[..found];
+        // What was merely thrown away says nothing of the reason, which may come with it in any order.
+        let reason = found.iter().find(|found| !found.status.is_success() && found.status != Status::FLUSHED);
+        reason.map_or(Ok(()), |reason| self.note(reason, done))?;
+        found.iter().try_for_each(|completion| self.note(completion, done))
     }
 
     fn arm(&mut self) -> Result<(), Fault> {

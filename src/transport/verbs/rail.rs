@@ -8,7 +8,7 @@ use super::sys::{
 use crate::error::Result as Outcome;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a port may be down before its links are given up. Cables are pulled and switches start again in less; the device tries again all
@@ -85,22 +85,33 @@ impl Rail {
 
     /// What is wrong with the port or its device, if it is too wrong to go on. A port without a link is borne for a while: it may come back.
     pub(super) fn trouble(&self) -> Option<String> {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match self.domain.context().next_event() {
-                Ok(None) => break,
-                Ok(Some(event)) => self.note(&mut trouble, event),
-                Err(failure) => {
-                    trouble.fatal.get_or_insert(failure.to_string());
-                    break;
-                }
-            }
-        }
+        let trouble = self.look();
         let down = trouble.down_since.map(|since| since.elapsed()).filter(|down| *down > DOWN_MAX);
         trouble
             .fatal
             .clone()
             .or_else(|| down.map(|down| format!("{self} has had no link for {:.0} s (port error)", down.as_secs_f64())))
+    }
+
+    /// What is wrong with them at all, to be said along with something that failed.
+    pub(super) fn trouble_so_far(&self) -> Option<String> {
+        let trouble = self.look();
+        trouble.fatal.clone().or_else(|| trouble.down_since.map(|_| format!("{self} has no link (port error)")))
+    }
+
+    /// Takes what the device has to tell.
+    fn look(&self) -> MutexGuard<'_, Trouble> {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match self.domain.context().next_event() {
+                Ok(None) => return trouble,
+                Ok(Some(event)) => self.note(&mut trouble, event),
+                Err(failure) => {
+                    trouble.fatal.get_or_insert(failure.to_string());
+                    return trouble;
+                }
+            }
+        }
     }
 
     fn note(&self, trouble: &mut Trouble, event: AsyncEvent) {
