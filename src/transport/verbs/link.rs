@@ -108,6 +108,8 @@ pub(super) struct NicLink<N> {
     trials: usize,
     /// This end has said goodbye.
     parting: bool,
+    /// Something has come to its end since the last pump: looking for one lane's message takes in whatever there is, also what another waits for.
+    news: bool,
     /// Why nothing can be sent or will come any more.
     broken: Option<Fault>,
     done: Vec<Done>,
@@ -125,6 +127,7 @@ impl<N: Nic> NicLink<N> {
             goodbyes: 0,
             trials: 0,
             parting: false,
+            news: false,
             broken: None,
             done: Vec::with_capacity(super::nic::BATCH),
         }
@@ -156,8 +159,9 @@ impl<N: Nic> NicLink<N> {
             return Ok(false);
         }
         let result = self.take_completions();
-        if let Err(fault) = &result {
-            self.broken = Some(fault.clone());
+        match &result {
+            Ok(moved) => self.news |= moved,
+            Err(fault) => self.broken = Some(fault.clone()),
         }
         result
     }
@@ -272,11 +276,13 @@ impl<N: Nic> Transport for NicLink<N> {
 
     fn pump(&mut self) -> Result<bool, Fault> {
         // A link that is lost is reported where something is wanted of it, for the peer may have left with all work done.
-        match self.progress() {
+        let progress = self.progress();
+        let moved = std::mem::take(&mut self.news);
+        match progress {
             Err(fault @ Fault::Nonsense(_)) => Err(fault),
             Err(Fault::Lost(_)) => Ok(true),
-            Ok(moved) if self.parting || self.unless_lost().is_err() => Ok(moved),
-            Ok(moved) => {
+            Ok(_) if self.parting || self.unless_lost().is_err() => Ok(moved),
+            Ok(_) => {
                 let Self { outgoing, nic, incoming, eager, .. } = self;
                 let given = outgoing.give_credit(nic, &incoming.released(), eager);
                 given.map(|given| moved || given).inspect_err(|fault| self.broken = Some(fault.clone()))

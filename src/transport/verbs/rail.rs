@@ -95,8 +95,12 @@ impl Rail {
 
     /// What is wrong with them at all, to be said along with something that failed.
     pub(super) fn trouble_so_far(&self) -> Option<String> {
-        let trouble = self.look();
-        trouble.fatal.clone().or_else(|| trouble.down_since.map(|_| format!("{self} has no link (port error)")))
+        if let Some(fatal) = &self.look().fatal {
+            return Some(fatal.clone());
+        }
+        // The event may be later than its consequences.
+        let state = self.domain.context().port(self.selection.port).ok()?.state;
+        (state != PortState::Active).then(|| format!("the port is {state}"))
     }
 
     /// Takes what the device has to tell.

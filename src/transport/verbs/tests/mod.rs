@@ -201,6 +201,29 @@ fn a_lane_stops_at_its_credit() {
 }
 
 #[test]
+fn what_one_lane_takes_in_for_another_is_told_by_the_next_pump() {
+    let (_, [mut one, mut other]) = links(1, 3);
+    let message = Head { bytes: 8, ..head(LAYOUT, 1, 0) };
+    for _ in 0..LAYOUT.credits {
+        assert!(one.open(0, &message).expect("there is credit"));
+        assert_eq!(one.write(0, &[3; 8]).expect("it is open"), 8);
+    }
+    let mut taken = 0;
+    while taken < LAYOUT.credits {
+        other.pump().expect("nothing is wrong");
+        if other.head(0).expect("nothing is wrong").is_some() {
+            taken += usize::from(other.read(0, &mut [0; 8]).expect("it has come") == 8);
+        }
+    }
+    other.pump().expect("credit is due, and given");
+    // The other lane looks in vain, and takes in the credit on the way.
+    while !one.open(0, &message).expect("nothing is wrong") {
+        assert_eq!(one.head(1).expect("nothing is wrong"), None);
+    }
+    assert!(one.pump().expect("nothing is wrong"), "the credit was taken in, and nobody was told");
+}
+
+#[test]
 fn hostile_notices_are_nonsense() {
     let piece = |lane, slot, piece| vec![Notice::Piece { lane, slot, piece }];
     let cases = [
