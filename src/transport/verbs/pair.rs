@@ -14,12 +14,16 @@ use crate::transport::{Fault, Interest};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Inline bytes that are asked for: enough for a header and the smallest messages. A device grants what it has.
 const INLINE_BYTES: u32 = 256;
 
 /// Receive requests are posted again so many at a time.
 const EXPECTED_AT_ONCE: usize = 16;
+
+/// How long a broken queue pair may take to say why: what follows is an error in any case.
+const REASON: Duration = Duration::from_millis(50);
 
 /// A work id names what it is about: a receive request, or how many writes end with this one; and the queue pair.
 const RECEIVE: u64 = 1 << 63;
@@ -145,6 +149,20 @@ impl Pair {
         Ok(())
     }
 
+    /// The completion that says why a queue pair has broken. What was merely thrown away says nothing of it, and may come before.
+    fn reason(&self, failed: Completion, found: &[Completion]) -> Completion {
+        let tells = |found: &&Completion| !found.status.is_success() && found.status != Status::FLUSHED;
+        let mut reason = found.iter().find(tells).copied();
+        let mut completions = [Completion::EMPTY; BATCH];
+        let deadline = Instant::now() + REASON;
+        while reason.is_none() && Instant::now() < deadline {
+            let found = self.completions.poll(&mut completions).unwrap_or(0);
+            reason = completions[..found].iter().find(tells).copied();
+            std::thread::yield_now();
+        }
+        reason.unwrap_or(failed)
+    }
+
     fn note(&self, completion: &Completion, done: &mut Vec<Done>) -> Result<(), Fault> {
         let Completion { work_id, status, opcode, immediate, vendor, .. } = *completion;
         let queue_pair = (work_id >> QUEUE_PAIR_SHIFT) as usize & 0xff;
@@ -234,9 +252,9 @@ impl Nic for Pair {
         self.work.polls += 1;
         self.work.completions += found as u64;
         let found = &completions[..found];
-        // What was merely thrown away says nothing of the reason, which may come with it in any order.
-        let reason = found.iter().find(|found| !found.status.is_success() && found.status != Status::FLUSHED);
-        reason.map_or(Ok(()), |reason| self.note(reason, done))?;
+        if let Some(failed) = found.iter().find(|found| !found.status.is_success()) {
+            return self.note(&self.reason(*failed, found), done);
+        }
         found.iter().try_for_each(|completion| self.note(completion, done))
     }
 
