@@ -39,6 +39,11 @@ fn too_little_lockable_memory_is_said_with_numbers() {
 
 #[test]
 fn a_link_that_goes_down_is_an_event() {
+    // Outside of the guest that is made for it, a link may be somebody's.
+    if std::env::var_os("SERRIED_SOFTROCE").is_none() {
+        println!("skipped: verbs: links are taken down in the guest only");
+        return;
+    }
     // The first two devices carry the other tests.
     let Some(name) = devices().ok().and_then(|names| names.get(2).cloned()) else {
         println!("skipped: verbs: there are not three RDMA devices, of which the third could lose its link");
