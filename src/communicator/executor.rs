@@ -302,6 +302,8 @@ impl Executor {
             };
             control.report(Failure { peer, cause, reporter: self.rank });
         }
+        // The caller has its buffers again when it has the error: no device may read them any more, for what it sent would pass for a result.
+        self.engine.disconnect(|link| matches!(link, Link::Verbs(_)));
     }
 }
 

@@ -92,6 +92,11 @@ impl<T: Transport> Engine<T> {
         self.links.iter_mut().flatten()
     }
 
+    /// Drops the links that `doomed` picks.
+    pub fn disconnect(&mut self, doomed: impl Fn(&T) -> bool) {
+        self.links.iter_mut().for_each(|link| drop(link.take_if(|link| doomed(link))));
+    }
+
     /// Adds the link to `peer`.
     pub fn connect(&mut self, peer: u32, link: T) {
         self.links[peer as usize] = Some(link);

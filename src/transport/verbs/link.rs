@@ -232,6 +232,11 @@ impl<N: Nic> Transport for NicLink<N> {
     }
 
     fn write(&mut self, lane: usize, payload: &[u8]) -> Result<usize, Fault> {
+        // A peer that has all it wanted may have left before this end asks again whether its memory is free.
+        match self.outgoing.accept_direct(lane, payload.len()) {
+            0 => {}
+            accepted => return Ok(accepted),
+        }
         self.send(|outgoing, nic, released| outgoing.write(nic, lane, payload, released))
     }
 

@@ -262,10 +262,10 @@ impl Outgoing {
     }
 
     /// Accepts what is offered of a payload that the card has read.
-    fn accept_direct(&mut self, lane: usize, offered: usize) -> usize {
+    pub(super) fn accept_direct(&mut self, lane: usize, offered: usize) -> usize {
         let state = &mut self.lanes[lane];
-        let slot = self.layout.slot(state.begun - 1);
-        let Some(open) = state.open.as_mut().filter(|_| state.reading[slot] == 0) else { return 0 };
+        let slot = self.layout.slot(state.begun.saturating_sub(1));
+        let Some(open) = state.open.as_mut().filter(|open| open.direct && state.reading[slot] == 0) else { return 0 };
         let accepted = offered.min(open.bytes - open.written);
         open.written += accepted;
         if open.written == open.bytes {

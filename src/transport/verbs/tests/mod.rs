@@ -186,6 +186,29 @@ fn what_was_sent_before_a_goodbye_can_be_read_and_then_the_link_is_lost() {
 }
 
 #[test]
+fn lent_memory_that_was_read_is_accepted_although_the_peer_has_left_since() {
+    let (_, ends) = pair(LARGE, 2, INLINE_BYTES, 4);
+    let [mut one, mut other] = ends.map(|end| NicLink::new(end.lends(), LARGE));
+    let payload = vec![5; LARGE.slot_bytes];
+    assert!(one.open(0, &Head { bytes: payload.len() as u64, ..head(LARGE, 1, 0) }).expect("there is credit"));
+    assert_eq!(one.write(0, &payload).expect("it is lent"), 0);
+    let (mut taken, mut into) = (0, payload.clone());
+    while taken < payload.len() {
+        other.pump().expect("nothing is wrong");
+        if other.head(0).expect("nothing is wrong").is_some() {
+            taken += other.read(0, &mut into[taken..]).expect("it comes");
+        }
+    }
+    other.leave();
+    // Everything is taken in before the caller comes again.
+    for _ in 0..1000 {
+        one.pump().expect("leaving is not reported by a pump");
+    }
+    one.open(1, &head(LARGE, 1, 1)).expect_err("the peer has left");
+    assert_eq!(one.write(0, &payload).expect("all of it was read"), payload.len());
+}
+
+#[test]
 fn a_lane_stops_at_its_credit() {
     let (wire, [mut one, mut other]) = links(1, 9);
     wire.borrow_mut().cut(1);
