@@ -213,7 +213,7 @@ fn none_fits(all: &[Interface], selection: Option<&Selection>, family: Family) -
     }
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+pub(super) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
@@ -221,7 +221,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// fe80::/10 means something only together with the number of an interface, which is another on every host.
-fn needs_scope(address: IpAddr) -> bool {
+pub(super) fn needs_scope(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 

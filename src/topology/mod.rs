@@ -3,8 +3,10 @@
 //! This module looks and answers; it opens no connection and decides nothing about algorithms.
 
 mod host;
+mod idle;
 pub mod interface;
 mod process;
 
 pub use host::HostId;
+pub use idle::{Idle, idle};
 pub(crate) use process::ProcessId;

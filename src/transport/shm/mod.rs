@@ -9,4 +9,4 @@ pub mod region;
 
 pub use line::Line;
 pub use link::ShmLink;
-pub use region::{Card, Region};
+pub use region::{Card, Region, room_bytes};

@@ -230,7 +230,7 @@ pub fn wake(word: &AtomicU32) {
 
 /// Memory that can still be had, as far as the system tells. A memfd has no limit of its own: the system would rather kill a
 /// process than refuse it pages, so what cannot be had must not be asked for.
-pub(crate) fn room_bytes() -> u64 {
+pub fn room_bytes() -> u64 {
     let number = |path: &str, key: &str| -> Option<u64> {
         let text = std::fs::read_to_string(path).ok()?;
         text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()

@@ -2,26 +2,55 @@
 
 use super::choice::{Choice, NOT_WANTED, PassedOver, Port, choose};
 use super::settings::VerbsSettings;
-use super::sys::{Context, Failure, Unavailable, devices};
+use super::sys::{Context, DeviceAttributes, Failure, Unavailable, devices};
+
+/// A device that was opened and asked.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// What it can do.
+    pub attributes: DeviceAttributes,
+    /// Those of its ports that answered.
+    pub ports: Vec<Port>,
+}
+
+/// What was found on this machine, and what comes of it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The devices that were looked at.
+    pub devices: Vec<Device>,
+    /// What can be used of them, and why nothing else can.
+    pub choice: Choice,
+}
 
 /// Looks at every device that the settings do not leave out, and chooses. A device that cannot be opened or asked is passed over, with what it said.
 ///
 /// # Errors
 /// [`Unavailable`] if there are no verbs in this process at all: the reason, in one line.
 pub fn survey(settings: &VerbsSettings) -> Result<Choice, Unavailable> {
-    let (mut ports, mut failed) = (Vec::new(), Vec::new());
-    for device in devices()? {
-        match look_at_device(&device, settings) {
-            Ok((found, troubles)) => {
-                ports.extend(found);
+    look(settings).map(|found| found.choice)
+}
+
+/// As [`survey`], and tells what was looked at.
+///
+/// # Errors
+/// As [`survey`].
+pub fn look(settings: &VerbsSettings) -> Result<Found, Unavailable> {
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    for name in devices()? {
+        match look_at_device(&name, settings) {
+            Ok((device, troubles)) => {
+                found.extend(device);
                 failed.extend(troubles);
             }
-            Err(failure) => failed.push(PassedOver { what: device, why: failure.to_string() }),
+            Err(failure) => failed.push(PassedOver { what: name, why: failure.to_string() }),
         }
     }
+    let ports: Vec<_> = found.iter().flat_map(|device: &Device| device.ports.iter().cloned()).collect();
     let mut choice = choose(&ports, settings);
     choice.passed_over.extend(failed);
-    Ok(choice)
+    Ok(Found { devices: found, choice })
 }
 
 /// Looks at one port of an open device: again, when the device has said that something changed.
@@ -34,24 +63,25 @@ pub fn look_at(context: &Context, number: u8) -> Result<Port, Failure> {
     Ok(Port { device: context.device().to_owned(), number, attributes, gids })
 }
 
-/// The ports of a device, and what was wrong with those that could not be asked.
-fn look_at_device(device: &str, settings: &VerbsSettings) -> Result<(Vec<Port>, Vec<PassedOver>), Failure> {
-    let wants = |port| settings.devices.as_ref().is_none_or(|filter| filter.place(device, port).is_some());
+/// A device if it is wanted, and what was wrong with those of its ports that could not be asked.
+fn look_at_device(name: &str, settings: &VerbsSettings) -> Result<(Option<Device>, Vec<PassedOver>), Failure> {
+    let wants = |port| settings.devices.as_ref().is_none_or(|filter| filter.place(name, port).is_some());
     let (mut ports, mut troubles) = (Vec::new(), Vec::new());
     // Opening a device takes milliseconds and memory: one that is not wanted is left alone.
     if !(1..=u8::MAX).any(wants) {
-        return Ok((ports, vec![PassedOver { what: device.to_owned(), why: NOT_WANTED.into() }]));
+        return Ok((None, vec![PassedOver { what: name.to_owned(), why: NOT_WANTED.into() }]));
     }
-    let context = Context::open(device)?;
-    for number in 1..=context.attributes()?.ports {
+    let context = Context::open(name)?;
+    let attributes = context.attributes()?;
+    for number in 1..=attributes.ports {
         match look_at(&context, number) {
             Ok(port) => ports.push(port),
             Err(failure) => {
-                troubles.push(PassedOver { what: format!("{device} port {number}"), why: failure.to_string() });
+                troubles.push(PassedOver { what: format!("{name} port {number}"), why: failure.to_string() });
             }
         }
     }
-    Ok((ports, troubles))
+    Ok((Some(Device { name: name.to_owned(), attributes, ports }), troubles))
 }
 
 #[cfg(test)]

@@ -32,9 +32,12 @@ mod tests;
 
 pub use card::Card;
 pub use choice::{Choice, PassedOver, Port, Selection, choose};
-pub use device::{look_at, survey};
+pub use device::{Device, Found, look, look_at, survey};
 pub use filters::{AddressRange, DeviceFilter, Family, RoceVersion};
 pub use link::VerbsLink;
 pub use pair::Work;
 pub use rail::Rail;
 pub use settings::{RETRIES_WITHOUT_END, VerbsSettings};
+
+/// Bytes of memory that each end of a link keeps locked.
+pub const LINK_BYTES: usize = layout::Layout::STANDARD.memory_bytes();
