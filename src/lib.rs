@@ -31,7 +31,7 @@ pub mod tune;
 pub mod types;
 
 pub use bootstrap::UniqueId;
-pub use communicator::{Communicator, Config, Handle, TransportChoice};
+pub use communicator::{Communicator, Config, Handle, LinkReport, Refusal, TransportChoice};
 pub use error::{Cause, Error, Operation, Result};
 pub use memory::{Buffer, Memory, Registered};
 pub use types::{Call, DataType, Element, Op};

@@ -388,7 +388,7 @@ fn ranks_on_two_hosts_cannot_have_shared_memory_alone() {
         comm.all_reduce(&mut [1.0f32; 100], Op::Sum).expect_err("the hosts share nothing").to_string()
     });
     for error in errors {
-        assert!(error.contains("cannot share memory") && error.contains("it is on another host"), "{error}");
+        assert!(error.contains("cannot share memory") && error.contains("the two are on different hosts"), "{error}");
     }
 }
 

@@ -10,6 +10,7 @@ mod verbs;
 
 use super::card::Card;
 use super::config::TransportChoice;
+use super::links::{LinkReport, Refusal, SHM, TCP, VERBS};
 use super::watch::CallWatch;
 use crate::bootstrap::Control;
 use crate::engine::Watch;
@@ -19,7 +20,7 @@ use crate::transport::tcp::{TcpLink, TcpSettings};
 use crate::transport::verbs::Rail;
 use crate::types::Call;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ impl Connector<'_> {
     /// Links to all of `peers`, which ascend. All ranks come here for the same algorithm, so every dial meets its accept. Dialling needs only the
     /// peer's control plane; the talks that follow need the peer itself, and since every rank takes its peers in ascending order, the
     /// least pair that still has to talk always can.
-    pub(super) fn connect(&self, peers: &[u32]) -> Result<Vec<(u32, Link)>> {
+    pub(super) fn connect(&self, peers: &[u32]) -> Result<Vec<(Link, LinkReport)>> {
         let me = self.control.rank();
         let mut dialled = Vec::new();
         for &peer in peers.iter().filter(|peer| me < **peer) {
@@ -60,7 +61,7 @@ impl Connector<'_> {
             streams.push((peer, self.stream(peer, FIRST)?));
         }
         streams.append(&mut dialled);
-        streams.into_iter().map(|(peer, stream)| Ok((peer, self.link(peer, stream)?))).collect()
+        streams.into_iter().map(|(peer, stream)| self.link(peer, stream)).collect()
     }
 
     /// A connection between this rank and `peer`. How late an accepted one may be is the operation's business: the peer dials it when it comes to
@@ -73,34 +74,48 @@ impl Connector<'_> {
     }
 
     /// The best link that works for both. Each way is tried by both or by none, as the cards and settings that all have say.
-    fn link(&self, peer: u32, mut stream: TcpStream) -> Result<Link> {
-        let mut refusals = Vec::new();
+    fn link(&self, peer: u32, mut stream: TcpStream) -> Result<(Link, LinkReport)> {
+        let mut report = LinkReport::of(peer);
         if matches!(self.transport, TransportChoice::Auto | TransportChoice::Shm) {
             match self.share_memory(peer, &mut stream)? {
-                Ok(link) => return Ok(Link::Shm(link)),
-                Err(why) => refusals.push(format!("cannot share memory: {why}")),
+                Ok(link) => return Ok((Link::Shm(link), report.by(SHM, String::new(), String::new()))),
+                Err(refusal) => report.refused.push(refusal),
             }
         }
         if matches!(self.transport, TransportChoice::Auto | TransportChoice::Verbs) {
             match self.use_verbs(peer, &mut stream)? {
-                Ok(link) => return Ok(Link::Verbs(Box::new(link))),
-                Err(why) => refusals.push(format!("cannot use verbs: {why}")),
+                Ok(link) => {
+                    let here = self.rail.map_or_else(str::to_owned, ToString::to_string);
+                    return Ok((
+                        Link::Verbs(Box::new(link)),
+                        report.by(VERBS, here, self.cards[peer as usize].rail.clone()),
+                    ));
+                }
+                Err(refusal) => report.refused.push(refusal),
             }
         }
-        let why = refusals.join("; ");
+        let why = report.refused.iter().map(|refusal| refusal.words(peer)).collect::<Vec<_>>().join("; ");
         if matches!(self.transport, TransportChoice::Shm | TransportChoice::Verbs) {
             return Err(self.refused(peer, &why));
         }
         tracing::info!(peer, why, "TCP to this peer");
+        let address = |end: std::io::Result<SocketAddr>| end.map_or_else(|_| String::new(), |end| end.ip().to_string());
+        let (here, there) = (address(stream.local_addr()), address(stream.peer_addr()));
         let mut streams = vec![stream];
         for tag in FIRST + 1..FIRST + self.sockets.max(1) {
             streams.push(self.stream(peer, tag)?);
         }
-        Ok(Link::Tcp(TcpLink::new(streams, self.tcp)?))
+        Ok((Link::Tcp(TcpLink::new(streams, self.tcp)?), report.by(TCP, here, there)))
     }
 
     /// Both sides tell each other whether they got something, and if not, why: only if both did, either goes on with it.
-    fn agree<T>(&self, peer: u32, stream: &mut TcpStream, mine: Result<T, String>) -> Result<Result<T, String>> {
+    fn agree<T>(
+        &self,
+        transport: &'static str,
+        peer: u32,
+        stream: &mut TcpStream,
+        mine: Result<T, String>,
+    ) -> Result<Result<T, Refusal>> {
         let mut reasons = [[0; REASON_BYTES]; 2];
         if let Err(why) = &mine {
             let why = if why.is_empty() { "it gives no reason" } else { why };
@@ -110,11 +125,10 @@ impl Connector<'_> {
         self.say(stream, peer, &reasons[0])?;
         self.hear(stream, peer, &mut reasons[1])?;
         let end = reasons[1].iter().position(|byte| *byte == 0).unwrap_or(REASON_BYTES);
-        let theirs = String::from_utf8_lossy(&reasons[1][..end]);
-        Ok(match mine {
-            mine if end == 0 => mine,
-            Ok(_) => Err(format!("rank {peer}: {theirs}")),
-            Err(ours) => Err(format!("{ours}; rank {peer}: {theirs}")),
+        let there = (end > 0).then(|| String::from_utf8_lossy(&reasons[1][..end]).into_owned());
+        Ok(match (mine, there) {
+            (Ok(made), None) => Ok(made),
+            (mine, there) => Err(Refusal { transport, here: mine.err(), there }),
         })
     }
 

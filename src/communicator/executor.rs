@@ -5,6 +5,7 @@ use super::check_lengths;
 use super::config::{Config, TransportChoice};
 use super::connect::Connector;
 use super::lending::Lending;
+use super::links::LinkReport;
 use super::watch::CallWatch;
 use crate::bootstrap::{Control, Failure};
 use crate::engine::room::{RANKS_MAX, Room};
@@ -37,6 +38,8 @@ pub(super) struct Executor {
     engine: Engine<Link>,
     /// Which links, by peer, are streams.
     streams: Vec<bool>,
+    /// How the links came to be, by peer.
+    reports: Vec<Option<LinkReport>>,
     backoff: Backoff,
     cards: Vec<Card>,
     connected: [bool; Algorithm::ALL.len()],
@@ -92,6 +95,7 @@ impl Executor {
             room: if reach == Reach::Room { room } else { None },
             engine: Engine::new((0..size).map(|_| None).collect()),
             streams: vec![false; size as usize],
+            reports: vec![None; size as usize],
             backoff: Backoff::new()?,
             cards,
             connected: Default::default(),
@@ -177,6 +181,22 @@ impl Executor {
         error
     }
 
+    /// Connects to all peers that have no link yet, as all ranks do; then how each link came to be, by peer.
+    pub(super) fn links(&mut self, control: &Control) -> Result<Vec<LinkReport>> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        self.sequence += 1;
+        let call = Call::connect(self.sequence);
+        let peers = (0..self.size).filter(|peer| *peer != self.rank).collect();
+        let connected = match control.verdict() {
+            Some(failure) => Err(failure.error(self.rank, Operation::Call(call))),
+            None => self.connect(control, call, peers),
+        };
+        connected.map_err(|error| self.fail(control, error))?;
+        Ok(self.reports.iter().flatten().cloned().collect())
+    }
+
     /// Tells the rank's device of a buffer that is listed, if it has one.
     pub(super) fn register(&self, bytes: &[u8]) -> Result<()> {
         let Some(buffer) = memory::steady(bytes) else {
@@ -218,7 +238,7 @@ impl Executor {
     ) -> Result<()> {
         let schedule = AllReduce::new(choice.algorithm, self.rank, self.size);
         if !self.connected[choice.algorithm as usize] {
-            self.connect(control, call, &schedule)?;
+            self.connect(control, call, named(&schedule))?;
             self.connected[choice.algorithm as usize] = true;
         }
         if let Some(lending) = &mut self.lending {
@@ -235,18 +255,9 @@ impl Executor {
         }
     }
 
-    /// Links to all peers that this rank's program names and that have none yet.
-    fn connect(&mut self, control: &Control, call: Call, schedule: &AllReduce) -> Result<()> {
-        let mut peers: Vec<u32> = (0..schedule.len())
-            .filter_map(|step| match schedule.step(step) {
-                Step::Send { to, .. } => Some(to),
-                Step::Recv { from, .. } | Step::RecvReduce { from, .. } => Some(from),
-                Step::ReduceOwn { .. } => None,
-            })
-            .filter(|peer| self.engine.link(*peer).is_none())
-            .collect();
-        peers.sort_unstable();
-        peers.dedup();
+    /// Links to those of `peers`, which ascend, that have none yet.
+    fn connect(&mut self, control: &Control, call: Call, mut peers: Vec<u32>) -> Result<()> {
+        peers.retain(|peer| self.engine.link(*peer).is_none());
         let connector = Connector {
             control,
             cards: &self.cards,
@@ -257,12 +268,14 @@ impl Executor {
             call,
             watch: CallWatch::new(control, self.timeout, &[]),
         };
-        for (peer, link) in connector.connect(&peers)? {
+        for (link, report) in connector.connect(&peers)? {
+            let peer = report.peer;
             if let (Link::Verbs(_), Some(lending)) = (&link, &mut self.lending) {
                 lending.begin();
             }
             self.streams[peer as usize] = link.ends_in_order();
             self.engine.connect(peer, link);
+            self.reports[peer as usize] = Some(report);
         }
         Ok(())
     }
@@ -305,6 +318,20 @@ impl Executor {
         // The caller has its buffers again when it has the error: no device may read them any more, for what it sent would pass for a result.
         self.engine.disconnect(|link| matches!(link, Link::Verbs(_)));
     }
+}
+
+/// The peers that a program names, ascending.
+fn named(schedule: &AllReduce) -> Vec<u32> {
+    let mut peers: Vec<u32> = (0..schedule.len())
+        .filter_map(|step| match schedule.step(step) {
+            Step::Send { to, .. } => Some(to),
+            Step::Recv { from, .. } | Step::RecvReduce { from, .. } => Some(from),
+            Step::ReduceOwn { .. } => None,
+        })
+        .collect();
+    peers.sort_unstable();
+    peers.dedup();
+    peers
 }
 
 /// This rank's region for same-host calls; none when it would not be used or there is no room for it.

@@ -5,10 +5,12 @@ mod config;
 mod connect;
 mod executor;
 mod lending;
+mod links;
 mod started;
 mod watch;
 
 pub use config::{Config, TransportChoice};
+pub use links::{LinkReport, Refusal};
 pub use started::Handle;
 
 use crate::bootstrap::{Control, Launch, UniqueId};
@@ -90,6 +92,17 @@ impl Communicator {
     /// This rank's number on its host, as the launcher said; without a launcher, its number.
     pub fn local_rank(&self) -> u32 {
         self.local_rank
+    }
+
+    /// Connects this rank with every peer, and says how they talk and why not better: one report for each peer, in the order of ranks.
+    ///
+    /// A collective call: all ranks make it. Otherwise two ranks connect when an algorithm first needs it, and most pairs never do.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the transport that was asked for does not work between two ranks; otherwise as [`all_reduce`](Self::all_reduce).
+    pub fn links(&self) -> Result<Vec<LinkReport>> {
+        self.queue.wait_until_idle()?;
+        self.shared.executor().links(&self.shared.control)
     }
 
     /// Whether the communicator is still whole, without calling anything.

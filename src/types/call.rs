@@ -9,6 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub enum CollectiveKind {
     /// Every rank ends with the reduction of every rank's input.
     AllReduce = 1,
+    /// Every rank is connected with every other; nothing is moved. Far from the collectives' numbers.
+    Connect = 255,
 }
 
 impl CollectiveKind {
@@ -16,6 +18,7 @@ impl CollectiveKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::AllReduce => "allreduce",
+            Self::Connect => "connecting all ranks",
         }
     }
 }
@@ -46,6 +49,12 @@ impl Call {
         Self { count, sequence, root: 0, kind, data_type: data_type as u8, op: op as u8, algorithm }
     }
 
+    /// Connecting all ranks, as the `sequence`-th call of their communicator.
+    pub fn connect(sequence: u64) -> Self {
+        let kind = CollectiveKind::Connect as u8;
+        Self { count: 0, sequence, root: 0, kind, data_type: 0, op: 0, algorithm: 0 }
+    }
+
     /// 32 bits that differ (but for one chance in 2³²) between calls that differ in anything.
     #[inline]
     pub fn fingerprint(&self) -> u32 {
@@ -63,6 +72,9 @@ impl Call {
 
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.kind == CollectiveKind::Connect as u8 {
+            return write!(f, "{} #{}", CollectiveKind::Connect.name(), self.sequence);
+        }
         let kind = if self.kind == CollectiveKind::AllReduce as u8 { CollectiveKind::AllReduce.name() } else { "?" };
         let data_type = DataType::from_number(self.data_type).map_or("?", DataType::name);
         let op = Op::from_number(self.op).map_or("?", Op::name);

@@ -1,5 +1,6 @@
 //! Shared memory between two ranks: each side offers a region that the other may send into.
 
+use super::super::links::{Refusal, SHM};
 use super::Connector;
 use crate::error::Result;
 use crate::transport::shm::{Card, Region, ShmLink};
@@ -8,7 +9,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 impl Connector<'_> {
     /// Tries to share memory with the peer, who does the same at the other end; both come to the same end, or to the reason why not.
-    pub(super) fn share_memory(&self, peer: u32, stream: &mut TcpStream) -> Result<Result<ShmLink, String>> {
+    pub(super) fn share_memory(&self, peer: u32, stream: &mut TcpStream) -> Result<Result<ShmLink, Refusal>> {
         let inbox = self.offer(peer);
         let mut theirs = Card::new_zeroed();
         let mine = inbox.as_ref().map_or_else(|_| Card::new_zeroed(), Region::card);
@@ -21,7 +22,7 @@ impl Connector<'_> {
             }
             Err(why) => Err(why),
         };
-        let mut link = self.agree(peer, stream, link)?;
+        let mut link = self.agree(SHM, peer, stream, link)?;
         if let Ok(link) = &mut link {
             link.close_descriptor();
         }
@@ -32,7 +33,7 @@ impl Connector<'_> {
     fn offer(&self, peer: u32) -> Result<Region, String> {
         let host = |rank: u32| &self.cards[rank as usize].host;
         if host(peer) != host(self.control.rank()) {
-            return Err("it is on another host".into());
+            return Err("the two are on different hosts".into());
         }
         ShmLink::inbox().map_err(|error| error.to_string())
     }

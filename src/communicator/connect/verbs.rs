@@ -1,5 +1,6 @@
 //! RDMA verbs between two ranks: both ends are made, connected and tried before they are trusted.
 
+use super::super::links::{Refusal, VERBS};
 use super::{ASK, Connector};
 use crate::engine::Watch;
 use crate::error::Result;
@@ -16,14 +17,12 @@ const MEETING: Duration = Duration::from_secs(10);
 
 impl Connector<'_> {
     /// Tries to reach the peer by RDMA, who does the same at the other end; both come to the same end, or to the reason why not.
-    pub(super) fn use_verbs(&self, peer: u32, stream: &mut TcpStream) -> Result<Result<VerbsLink, String>> {
+    pub(super) fn use_verbs(&self, peer: u32, stream: &mut TcpStream) -> Result<Result<VerbsLink, Refusal>> {
         // The cards of both say who has a port, so nobody waits for the other to talk of it.
-        if self.cards[peer as usize].rail.is_empty() {
-            return Ok(Err(format!("rank {peer} has no RDMA port")));
-        }
+        let there = self.cards[peer as usize].rail.is_empty().then(|| "it has no RDMA port".to_owned());
         let rail = match self.rail {
-            Ok(rail) => rail,
-            Err(why) => return Ok(Err(why.to_owned())),
+            Ok(rail) if there.is_none() => rail,
+            rail => return Ok(Err(Refusal { transport: VERBS, here: rail.err().map(str::to_owned), there })),
         };
         let link = VerbsLink::create(rail).map_err(|error| error.to_string());
         let mut theirs = Card::new_zeroed();
@@ -35,13 +34,14 @@ impl Connector<'_> {
             None => link.connect(&theirs).map(|()| link).map_err(|error| error.to_string()),
         });
         // Whoever is not connected yet would not hear a greeting.
-        let mut link = match self.agree(peer, stream, connected)? {
+        let mut link = match self.agree(VERBS, peer, stream, connected)? {
             Ok(link) => link,
-            Err(why) => return Ok(Err(why)),
+            Err(refusal) => return Ok(Err(refusal)),
         };
         let met = self.meet(peer, &mut link)?;
-        let link = self.agree(peer, stream, met.map(|()| link))?;
-        if let Err(why) = &link {
+        let link = self.agree(VERBS, peer, stream, met.map(|()| link))?;
+        if let Err(refusal) = &link {
+            let why = refusal.words(peer);
             tracing::warn!(peer, why, "RDMA to this peer was tried, and does not work");
         }
         Ok(link)
