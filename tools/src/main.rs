@@ -4,6 +4,7 @@ mod launch;
 mod logging;
 mod perf;
 mod placement;
+mod probe;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 /// Exit status for a command line or setting that makes no sense.
 const USAGE: u8 = 2;
 
-/// serried's tools: measure collective communication on these machines.
+/// serried's tools: measure collective communication on these machines, and tell how ranks on them talk.
 #[derive(Parser)]
 #[command(name = "serried", version, arg_required_else_help = true)]
 struct CommandLine {
@@ -25,6 +26,9 @@ enum Tool {
     /// Measure a collective's time and bandwidth, and check its results; flags and table as in nccl-tests.
     #[command(subcommand, arg_required_else_help = true)]
     Perf(Collective),
+    /// Tell what this host has for ranks to talk by, or how the ranks of a job talk to each other, and why not better.
+    #[command(after_long_help = probe::LESSON, after_help = "--help tells more: examples, and what it ends with.")]
+    Probe(probe::Flags),
 }
 
 #[derive(Subcommand)]
@@ -77,7 +81,17 @@ fn main() -> ExitCode {
     if let Err(why) = logging::start() {
         return complain(&why, USAGE);
     }
-    let Tool::Perf(Collective::AllReduce(flags)) = tool;
+    match tool {
+        Tool::Perf(Collective::AllReduce(flags)) => perf(*flags),
+        Tool::Probe(flags) => match probe::probe(&flags) {
+            Ok(status) => status,
+            Err(failure @ probe::Failure::Usage(_)) => complain(&failure.to_string(), USAGE),
+            Err(failure) => complain(&failure.to_string(), 1),
+        },
+    }
+}
+
+fn perf(flags: perf::Flags) -> ExitCode {
     let plan = match flags.plan() {
         Ok(plan) => plan,
         Err(why) => return complain(&why, USAGE),
