@@ -228,9 +228,10 @@ impl Control {
         self.shared.news.statements.contradiction(sequence, what)
     }
 
-    /// A rank that, as far as is known, has not said `what` of call number `sequence`, where this rank has; the lowest.
-    pub fn absent(&self, sequence: u64, what: &[u8]) -> Option<u32> {
-        self.shared.news.statements.absent(sequence, what, self.size())
+    /// A rank that, as far as is known, has not come to call number `sequence`, of which this rank has said `what`: `awaited` if it has not, else the
+    /// lowest. A rank that is through with the call and says nothing since looks the same.
+    pub fn absent(&self, sequence: u64, what: &[u8], awaited: u32) -> Option<u32> {
+        self.shared.news.statements.absent(sequence, what, self.size(), awaited)
     }
 
     /// Has `hook` called once when the verdict falls, on the control thread (so it must be quick, and make no call of this

@@ -301,7 +301,8 @@ impl Member {
 
     /// Notes a statement, to be passed on soon if it is news.
     fn state(&mut self, statement: &Statement) {
-        if self.place.news.statements.note(statement) {
+        let known = statement.ranks.last().is_some_and(|last| last < self.place.size);
+        if known && self.place.news.statements.note(statement) {
             self.pass_on_within(STATED_DELAY);
         }
     }

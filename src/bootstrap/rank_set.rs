@@ -29,6 +29,15 @@ impl RankSet {
         self.count() != before
     }
 
+    pub(super) fn contains(&self, rank: u32) -> bool {
+        self.0.iter().any(|(first, last)| (*first..=*last).contains(&rank))
+    }
+
+    /// The highest member.
+    pub(super) fn last(&self) -> Option<u32> {
+        self.0.last().map(|(_, last)| *last)
+    }
+
     /// The lowest member.
     pub(super) fn first(&self) -> Option<u32> {
         self.0.first().map(|(first, _)| *first)
@@ -50,8 +59,8 @@ impl RankSet {
 
     pub(super) fn decode(fields: &mut Decoder<'_>) -> Result<Self, Nonsense> {
         let count = fields.u32()? as usize;
-        if count > RANGES_MAX {
-            return Err(Nonsense("more ranges of ranks than travel"));
+        if count == 0 || count > RANGES_MAX {
+            return Err(Nonsense("no ranges of ranks, or more than travel"));
         }
         let mut set = Self::default();
         for _ in 0..count {
@@ -84,13 +93,15 @@ mod tests {
             let (mut set, mut model) = (RankSet::default(), BTreeSet::new());
             for rank in ranks {
                 prop_assert_eq!(set.merge(&RankSet::of(rank)), model.insert(rank));
-                prop_assert_eq!(set.first(), model.first().copied());
+                prop_assert_eq!((set.first(), set.last()), (model.first().copied(), model.last().copied()));
+                prop_assert!((0..40).all(|rank| set.contains(rank) == model.contains(&rank)));
                 prop_assert_eq!(set.first_absent(40), (0..40).find(|rank| !model.contains(rank)));
             }
             let mut twice = set.clone();
             prop_assert!(!twice.merge(&set));
             let body = set.encode(Encoder::fields()).into_fields();
-            prop_assert_eq!(RankSet::decode(&mut Decoder::new(&body)), Ok(set));
+            let back = RankSet::decode(&mut Decoder::new(&body));
+            prop_assert_eq!(back.ok(), (!model.is_empty()).then_some(set), "nobody says nothing");
         }
 
         #[test]

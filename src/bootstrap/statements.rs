@@ -70,6 +70,9 @@ impl Statements {
         if heard.len() == KEPT {
             let sequence = |index: &usize| heard[*index].statement.sequence;
             let oldest = (0..heard.len()).min_by_key(sequence).unwrap_or(0);
+            if statement.sequence < sequence(&oldest) {
+                return false;
+            }
             heard.swap_remove(oldest);
         }
         heard.push(Heard { statement: statement.clone(), news: true });
@@ -94,10 +97,15 @@ impl Statements {
         Some((other.ranks.first()?, other.what.clone()))
     }
 
-    /// The lowest of `size` ranks that does not say `what` of call number `sequence`, if somebody does.
-    pub(super) fn absent(&self, sequence: u64, what: &[u8], size: u32) -> Option<u32> {
+    /// Who does not say `what` of call number `sequence`, if somebody does: `awaited` if it does not, else the lowest of `size` ranks that has not
+    /// gone on to a later call.
+    pub(super) fn absent(&self, sequence: u64, what: &[u8], size: u32, awaited: u32) -> Option<u32> {
         let heard = self.heard();
-        heard.iter().find(|heard| heard.statement.is_about(sequence, what))?.statement.ranks.first_absent(size)
+        let mut there = heard.iter().find(|heard| heard.statement.is_about(sequence, what))?.statement.ranks.clone();
+        for later in heard.iter().filter(|heard| heard.statement.sequence > sequence) {
+            there.merge(&later.statement.ranks);
+        }
+        if there.contains(awaited) { there.first_absent(size) } else { Some(awaited) }
     }
 
     fn heard(&self) -> MutexGuard<'_, Vec<Heard>> {
@@ -116,18 +124,20 @@ mod tests {
     #[test]
     fn only_news_is_passed_on_and_only_the_same_call_is_compared() {
         let statements = Statements::default();
-        assert_eq!((statements.contradiction(5, b"a"), statements.absent(5, b"a", 4)), (None, None));
+        assert_eq!((statements.contradiction(5, b"a"), statements.absent(5, b"a", 4, 0)), (None, None));
         assert!(statements.note(&statement(1, 5, b"a")));
         assert!(statements.note(&statement(2, 5, b"a")));
         assert!(!statements.note(&statement(1, 5, b"a")));
         let [both] = &statements.take_news()[..] else { panic!("both said the same") };
         assert!(!statements.note(both) && statements.take_news().is_empty());
-        assert_eq!(statements.absent(5, b"a", 4), Some(0));
+        assert_eq!(statements.absent(5, b"a", 4, 1), Some(0), "the lowest, for 1 is there");
+        assert_eq!(statements.absent(5, b"a", 4, 3), Some(3), "the one that is waited for");
         assert!(statements.note(&statement(0, 5, b"a")));
-        assert_eq!((statements.absent(5, b"a", 4), statements.absent(5, b"a", 3)), (Some(3), None));
+        assert_eq!((statements.absent(5, b"a", 4, 1), statements.absent(5, b"a", 3, 1)), (Some(3), None));
         assert_eq!(statements.contradiction(5, b"a"), None);
         assert!(statements.note(&statement(3, 6, b"b")));
         assert_eq!(statements.contradiction(5, b"a"), None);
+        assert_eq!(statements.absent(5, b"a", 5, 3), Some(4), "3 is through with it");
         assert!(statements.note(&statement(4, 5, b"c")));
         assert_eq!(statements.contradiction(5, b"a"), Some((4, b"c".to_vec())));
         assert_eq!(statements.contradiction(5, b"c"), Some((0, b"a".to_vec())));
@@ -136,6 +146,8 @@ mod tests {
         }
         assert_eq!(statements.heard().len(), KEPT);
         assert_eq!(statements.contradiction(199, b"x"), Some((1, b"a".to_vec())));
+        assert!(!statements.note(&statement(2, 100, b"b")), "old news does not drive out what is kept");
+        assert_eq!(statements.contradiction(192, b"x"), Some((1, b"a".to_vec())));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(super) struct Connector<'a> {
     pub(super) sockets: u32,
     pub(super) call: Call,
     pub(super) watch: CallWatch<'a>,
+    /// How long the call may take.
+    pub(super) timeout: Duration,
 }
 
 impl Connector<'_> {

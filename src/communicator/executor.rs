@@ -199,6 +199,9 @@ impl Executor {
 
     /// Tells the rank's device of a buffer that is listed, if it has one.
     pub(super) fn register(&self, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let Some(buffer) = memory::steady(bytes) else {
             let what =
                 format!("rank {}: register: the elements are not in a `Memory` or a `Registered` buffer", self.rank);
@@ -267,6 +270,7 @@ impl Executor {
             sockets: self.sockets,
             call,
             watch: CallWatch::new(control, self.timeout, &[]),
+            timeout: self.timeout,
         };
         for (link, report) in connector.connect(&peers)? {
             let peer = report.peer;

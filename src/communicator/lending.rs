@@ -1,6 +1,6 @@
 //! What of a call's buffers links may send from where it lies: memory that stays where it is, told to the device once.
 
-use crate::memory::{self, Steady};
+use crate::memory::{self, Identity, Steady};
 use crate::transport::verbs::Rail;
 use crate::transport::verbs::sys::{Failure, PinnedRange};
 use std::ptr::NonNull;
@@ -16,13 +16,13 @@ pub(super) struct Lending {
     lent: Vec<Arc<PinnedRange>>,
     /// A link uses the rail: before, nothing needs to be told.
     used: bool,
-    /// A refusal was reported; the next ones are the same.
-    refused: bool,
+    /// Buffers that the device does not take: asking again costs a system call and brings the same answer.
+    refused: Vec<Identity>,
 }
 
 impl Lending {
     pub(super) fn new(rail: Arc<Rail>) -> Self {
-        Self { rail, generation: memory::generation(), lent: Vec::new(), used: false, refused: false }
+        Self { rail, generation: memory::generation(), lent: Vec::new(), used: false, refused: Vec::new() }
     }
 
     /// What can be lent of a call with these buffers. A buffer that the device refuses is copied from instead, as any other is.
@@ -31,19 +31,22 @@ impl Lending {
         if generation != self.generation {
             self.generation = generation;
             self.rail.unpin(memory::is_listed);
+            self.refused.retain(|identity| memory::is_listed(*identity));
         }
         self.lent.clear();
         if !self.used {
             return &self.lent;
         }
         for buffer in [input, Some(output)].into_iter().flatten().filter_map(memory::steady) {
+            if self.refused.contains(&buffer.identity) {
+                continue;
+            }
             match self.pin(&buffer) {
                 Ok(range) => self.lent.push(range),
-                Err(failure) if !self.refused => {
-                    self.refused = true;
-                    tracing::warn!(%failure, "buffers are copied before they are sent");
+                Err(failure) => {
+                    tracing::warn!(%failure, bytes = buffer.bytes, "this buffer is copied before it is sent");
+                    self.refused.push(buffer.identity);
                 }
-                Err(_) => {}
             }
         }
         &self.lent

@@ -50,7 +50,7 @@ impl<'a> CallWatch<'a> {
         }
         if now.duration_since(began) > self.timeout {
             // The peer may itself wait for the one that does not come.
-            let absent = |call: Call| self.control.absent(call.sequence, call.as_bytes());
+            let absent = |call: Call| self.control.absent(call.sequence, call.as_bytes(), peer);
             let peer = if let Operation::Call(ours) = operation { absent(ours).unwrap_or(peer) } else { peer };
             return Err(Error::Timeout { rank, operation, peer, after: self.timeout });
         }

@@ -17,9 +17,9 @@
 //! * [`Error::Mismatch`](crate::Error::Mismatch): two ranks called different operations: another kind, count, type, operator,
 //!   algorithm, or the same one a call earlier. The message shows both calls. The number after `#` counts the calls on the communicator: if it
 //!   differs, one rank made a call that the other skipped, usually in a branch that depends on data or rank.
-//! * [`Error::Timeout`](crate::Error::Timeout): all ranks live, but the operation did not end. `peer` is the lowest rank
-//!   that has not said that it waits in this call, as ranks do that have waited for half a second: most often one that did not come. It may also be one that has
-//!   done its part and gone on. With a timeout below two seconds it may be the one that this rank waited for, which may itself have waited for another. The rank whose time was up first reports, and the others repeat it.
+//! * [`Error::Timeout`](crate::Error::Timeout): all ranks live, but the operation did not end. `peer` is the rank that was waited for
+//!   or, if that one has said that it waits in this call too (as ranks do after half a second), the lowest that has not: most often one that did not
+//!   come. It may also be one that has done its part and gone on. The rank whose time was up first reports, and the others repeat it.
 //!   Look where the named rank stands (below).
 //! * [`Error::Missing`](crate::Error::Missing): ranks that did not come in time while joining, by number. Were they started? Do they
 //!   have the same unique id and the same number of ranks?

@@ -6,14 +6,18 @@ use crate::engine::Watch;
 use crate::error::Result;
 use crate::transport::Transport;
 use crate::transport::tcp::Sleep;
-use crate::transport::verbs::{Card, VerbsLink};
+use crate::transport::verbs::{Card, Rail, VerbsLink};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// How long two ends may take to meet. A lost packet is sent again after the device's timeout, 4 s unless set otherwise; a way that does not
 /// exist takes the device half a minute to give up.
 const MEETING: Duration = Duration::from_secs(10);
+
+/// So many vain meetings in a row leave an operation time to go on over TCP.
+const MEETINGS: u32 = 6;
 
 impl Connector<'_> {
     /// Tries to reach the peer by RDMA, who does the same at the other end; both come to the same end, or to the reason why not.
@@ -24,6 +28,15 @@ impl Connector<'_> {
             Ok(rail) if there.is_none() => rail,
             rail => return Ok(Err(Refusal { transport: VERBS, here: rail.err().map(str::to_owned), there })),
         };
+        let link = self.try_verbs(rail, peer, stream)?;
+        if let Err(refusal) = &link {
+            let why = refusal.words(peer);
+            tracing::warn!(peer, why, "RDMA to this peer was tried, and does not work");
+        }
+        Ok(link)
+    }
+
+    fn try_verbs(&self, rail: &Arc<Rail>, peer: u32, stream: &mut TcpStream) -> Result<Result<VerbsLink, Refusal>> {
         let link = VerbsLink::create(rail).map_err(|error| error.to_string());
         let mut theirs = Card::new_zeroed();
         let mine = link.as_ref().map_or_else(|_| Card::new_zeroed(), VerbsLink::card);
@@ -39,18 +52,14 @@ impl Connector<'_> {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let met = self.meet(peer, &mut link)?;
-        let link = self.agree(VERBS, peer, stream, met.map(|()| link))?;
-        if let Err(refusal) = &link {
-            let why = refusal.words(peer);
-            tracing::warn!(peer, why, "RDMA to this peer was tried, and does not work");
-        }
-        Ok(link)
+        self.agree(VERBS, peer, stream, met.map(|()| link))
     }
 
     /// Waits until both ends have met, or there is a reason why they do not.
     fn meet(&self, peer: u32, link: &mut VerbsLink) -> Result<Result<(), String>> {
         let mut sleep = Sleep::new()?;
-        let deadline = Instant::now() + MEETING;
+        let patience = MEETING.min(self.timeout / MEETINGS);
+        let deadline = Instant::now() + patience;
         if let Err(fault) = link.greet() {
             return Ok(Err(fault.to_string()));
         }
@@ -62,7 +71,7 @@ impl Connector<'_> {
             }
             self.watch.check(&self.call, peer)?;
             if Instant::now() > deadline {
-                return Ok(Err(format!("nothing came through within {MEETING:?}")));
+                return Ok(Err(format!("nothing came through within {patience:?}")));
             }
             if link.arm().is_ok_and(|still| still) {
                 sleep.watch(link)?;
