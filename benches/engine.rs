@@ -4,7 +4,7 @@
 //! through the schedules' steps alone, in the same run; `cargo bench --bench engine table` prints that alone.
 
 use criterion::Criterion;
-use serried::engine::{Cut, Engine, Job, Progress};
+use serried::engine::{Engine, Job, Layout, Progress};
 use serried::reduce::kernels;
 use serried::schedule::{Algorithm, AllReduce, Schedule, Step};
 use serried::transport::sim::{Network, Settings, SimLink};
@@ -125,12 +125,12 @@ impl Ranks {
         let count = BYTES / DataType::F32.size();
         let algorithm = self.schedules[0].algorithm();
         let call = Call::all_reduce(self.calls, count as u64, DataType::F32, Op::Sum, algorithm as u8);
-        let cut = Cut::new(count, DataType::F32.size(), BYTES);
+        let layout = Layout::message(count, DataType::F32.size(), BYTES);
         let kernels = kernels(DataType::F32, Op::Sum);
         let mut outputs = self.outputs.iter_mut();
         let mut jobs: [_; RANKS] = std::array::from_fn(|rank| {
             let buffers = (Some(&self.input[..]), &mut outputs.next().expect("one each")[..]);
-            Job::new(call, self.schedules[rank], kernels, RANKS as u32, cut, 1, buffers)
+            Job::new(call, self.schedules[rank], kernels, RANKS as u32, layout, 1, buffers)
         });
         let mut done = [false; RANKS];
         while done.contains(&false) {

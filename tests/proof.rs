@@ -1,7 +1,7 @@
 //! Every schedule is proven for every number of ranks that a small cluster has, and for a sample of large ones.
 
 use serried::engine::simulate::{self, Outcome};
-use serried::engine::{Cut, Engine, Job};
+use serried::engine::{Engine, Job, Layout};
 use serried::reduce::kernels;
 use serried::schedule::hierarchical::{self, Hosts};
 use serried::schedule::proof::{Flaw, Summary, prove};
@@ -258,8 +258,8 @@ fn engine_ends(programs: &[Exchange; 2], credits: u32, seed: u64) -> bool {
     let mut buffers = [vec![1_f32; count], vec![2_f32; count]];
     let call = Call::all_reduce(1, count as u64, DataType::F32, Op::Sum, 0);
     let jobs = programs.iter().zip(&mut buffers).map(|(program, buffer)| {
-        let cut = Cut::new(count, 4, count * 4);
-        Job::new(call, program.clone(), kernels(DataType::F32, Op::Sum), 2, cut, 1, (None, buffer.as_mut_bytes()))
+        let layout = Layout::message(count, 4, count * 4);
+        Job::new(call, program.clone(), kernels(DataType::F32, Op::Sum), 2, layout, 1, (None, buffer.as_mut_bytes()))
     });
     // A second of virtual time: a thousand times what the messages take.
     let outcomes = simulate::run(&network, &mut engines, &mut jobs.collect::<Vec<_>>(), 1_000_000_000);

@@ -1,7 +1,7 @@
 //! The engine over the simulated transport: seeded delays, overtaking between lanes, torn pieces, losses. The same engine, in virtual time.
 
 use serried::engine::simulate::{self, Outcome};
-use serried::engine::{Cut, Engine, Job, Stop};
+use serried::engine::{Engine, Job, Layout, Stop};
 use serried::reduce::kernels;
 use serried::schedule::{Algorithm, AllReduce};
 use serried::transport::sim::{Network, Settings, SimLink};
@@ -111,11 +111,11 @@ fn call(
         .map(|(rank, output)| {
             let choice = table.choice(output.len() * 4);
             let call = Call::all_reduce(sequence, output.len() as u64, DataType::F32, op, algorithm as u8);
-            let cut = Cut::new(output.len(), 4, choice.slice_bytes);
+            let layout = Layout::message(output.len(), 4, choice.slice_bytes);
             let schedule = AllReduce::new(algorithm, rank as u32, ranks);
             let source = (!in_place).then(|| inputs[rank].as_bytes());
             let kernels = kernels(DataType::F32, op);
-            Job::new(call, schedule, kernels, ranks, cut, choice.lanes, (source, output.as_mut_bytes()))
+            Job::new(call, schedule, kernels, ranks, layout, choice.lanes, (source, output.as_mut_bytes()))
         })
         .collect();
     let outcomes = simulate::run(network, engines, &mut jobs, network.now_ns() + 60_000_000_000);
@@ -231,10 +231,10 @@ fn half_precision_elements_survive_being_torn_apart() {
             .map(|(rank, data)| {
                 let choice = table.choice(777 * 2);
                 let call = Call::all_reduce(1, 777, DataType::Bf16, Op::Sum, algorithm as u8);
-                let cut = Cut::new(777, 2, choice.slice_bytes);
+                let layout = Layout::message(777, 2, choice.slice_bytes);
                 let schedule = AllReduce::new(algorithm, rank as u32, ranks);
                 let kernels = kernels(DataType::Bf16, Op::Sum);
-                Job::new(call, schedule, kernels, ranks, cut, choice.lanes, (None, data.as_mut_bytes()))
+                Job::new(call, schedule, kernels, ranks, layout, choice.lanes, (None, data.as_mut_bytes()))
             })
             .collect();
         let outcomes = simulate::run(&network, &mut engines, &mut jobs, u64::MAX);

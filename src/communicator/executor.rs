@@ -10,7 +10,7 @@ use super::watch::CallWatch;
 use crate::bootstrap::{Control, Failure};
 use crate::engine::room::{RANKS_MAX, Room};
 use crate::engine::wait::{Backoff, End};
-use crate::engine::{Cut, Engine, Job, Stop};
+use crate::engine::{Engine, Job, Layout, Stop};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::memory;
 use crate::reduce::kernels;
@@ -248,8 +248,8 @@ impl Executor {
             let lent = lending.of_call(buffers.0, buffers.1);
             self.engine.links_mut().for_each(|link| link.lend(lent));
         }
-        let cut = Cut::new(call.count as usize, data_type.size(), choice.slice_bytes);
-        let mut job = Job::new(call, schedule, kernels(data_type, op), self.size, cut, choice.lanes, buffers);
+        let layout = Layout::message(call.count as usize, data_type.size(), choice.slice_bytes);
+        let mut job = Job::new(call, schedule, kernels(data_type, op), self.size, layout, choice.lanes, buffers);
         let watch = CallWatch::new(control, self.timeout, &self.streams);
         match self.backoff.drive(&mut self.engine, &mut job, &watch) {
             Ok(()) => Ok(()),

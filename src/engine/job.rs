@@ -1,6 +1,6 @@
 //! A job: one collective call on its way through the engine.
 
-use super::{Cut, LaneMemory};
+use super::Layout;
 use crate::reduce::Kernels;
 use crate::schedule::{Schedule, Step};
 use crate::transport::LANES;
@@ -13,7 +13,7 @@ pub struct Job<'a, S> {
     pub(super) schedule: S,
     pub(super) kernels: &'static Kernels,
     pub(super) ranks: u32,
-    pub(super) cut: Cut,
+    pub(super) layout: Layout<'a>,
     pub(super) input: Option<&'a [u8]>,
     pub(super) output: &'a mut [u8],
     pub(super) lanes: usize,
@@ -50,21 +50,20 @@ impl Cursor {
 }
 
 impl<'a, S: Schedule> Job<'a, S> {
-    /// A job for `call` among `ranks` ranks. `input` is `None` in place, otherwise as long as `output`. At most `lanes` slices (up to
+    /// A job for `call` among `ranks` ranks on an input, `None` in place, and an output, of which `layout` tells what they hold. At most `lanes` slices (up to
     /// [`LANES`]) are in flight.
     pub fn new(
         call: Call,
         schedule: S,
         kernels: &'static Kernels,
         ranks: u32,
-        cut: Cut,
+        layout: Layout<'a>,
         lanes: usize,
         buffers: (Option<&'a [u8]>, &'a mut [u8]),
     ) -> Self {
         let (input, output) = buffers;
-        assert!(input.is_none_or(|input| input.len() == output.len()), "input and output differ in length");
         let cursors = std::array::from_fn(|lane| Cursor { slice: lane as u32, ..Cursor::default() });
-        Self { call, schedule, kernels, ranks, cut, input, output, lanes: lanes.clamp(1, LANES), cursors }
+        Self { call, schedule, kernels, ranks, layout, input, output, lanes: lanes.clamp(1, LANES), cursors }
     }
 
     /// The call.
@@ -74,12 +73,12 @@ impl<'a, S: Schedule> Job<'a, S> {
 
     /// Whether every slice is through.
     pub fn is_done(&self) -> bool {
-        self.cursors[..self.lanes].iter().all(|cursor| cursor.slice >= self.cut.slices())
+        self.cursors[..self.lanes].iter().all(|cursor| cursor.slice >= self.layout.slices())
     }
 
     /// The peer that the first unfinished lane waits for.
     pub fn waits_for(&self) -> Option<u32> {
-        let cursor = self.cursors[..self.lanes].iter().find(|cursor| cursor.slice < self.cut.slices())?;
+        let cursor = self.cursors[..self.lanes].iter().find(|cursor| cursor.slice < self.layout.slices())?;
         if cursor.step >= self.schedule.len() {
             return None;
         }
@@ -87,32 +86,6 @@ impl<'a, S: Schedule> Job<'a, S> {
             Step::Send { to, .. } => Some(to),
             Step::Recv { from, .. } | Step::RecvReduce { from, .. } => Some(from),
             Step::ReduceOwn { .. } => None,
-        }
-    }
-
-    /// Folds whole incoming elements into the accumulator at byte `at`, in chunk `index` of `slice`.
-    pub(super) fn fold(
-        &mut self,
-        at: usize,
-        incoming: &[u8],
-        memory: &LaneMemory,
-        slice: u32,
-        index: u32,
-        complete: bool,
-    ) {
-        let place = at..at + incoming.len();
-        let accumulator = &mut self.output[place.clone()];
-        if memory.written[index as usize] {
-            (self.kernels.reduce)(accumulator, incoming);
-        } else if let Some(input) = self.input {
-            (self.kernels.combine)(accumulator, &input[place], incoming);
-        } else {
-            // In place the accumulator still holds the own input: nothing was written to this chunk yet.
-            debug_assert!(self.cut.slice(slice).contains(&at));
-            (self.kernels.reduce)(accumulator, incoming);
-        }
-        if complete && let Some(finish) = self.kernels.finish {
-            finish(accumulator, self.ranks);
         }
     }
 }

@@ -91,7 +91,7 @@ fn sliced(algorithm: Algorithm, ranks: u32, slot_bytes: usize, bytes: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Cut;
+    use crate::engine::Layout;
 
     #[test]
     fn every_message_of_every_choice_fits_its_slot() {
@@ -103,7 +103,7 @@ mod tests {
                         let choice = table.choice(bytes);
                         assert_eq!(choice.algorithm, algorithm);
                         for element in [1, 2, 4, 8] {
-                            let cut = Cut::new(bytes / element, element, choice.slice_bytes);
+                            let layout = Layout::message(bytes / element, element, choice.slice_bytes);
                             for rank in 0..ranks {
                                 let schedule = AllReduce::new(algorithm, rank, ranks);
                                 for step in 0..schedule.len() {
@@ -111,7 +111,7 @@ mod tests {
                                     | crate::schedule::Step::Recv { chunks, .. }
                                     | crate::schedule::Step::RecvReduce { chunks, .. }
                                     | crate::schedule::Step::ReduceOwn { chunks, .. }) = schedule.step(step);
-                                    assert!(cut.message(0, chunks, schedule.parts()) <= slot_bytes as u64);
+                                    assert!(layout.sent(0, chunks, schedule.parts()) <= slot_bytes as u64);
                                 }
                             }
                         }

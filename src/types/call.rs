@@ -9,15 +9,82 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub enum CollectiveKind {
     /// Every rank ends with the reduction of every rank's input.
     AllReduce = 1,
+    /// The root ends with the reduction of every rank's input.
+    Reduce = 2,
+    /// Each rank ends with its block of the reduction of every rank's input.
+    ReduceScatter = 3,
+    /// Every rank ends with the root's input.
+    Broadcast = 4,
+    /// Every rank ends with every rank's block.
+    AllGather = 5,
+    /// The root ends with every rank's block.
+    Gather = 6,
+    /// Each rank ends with its block of the root's input.
+    Scatter = 7,
+    /// Each rank ends with a block from every rank's input.
+    AllToAll = 8,
+    /// No rank goes on before all have come.
+    Barrier = 9,
+    /// One rank sends, another receives.
+    Send = 10,
     /// Every rank is connected with every other; nothing is moved. Far from the collectives' numbers.
     Connect = 255,
 }
 
 impl CollectiveKind {
+    /// Every kind but connecting, in the order of its number, from 1.
+    pub const ALL: [Self; 10] = [
+        Self::AllReduce,
+        Self::Reduce,
+        Self::ReduceScatter,
+        Self::Broadcast,
+        Self::AllGather,
+        Self::Gather,
+        Self::Scatter,
+        Self::AllToAll,
+        Self::Barrier,
+        Self::Send,
+    ];
+
+    /// The kind with this number, if there is one.
+    pub fn from_number(number: u8) -> Option<Self> {
+        if number == Self::Connect as u8 {
+            return Some(Self::Connect);
+        }
+        Self::ALL.get(usize::from(number.checked_sub(1)?)).copied()
+    }
+
+    /// Whether elements are reduced.
+    pub const fn reduces(self) -> bool {
+        matches!(self, Self::AllReduce | Self::Reduce | Self::ReduceScatter)
+    }
+
+    /// Whether a block for each rank is moved, rather than one message.
+    pub const fn is_of_blocks(self) -> bool {
+        matches!(
+            self,
+            Self::ReduceScatter | Self::AllGather | Self::Gather | Self::Scatter | Self::AllToAll | Self::Barrier
+        )
+    }
+
+    /// Whether one rank is the root.
+    pub const fn has_root(self) -> bool {
+        matches!(self, Self::Reduce | Self::Broadcast | Self::Gather | Self::Scatter)
+    }
+
     /// The collective's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AllReduce => "allreduce",
+            Self::Reduce => "reduce",
+            Self::ReduceScatter => "reduce_scatter",
+            Self::Broadcast => "broadcast",
+            Self::AllGather => "all_gather",
+            Self::Gather => "gather",
+            Self::Scatter => "scatter",
+            Self::AllToAll => "all_to_all",
+            Self::Barrier => "barrier",
+            Self::Send => "send",
             Self::Connect => "connecting all ranks",
         }
     }
@@ -49,6 +116,19 @@ impl Call {
         Self { count, sequence, root: 0, kind, data_type: data_type as u8, op: op as u8, algorithm }
     }
 
+    /// A call of `kind`, the `sequence`-th of its communicator: `count` elements on each rank, `root` where the kind has one (of a message, its sender).
+    pub fn new(
+        kind: CollectiveKind,
+        sequence: u64,
+        root: u32,
+        count: u64,
+        data_type: DataType,
+        op: Op,
+        algorithm: u8,
+    ) -> Self {
+        Self { count, sequence, root, kind: kind as u8, data_type: data_type as u8, op: op as u8, algorithm }
+    }
+
     /// Connecting all ranks, as the `sequence`-th call of their communicator.
     pub fn connect(sequence: u64) -> Self {
         let kind = CollectiveKind::Connect as u8;
@@ -72,14 +152,22 @@ impl Call {
 
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.kind == CollectiveKind::Connect as u8 {
-            return write!(f, "{} #{}", CollectiveKind::Connect.name(), self.sequence);
+        let kind = CollectiveKind::from_number(self.kind);
+        write!(f, "{} #{}", kind.map_or("?", CollectiveKind::name), self.sequence)?;
+        if matches!(kind, Some(CollectiveKind::Connect | CollectiveKind::Barrier)) {
+            return Ok(());
         }
-        let kind = if self.kind == CollectiveKind::AllReduce as u8 { CollectiveKind::AllReduce.name() } else { "?" };
         let data_type = DataType::from_number(self.data_type).map_or("?", DataType::name);
-        let op = Op::from_number(self.op).map_or("?", Op::name);
-        let algorithm = Algorithm::from_number(self.algorithm).map_or("?", Algorithm::name);
-        write!(f, "{kind} #{} of {} {data_type}, {op}, by {algorithm}", self.sequence, self.count)
+        write!(f, " of {} {data_type}", self.count)?;
+        if kind.is_none_or(CollectiveKind::reduces) {
+            write!(f, ", {}", Op::from_number(self.op).map_or("?", Op::name))?;
+        }
+        match kind {
+            Some(CollectiveKind::Reduce | CollectiveKind::Gather) => write!(f, ", to rank {}", self.root)?,
+            Some(kind) if kind.has_root() || kind == CollectiveKind::Send => write!(f, ", from rank {}", self.root)?,
+            _ => {}
+        }
+        write!(f, ", by {}", Algorithm::from_number(self.algorithm).map_or("?", Algorithm::name))
     }
 }
 

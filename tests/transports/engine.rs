@@ -5,7 +5,7 @@ use crate::Random;
 use crate::interpreter::interpret;
 use crate::worlds::{SLOT_BYTES, World};
 use half::bf16;
-use serried::engine::{Cut, Engine, Job, Progress};
+use serried::engine::{Engine, Job, Layout, Progress};
 use serried::reduce::kernels;
 use serried::schedule::{Algorithm, AllReduce};
 use serried::tune::{Choice, Reach, Table};
@@ -80,7 +80,7 @@ pub(crate) fn run<W: World>(
         .zip(inputs.iter().zip(&mut outputs))
         .map(|(schedule, (input, output))| {
             let input = (buffers == Buffers::OutOfPlace).then_some(&input[..]);
-            Job::new(call, schedule, kernels, ranks as u32, case.cut(), choice.lanes, (input, &mut output[..]))
+            Job::new(call, schedule, kernels, ranks as u32, case.layout(), choice.lanes, (input, &mut output[..]))
         })
         .collect();
     // A rank that is done is not asked again before the next call: what the others still need of it has left with its call.
@@ -129,8 +129,8 @@ impl Case {
         *Table::all_reduce(self.ranks as u32, reach, Some(self.algorithm)).choice(self.count * self.data_type.size())
     }
 
-    fn cut(&self) -> Cut {
-        Cut::new(self.count, self.data_type.size(), self.choice().slice_bytes)
+    fn layout(&self) -> Layout<'static> {
+        Layout::message(self.count, self.data_type.size(), self.choice().slice_bytes)
     }
 
     fn schedules(&self) -> Vec<AllReduce> {
@@ -160,7 +160,7 @@ impl Case {
     /// What the schedule means, as interpreted; checked to be the same on all ranks and near the exact result.
     pub(crate) fn expected(&self) -> Vec<u8> {
         let inputs = self.inputs();
-        let outputs = interpret(&self.schedules(), kernels(self.data_type, self.op), &self.cut(), &inputs);
+        let outputs = interpret(&self.schedules(), kernels(self.data_type, self.op), &self.layout(), &inputs);
         assert!(outputs.iter().all(|output| *output == outputs[0]), "{self:?}: the ranks end with different bits");
         self.check_values(&inputs, &outputs[0]);
         outputs.into_iter().next().expect("there is a rank 0")

@@ -1,7 +1,7 @@
 //! What a schedule means, step by step on plain vectors: the rules of [`serried::schedule`], written down once more without
 //! transports, lanes or fused steps. What the engine makes of a schedule must be the same to the bit.
 
-use serried::engine::Cut;
+use serried::engine::Layout;
 use serried::reduce::Kernels;
 use serried::schedule::{Chunks, Schedule, Step};
 use std::collections::{HashMap, VecDeque};
@@ -25,22 +25,22 @@ struct Rank<'a, S> {
 pub(crate) fn interpret<S: Schedule>(
     schedules: &[S],
     kernels: &Kernels,
-    cut: &Cut,
+    layout: &Layout<'_>,
     inputs: &[Vec<u8>],
 ) -> Vec<Vec<u8>> {
     let mut outputs = vec![Vec::new(); inputs.len()];
-    for slice in 0..cut.slices() {
+    for slice in 0..layout.slices() {
+        let place = |index, parts| layout.own(slice, index, parts).expect("every rank has all of the message");
         let begin = |(number, schedule): (usize, _)| Rank::begin(number, schedule, &inputs[number], inputs.len());
         let mut ranks: Vec<_> = schedules.iter().enumerate().map(begin).collect();
         let mut post = Post::new();
         while ranks.iter().any(Rank::is_running) {
-            let place = |index, parts| cut.chunk(slice, index, parts);
             let take_step = |rank: &mut Rank<'_, S>| rank.take_step(kernels, place, &mut post);
             let moved = ranks.iter_mut().map(take_step).filter(|moved| *moved).count();
             assert!(moved > 0, "the schedule waits for ever");
         }
         for (rank, output) in ranks.iter().zip(&mut outputs) {
-            output.extend_from_slice(&rank.accumulator[cut.slice(slice)]);
+            output.extend_from_slice(&rank.accumulator[place(0, 1)]);
         }
     }
     outputs
