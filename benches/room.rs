@@ -15,7 +15,7 @@ use serried::engine::room::Room;
 use serried::reduce::{Kernels, copy_streaming, kernels};
 use serried::transport::shm::{Card, Region};
 use serried::tune::{Reach, Table};
-use serried::{Call, DataType, Error, Op};
+use serried::{Call, CollectiveKind, DataType, Error, Op};
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -158,7 +158,7 @@ impl Rank {
 
 fn run_rank(options: &Options, rank: usize) {
     pin(rank % std::thread::available_parallelism().map_or(1, |n| n.get()));
-    let table = Table::all_reduce(options.ranks as u32, Reach::Room, None);
+    let table = Table::new(CollectiveKind::AllReduce, options.ranks as u32, Reach::Room { slot_bytes: 1 << 17 }, None);
     let mut rank = Rank { room: join(options.ranks, rank), table, sequence: 0, algorithm: options.algorithm };
     let mut src = Buffer::new(options.max, options.offset);
     let mut dst = Buffer::new(options.max, options.offset);

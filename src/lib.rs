@@ -31,10 +31,10 @@ pub mod tune;
 pub mod types;
 
 pub use bootstrap::UniqueId;
-pub use communicator::{Communicator, Config, Handle, LinkReport, Refusal, TransportChoice};
+pub use communicator::{Communicator, Config, Group, Handle, LinkReport, Message, Refusal, Request, TransportChoice};
 pub use error::{Cause, Error, Operation, Result};
 pub use memory::{Buffer, Memory, Registered};
-pub use types::{Call, DataType, Element, Op};
+pub use types::{Call, CollectiveKind, DataType, Element, Op};
 
 /// The README's program compiles.
 #[cfg(doctest)]

@@ -6,7 +6,7 @@ use serried::reduce::kernels;
 use serried::schedule::{Algorithm, AllReduce};
 use serried::transport::sim::{Network, Settings, SimLink};
 use serried::tune::{Reach, Table};
-use serried::{Call, DataType, Op};
+use serried::{Call, CollectiveKind, DataType, Op};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// A small seeded source for the tests' own choices.
@@ -104,7 +104,12 @@ fn call(
         (0..ranks).map(|rank| (0..counts[rank as usize]).map(|index| input(rank, index, op)).collect()).collect();
     let mut outputs =
         if in_place { inputs.clone() } else { counts.iter().map(|count| vec![f32::NAN; *count]).collect() };
-    let table = Table::all_reduce(ranks, Reach::Links { slot_bytes: case.settings.slot_bytes }, Some(algorithm));
+    let table = Table::new(
+        CollectiveKind::AllReduce,
+        ranks,
+        Reach::Links { slot_bytes: case.settings.slot_bytes },
+        Some(algorithm),
+    );
     let mut jobs: Vec<_> = outputs
         .iter_mut()
         .enumerate()
@@ -221,7 +226,12 @@ fn half_precision_elements_survive_being_torn_apart() {
         let algorithm = Algorithm::ALL[(seed % 7) as usize];
         let settings = Settings { seed, ..Settings::default() };
         let (network, links) = Network::new(ranks, settings.clone());
-        let table = Table::all_reduce(ranks, Reach::Links { slot_bytes: settings.slot_bytes }, Some(algorithm));
+        let table = Table::new(
+            CollectiveKind::AllReduce,
+            ranks,
+            Reach::Links { slot_bytes: settings.slot_bytes },
+            Some(algorithm),
+        );
         let mut data: Vec<Vec<bf16>> =
             (0..ranks).map(|rank| (0..777).map(|index| bf16::from_f32((rank + index % 5) as f32)).collect()).collect();
         let mut engines: Vec<_> = links.into_iter().map(Engine::new).collect();

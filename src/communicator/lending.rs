@@ -26,7 +26,7 @@ impl Lending {
     }
 
     /// What can be lent of a call with these buffers. A buffer that the device refuses is copied from instead, as any other is.
-    pub(super) fn of_call(&mut self, input: Option<&[u8]>, output: &[u8]) -> &[Arc<PinnedRange>] {
+    pub(super) fn of_call(&mut self, buffers: &[Option<&[u8]>]) -> &[Arc<PinnedRange>] {
         let generation = memory::generation();
         if generation != self.generation {
             self.generation = generation;
@@ -37,7 +37,7 @@ impl Lending {
         if !self.used {
             return &self.lent;
         }
-        for buffer in [input, Some(output)].into_iter().flatten().filter_map(memory::steady) {
+        for buffer in buffers.iter().copied().flatten().filter_map(memory::steady) {
             if self.refused.contains(&buffer.identity) {
                 continue;
             }

@@ -1,23 +1,34 @@
 //! Communicators: what a user holds. Joining, calls, and the end of both.
 
 mod card;
+mod collectives;
 mod config;
 mod connect;
 mod executor;
+mod group;
 mod lending;
 mod links;
+mod meet;
+mod messages;
+mod request;
+mod split;
 mod started;
+mod starting;
 mod watch;
 
 pub use config::{Config, TransportChoice};
+pub use group::Group;
 pub use links::{LinkReport, Refusal};
+pub use messages::Message;
+pub use request::Request;
 pub use started::Handle;
 
 use crate::bootstrap::{Control, Launch, UniqueId};
 use crate::error::{Error, Operation, Result};
 use crate::memory::Buffer;
-use crate::types::{DataType, Element, Op};
+use crate::types::Element;
 use executor::Executor;
+use meet::OwnRail;
 use started::Queue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -40,6 +51,8 @@ struct Shared {
     rank: u32,
     size: u32,
     control: Control,
+    /// What a communicator made of this one begins with.
+    config: Config,
     executor: Mutex<Executor>,
 }
 
@@ -51,7 +64,7 @@ impl Communicator {
     /// did not answer; [`Error::InvalidArgument`] that rank and size make no sense, or not together with what the others said.
     pub fn create(id: &UniqueId, rank: u32, size: u32, config: &Config) -> Result<Self> {
         let control = Control::join(id, rank, size, &config.control)?;
-        Self::over(control, rank, config)
+        Self::over(control, rank, config, None)
     }
 
     /// Joins as the environment says that launched this process: torchrun, mpirun, srun, `serried perf --ranks`, or `SERRIED_RANK`,
@@ -68,14 +81,14 @@ impl Communicator {
                 .into(),
         })?;
         let control = launch.join(&config.control)?;
-        Self::over(control, launch.local_rank.unwrap_or(launch.rank), config)
+        Self::over(control, launch.local_rank.unwrap_or(launch.rank), config, None)
     }
 
-    fn over(control: Control, local_rank: u32, config: &Config) -> Result<Self> {
+    fn over(control: Control, local_rank: u32, config: &Config, rail: Option<OwnRail>) -> Result<Self> {
         let (rank, size) = (control.rank(), control.size());
         let _span = tracing::info_span!("communicator", rank, size).entered();
-        let executor = Mutex::new(Executor::prepare(&control, local_rank, config)?);
-        let shared = Arc::new(Shared { rank, size, control, executor });
+        let executor = Mutex::new(Executor::prepare(&control, local_rank, config, rail)?);
+        let shared = Arc::new(Shared { rank, size, control, config: config.clone(), executor });
         Ok(Self { shared, queue: Arc::default(), local_rank })
     }
 
@@ -121,35 +134,6 @@ impl Communicator {
         }
     }
 
-    /// Replaces `data` by its reduction over all ranks: element by element, and the same bits on every rank.
-    ///
-    /// `data` must have the same length on all ranks; any length will do, 0 included.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] when ranks disagree about the call, [`Error::Peer`] when a rank fails, [`Error::Timeout`] when one does not come
-    /// within the operation timeout. `data` then holds nothing useful.
-    pub fn all_reduce<T: Element>(&self, data: &mut [T], op: Op) -> Result<()> {
-        self.all_reduce_bytes(T::TYPE, op, None, data.as_mut_bytes())
-    }
-
-    /// Leaves in `output` the reduction of every rank's `input`. As [`all_reduce`](Self::all_reduce) otherwise.
-    ///
-    /// # Errors
-    /// As [`all_reduce`](Self::all_reduce); [`Error::InvalidArgument`] when the slices differ in length.
-    pub fn all_reduce_into<T: Element>(&self, input: &[T], output: &mut [T], op: Op) -> Result<()> {
-        self.all_reduce_bytes(T::TYPE, op, Some(input.as_bytes()), output.as_mut_bytes())
-    }
-
-    /// [`all_reduce_into`](Self::all_reduce_into), or with no input [`all_reduce`](Self::all_reduce), for callers who learn the type at run
-    /// time: whole elements in native byte order, at any alignment.
-    ///
-    /// # Errors
-    /// As those; [`Error::InvalidArgument`] when a length is no multiple of the element's size.
-    pub fn all_reduce_bytes(&self, data_type: DataType, op: Op, input: Option<&[u8]>, output: &mut [u8]) -> Result<()> {
-        self.queue.wait_until_idle()?;
-        self.shared.executor().all_reduce(&self.shared.control, data_type, op, input, output)
-    }
-
     /// Tells this rank's RDMA device of a buffer, a [`Memory`](crate::Memory) or a [`Registered`](crate::Registered) one, of which `data` are elements:
     /// links over RDMA send from such buffers without a copy. The first call with the buffer does it otherwise, and copies if the device refuses;
     /// here a refusal is an error. Does nothing on a rank without a device.
@@ -160,40 +144,14 @@ impl Communicator {
     pub fn register<T: Element>(&self, data: &[T]) -> Result<()> {
         self.shared.executor().register(data.as_bytes())
     }
-
-    /// Starts [`all_reduce`](Self::all_reduce) and returns at once. The call owns the buffer until it is done; the handle gives it back.
-    /// Started calls run one after another in the order of their start; a blocking call waits for those before it.
-    ///
-    /// # Errors
-    /// [`Error::System`] when the progress thread cannot be started. The call's own errors come through the handle.
-    pub fn start_all_reduce<T: Element, B: Buffer<T>>(&self, data: B, op: Op) -> Result<Handle<B>> {
-        let shared = self.shared.clone();
-        self.queue.start(data, move |data| {
-            let bytes = shared.bytes_of(data)?;
-            shared.executor().all_reduce(&shared.control, T::TYPE, op, None, bytes)
-        })
-    }
-
-    /// Starts [`all_reduce_into`](Self::all_reduce_into) and returns at once, as [`start_all_reduce`](Self::start_all_reduce) does. The handle gives both
-    /// buffers back.
-    ///
-    /// # Errors
-    /// As [`start_all_reduce`](Self::start_all_reduce).
-    pub fn start_all_reduce_into<T: Element, I: Buffer<T>, O: Buffer<T>>(
-        &self,
-        input: I,
-        output: O,
-        op: Op,
-    ) -> Result<Handle<(I, O)>> {
-        let shared = self.shared.clone();
-        self.queue.start((input, output), move |(input, output)| {
-            let (input, output) = (shared.bytes_of(input)?, shared.bytes_of(output)?);
-            shared.executor().all_reduce(&shared.control, T::TYPE, op, Some(input), output)
-        })
-    }
 }
 
 impl Shared {
+    /// One collective call, at once.
+    fn collective(&self, request: Request<'_>) -> Result<()> {
+        self.executor().collective(&self.control, request)
+    }
+
     /// The executor, for one call. A panic inside of a call leaves links in the middle of a message: then the communicator is broken.
     fn executor(&self) -> MutexGuard<'_, Executor> {
         self.executor.lock().unwrap_or_else(|poisoned| {
@@ -237,23 +195,4 @@ impl Drop for Communicator {
             self.shared.control.clone().leave();
         }
     }
-}
-
-/// Why lengths do not fit, as a sentence that names the rank.
-fn check_lengths(rank: u32, data_type: DataType, input: Option<&[u8]>, output: &[u8]) -> Result<()> {
-    let bad = |what: String| Err(Error::InvalidArgument { what: format!("rank {rank}: allreduce: {what}") });
-    if let Some(input) = input
-        && input.len() != output.len()
-    {
-        return bad(format!("the input has {} bytes and the output {}", input.len(), output.len()));
-    }
-    // Sizes are powers of two.
-    if output.len() & (data_type.size() - 1) != 0 {
-        return bad(format!(
-            "{} bytes are not whole elements of {data_type} ({} bytes)",
-            output.len(),
-            data_type.size()
-        ));
-    }
-    Ok(())
 }

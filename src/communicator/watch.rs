@@ -3,7 +3,7 @@
 use crate::bootstrap::Control;
 use crate::engine::Watch;
 use crate::error::{Cause, Error, Operation, Result};
-use crate::types::Call;
+use crate::types::{Call, CollectiveKind};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, IntoBytes};
@@ -45,13 +45,19 @@ impl<'a> CallWatch<'a> {
         let now = Instant::now();
         let began = self.began.get().unwrap_or(now);
         self.began.set(Some(began));
-        if let Operation::Call(ours) = operation {
+        if let Operation::Call(ours) = operation
+            && ours.kind() != Some(CollectiveKind::Send)
+        {
             self.compare(ours, now.duration_since(began))?;
         }
         if now.duration_since(began) > self.timeout {
             // The peer may itself wait for the one that does not come.
-            let absent = |call: Call| self.control.absent(call.sequence, call.as_bytes(), peer);
-            let peer = if let Operation::Call(ours) = operation { absent(ours).unwrap_or(peer) } else { peer };
+            let peer = match operation {
+                Operation::Call(ours) if self.stated.get() => {
+                    self.control.absent(ours.sequence, ours.as_bytes(), peer).unwrap_or(peer)
+                }
+                _ => peer,
+            };
             return Err(Error::Timeout { rank, operation, peer, after: self.timeout });
         }
         Ok(())

@@ -17,6 +17,8 @@ pub struct Job<'a, S> {
     pub(super) input: Option<&'a [u8]>,
     pub(super) output: &'a mut [u8],
     pub(super) lanes: usize,
+    /// Which of the engine's memories it works in.
+    pub(super) space: usize,
     pub(super) cursors: [Cursor; LANES],
 }
 
@@ -63,7 +65,12 @@ impl<'a, S: Schedule> Job<'a, S> {
     ) -> Self {
         let (input, output) = buffers;
         let cursors = std::array::from_fn(|lane| Cursor { slice: lane as u32, ..Cursor::default() });
-        Self { call, schedule, kernels, ranks, layout, input, output, lanes: lanes.clamp(1, LANES), cursors }
+        Self { call, schedule, kernels, ranks, layout, input, output, lanes: lanes.clamp(1, LANES), space: 0, cursors }
+    }
+
+    /// The same job in a space of its own, beside others that run on the same engine.
+    pub(super) fn in_space(self, space: usize) -> Self {
+        Self { space, ..self }
     }
 
     /// The call.

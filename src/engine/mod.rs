@@ -7,6 +7,7 @@
 //! A job's message is cut into *slices*; each slice runs the whole schedule by itself on one *lane*, and lanes run side by
 //! side. Everything here works on bytes; types live in the reduce kernels that a job carries.
 
+mod batch;
 mod job;
 mod layout;
 pub mod room;
@@ -16,6 +17,7 @@ mod storage;
 pub mod wait;
 mod watch;
 
+pub use batch::Batch;
 pub use job::Job;
 pub use layout::{Extent, Layout, Part};
 pub use watch::Watch;
@@ -25,11 +27,12 @@ use crate::transport::{Fault, LANES, Transport};
 use crate::types::Call;
 use storage::LaneMemory;
 
-/// The links of one rank, and the memory that running jobs needs. One job at a time.
+/// The links of one rank, and the memory that running jobs needs. Jobs that run side by side have spaces of their own and share no lane.
 #[derive(Debug)]
 pub struct Engine<T> {
     links: Vec<Option<T>>,
-    lanes: [LaneMemory; LANES],
+    /// By space and lane.
+    memory: Vec<[LaneMemory; LANES]>,
 }
 
 /// Why a job cannot go on.
@@ -64,10 +67,36 @@ pub enum Progress {
     Blocked,
 }
 
+/// What an engine can be driven through: one job, or several side by side.
+pub trait Work<T> {
+    /// Moves it as far as the links allow.
+    fn poll(&mut self, engine: &mut Engine<T>) -> Result<Progress, Stop>;
+
+    /// The call that waits, if one does.
+    fn call(&self) -> Option<Call>;
+
+    /// The peer that it waits for, if it waits for one.
+    fn waits_for(&self) -> Option<u32>;
+}
+
+impl<T: Transport, S: Schedule> Work<T> for Job<'_, S> {
+    fn poll(&mut self, engine: &mut Engine<T>) -> Result<Progress, Stop> {
+        engine.poll(self)
+    }
+
+    fn call(&self) -> Option<Call> {
+        Some(Job::call(self))
+    }
+
+    fn waits_for(&self) -> Option<u32> {
+        Job::waits_for(self)
+    }
+}
+
 impl<T: Transport> Engine<T> {
     /// An engine for a rank among `links.len()`; `links[p]` leads to rank `p`. A job may only use links that are there.
     pub fn new(links: Vec<Option<T>>) -> Self {
-        Self { links, lanes: Default::default() }
+        Self { links, memory: Vec::new() }
     }
 
     /// The link to `peer`, if there is one.
@@ -98,6 +127,9 @@ impl<T: Transport> Engine<T> {
     /// Moves `job` as far as its links allow.
     pub fn poll<S: Schedule>(&mut self, job: &mut Job<'_, S>) -> Result<Progress, Stop> {
         let mut moved = false;
+        while self.memory.len() <= job.space {
+            self.memory.push(Default::default());
+        }
         for lane in 0..job.lanes {
             while self.advance(job, lane)? {
                 moved = true;

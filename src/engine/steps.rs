@@ -13,11 +13,11 @@ impl<T: Transport> Engine<T> {
             return Ok(false);
         }
         if !cursor.begun {
-            job.begin_slice(&mut self.lanes[lane], cursor.slice);
+            job.begin_slice(&mut self.memory[job.space][lane], cursor.slice);
             cursor.begun = true;
         }
         let moved = if cursor.step == job.schedule.len() {
-            job.end_slice(&self.lanes[lane], cursor.slice);
+            job.end_slice(&self.memory[job.space][lane], cursor.slice);
             cursor = Cursor { slice: cursor.slice + job.lanes as u32, ..Cursor::default() };
             true
         } else {
@@ -29,7 +29,7 @@ impl<T: Transport> Engine<T> {
                 }
                 Step::ReduceOwn { chunks, complete } => {
                     for index in chunks.indices(job.schedule.parts()) {
-                        job.fold_own(&mut self.lanes[lane], cursor.slice, index, complete);
+                        job.fold_own(&mut self.memory[job.space][lane], cursor.slice, index, complete);
                     }
                     cursor.next_step();
                     true
@@ -65,7 +65,7 @@ impl<T: Transport> Engine<T> {
         }
         while cursor.chunk < chunks.count {
             let index = chunks.index(cursor.chunk, job.schedule.parts());
-            let rest = &job.payload(&self.lanes[lane], cursor.slice, index)[cursor.offset..];
+            let rest = &job.payload(&self.memory[job.space][lane], cursor.slice, index)[cursor.offset..];
             if !rest.is_empty() {
                 let accepted = link.write(lane, rest).map_err(|fault| broken(to, link, fault))?;
                 cursor.offset += accepted;
@@ -130,13 +130,15 @@ impl<T: Transport> Engine<T> {
         let parts = job.schedule.parts();
         let bytes = job.layout.received(cursor.slice, chunks, parts);
         if Self::is_left_out(cursor, bytes) {
+            let written = &mut self.memory[job.space][lane].written;
+            chunks.indices(parts).for_each(|index| written[index as usize] = true);
             cursor.next_step();
             return Ok(true);
         }
         if !Self::met(link, job, lane, cursor, from, bytes)? {
             return Ok(false);
         }
-        let memory = &mut self.lanes[lane];
+        let memory = &mut self.memory[job.space][lane];
         let mut moved = false;
         while cursor.chunk < chunks.count {
             let index = chunks.index(cursor.chunk, parts);
@@ -169,6 +171,8 @@ impl<T: Transport> Engine<T> {
         let parts = job.schedule.parts();
         let bytes = job.layout.received(cursor.slice, chunks, parts);
         if Self::is_left_out(cursor, bytes) {
+            let written = &mut self.memory[job.space][lane].written;
+            chunks.indices(parts).for_each(|index| written[index as usize] = true);
             cursor.next_step();
             return Ok(true);
         }
@@ -177,7 +181,7 @@ impl<T: Transport> Engine<T> {
         }
         let element = job.layout.element();
         let transport = link.capabilities().name;
-        let memory = &mut self.lanes[lane];
+        let memory = &mut self.memory[job.space][lane];
         let mut moved = false;
         while cursor.chunk < chunks.count {
             let index = chunks.index(cursor.chunk, parts);

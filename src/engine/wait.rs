@@ -5,9 +5,8 @@
 //! speed, then passes that yield, then sleep, on the sockets if there are any. Links of shared memory have nothing to sleep on, so
 //! with them sleeps are short.
 
-use super::{Engine, Job, Progress, Stop, Watch};
+use super::{Engine, Progress, Stop, Watch, Work};
 use crate::error::{Error, Result};
-use crate::schedule::Schedule;
 use crate::transport::tcp::Sleep;
 use crate::transport::{Interest, Link, Transport};
 use std::time::{Duration, Instant};
@@ -55,17 +54,17 @@ impl Backoff {
         Ok(Self { sleep: Sleep::new()? })
     }
 
-    /// Polls `job` until it is done, or `watch` ends the wait.
-    pub fn drive<S: Schedule>(
+    /// Polls `work` until it is done, or `watch` ends the wait.
+    pub fn drive(
         &mut self,
         engine: &mut Engine<Link>,
-        job: &mut Job<'_, S>,
+        work: &mut impl Work<Link>,
         watch: &dyn Watch,
     ) -> Result<(), End> {
         let mut idle = 0;
         let mut since = None;
         loop {
-            match engine.poll(job).map_err(End::Stop)? {
+            match work.poll(engine).map_err(End::Stop)? {
                 Progress::Done => return Ok(()),
                 Progress::Moved => (idle, since) = (0, None),
                 Progress::Blocked if idle < SPINS => {
@@ -76,7 +75,9 @@ impl Backoff {
                     idle += 1;
                     std::thread::yield_now();
                     if idle % PASSES_A_CLOCK == 0 {
-                        watch.check(&job.call(), job.waits_for().unwrap_or(0)).map_err(End::Watch)?;
+                        if let Some(call) = work.call() {
+                            watch.check(&call, work.waits_for().unwrap_or(0)).map_err(End::Watch)?;
+                        }
                         let since = *since.get_or_insert_with(Instant::now);
                         self.sleep_after(engine, since.elapsed())?;
                     }

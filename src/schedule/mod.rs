@@ -54,7 +54,9 @@ pub mod doubling;
 mod fold;
 pub mod halving;
 pub mod hierarchical;
+mod message;
 pub mod nhr;
+mod program;
 pub mod proof;
 pub mod ring;
 pub mod tree;
@@ -64,6 +66,8 @@ pub use crate::types::Algorithm;
 pub use algorithm::AllReduce;
 pub use chunks::{Chunks, Place};
 pub use fold::Folded;
+pub use message::Message;
+pub use program::Program;
 
 /// One step of a rank's program. Each `Send` is one message, met by one `Recv` or `RecvReduce` of as many chunks at
 /// `to`.

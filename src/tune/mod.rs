@@ -1,9 +1,12 @@
 //! Which algorithm runs at which size: until links are measured, a small table of crossovers found by measurement.
 //!
-//! A [`Table`] is made once per communicator; a call looks its choice up by the bit length of its size, one index and nothing else.
+//! [`Tables`] are made once per communicator; a call looks its choice up by its kind and the bit length of its size, two indices and nothing else.
 
-use crate::schedule::{Algorithm, AllReduce, Schedule};
+mod crossover;
+
+use crate::schedule::{Algorithm, Program, Schedule};
 use crate::transport::LANES;
+use crate::types::CollectiveKind;
 
 /// How one call is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +22,11 @@ pub struct Choice {
 /// How the ranks of a communicator reach each other, as far as the choice depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// All ranks are on one host and read each other's memory.
-    Room,
+    /// All ranks are on one host and read each other's memory. What that does not do goes over links.
+    Room {
+        /// The slot of those links.
+        slot_bytes: usize,
+    },
     /// Over links, of which the slowest kind has this slot size.
     Links {
         /// The smallest slot among all links of the communicator.
@@ -28,105 +34,130 @@ pub enum Reach {
     },
 }
 
-/// The choice for every size.
+/// The choice for every size of one collective.
 #[derive(Clone, Debug)]
 pub struct Table([Choice; Table::BUCKETS]);
+
+/// The choices for every collective of a communicator.
+#[derive(Clone, Debug)]
+pub struct Tables(Vec<Table>);
+
+impl Tables {
+    /// The tables for communicators of `ranks` ranks; `fixed` overrides the algorithm at every size of every collective that it serves.
+    pub fn new(ranks: u32, reach: Reach, fixed: Option<Algorithm>) -> Self {
+        Self(CollectiveKind::ALL.map(|kind| Table::new(kind, ranks, reach, fixed)).into())
+    }
+
+    /// The choice for a call whose message, or whose largest block, has `bytes`.
+    #[inline]
+    pub fn choice(&self, kind: CollectiveKind, bytes: usize) -> &Choice {
+        self.0[kind as usize - 1].choice(bytes)
+    }
+}
 
 impl Table {
     /// One bucket for 0 and one for each bit length of a 64-bit size.
     const BUCKETS: usize = 65;
 
-    /// The table for allreduce among `ranks` ranks; `fixed` overrides the algorithm at every size.
-    pub fn all_reduce(ranks: u32, reach: Reach, fixed: Option<Algorithm>) -> Self {
+    /// The table for `kind` among `ranks` ranks; `fixed` overrides the algorithm at every size if it serves the collective.
+    pub fn new(kind: CollectiveKind, ranks: u32, reach: Reach, fixed: Option<Algorithm>) -> Self {
+        let fixed = fixed.filter(|algorithm| Algorithm::serving(kind).contains(algorithm));
         Self(std::array::from_fn(|bucket| {
             // The smallest size of the bucket stands for it.
             let bytes = if bucket == 0 { 0 } else { 1 << (bucket - 1) };
-            let algorithm = fixed.unwrap_or_else(|| crossover(ranks, reach, bytes));
+            let algorithm = fixed.unwrap_or_else(|| crossover::algorithm(kind, ranks, reach, bytes));
             match reach {
-                Reach::Room => Choice { algorithm, slice_bytes: usize::MAX, lanes: 1 },
-                Reach::Links { slot_bytes } => sliced(algorithm, ranks, slot_bytes, bytes),
+                Reach::Room { .. } if kind == CollectiveKind::AllReduce => {
+                    Choice { algorithm, slice_bytes: usize::MAX, lanes: 1 }
+                }
+                Reach::Room { slot_bytes } | Reach::Links { slot_bytes } => {
+                    sliced(kind, algorithm, ranks, slot_bytes, bytes)
+                }
             }
         }))
     }
 
-    /// The choice for a message of `bytes`.
+    /// The choice for a message, or blocks, of `bytes`.
     #[inline]
     pub fn choice(&self, bytes: usize) -> &Choice {
         &self.0[(usize::BITS - bytes.leading_zeros()) as usize]
     }
 }
 
-/// The algorithm for messages of about `bytes`. Sizes are where the curves crossed on 2 cores of an EPYC, ranks sharing them.
-fn crossover(ranks: u32, reach: Reach, bytes: usize) -> Algorithm {
-    const KIB: usize = 1024;
-    match (reach, ranks) {
-        // Direct moves n − 1 times the message to every rank but waits once where two-shot waits twice. So much read in all costs what
-        // the second wait does: two ranks are level at 16 to 32 KiB, four (on two cores) at 8 to 16 KiB.
-        (Reach::Room, _) if bytes.saturating_mul(ranks as usize) <= 32 * KIB => Algorithm::Direct,
-        (Reach::Room, _) => Algorithm::TwoShot,
-        (Reach::Links { .. }, 2) if bytes <= 16 * KIB => Algorithm::Direct,
-        (Reach::Links { .. }, 2) => Algorithm::Ring,
-        (Reach::Links { .. }, 3..) if bytes <= 8 * KIB => Algorithm::Doubling,
-        (Reach::Links { .. }, 3..) if bytes <= 256 * KIB => Algorithm::Nhr,
-        (Reach::Links { .. }, _) => Algorithm::Ring,
-    }
-}
+/// Slices of a message between two ranks that are in flight.
+pub const MESSAGE_SLICES_IN_FLIGHT: usize = IN_FLIGHT;
+
+/// One slice is on its way while the other is reduced. Four took 1.5 times as long at 8 MiB and above: their slots outgrow the cache.
+const IN_FLIGHT: usize = 2;
 
 /// Slices as large as slots allow, but at least as many as are in flight for messages that are worth cutting.
-fn sliced(algorithm: Algorithm, ranks: u32, slot_bytes: usize, bytes: usize) -> Choice {
+fn sliced(kind: CollectiveKind, algorithm: Algorithm, ranks: u32, slot_bytes: usize, bytes: usize) -> Choice {
     /// Below this a second slice costs more in messages than it hides in latency (TCP over loopback, two ranks: a third at 128 KiB, a sixth at
     /// 512 KiB).
     const LEAST_SLICE: usize = 512 * 1024;
-    /// One slice is on its way while the other is reduced. Four took 1.5 times as long at 8 MiB and above: their slots outgrow the cache.
-    const IN_FLIGHT: usize = 2;
+    /// All blocks of a slice together: what a lane may have to keep of them is to stay in a core's cache, or near.
+    const BLOCKS_BYTES: usize = 4 << 20;
     const { assert!(IN_FLIGHT <= LANES) };
-    let schedule = AllReduce::new(algorithm, 0, ranks);
-    let (parts, widest) = (schedule.parts().max(1) as usize, schedule.widest().max(1) as usize);
+    let program = Program::new(kind, 0, algorithm, 0, ranks).expect("it serves the collective");
+    let (parts, widest) = (program.parts().max(1) as usize, program.widest().max(1) as usize);
     // A step moves `widest` chunks in one message, which must fit a slot whatever the element size.
-    let largest = slot_bytes / widest / 8 * 8 * parts;
-    let wanted = (bytes / IN_FLIGHT).next_multiple_of(8).max(LEAST_SLICE);
+    let chunk = slot_bytes / widest / 8 * 8;
+    let least = if kind.is_of_blocks() { LEAST_SLICE / ranks as usize } else { LEAST_SLICE };
+    let wanted = (bytes / IN_FLIGHT).next_multiple_of(8).max(least);
+    let largest = if kind.is_of_blocks() {
+        let grain = parts / ranks as usize;
+        (chunk * grain).min(BLOCKS_BYTES / ranks as usize / 8 * 8).max(8)
+    } else {
+        chunk * parts
+    };
     Choice { algorithm, slice_bytes: largest.min(wanted), lanes: IN_FLIGHT }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Layout;
+    use crate::engine::{Extent, Layout, Part};
 
     #[test]
     fn every_message_of_every_choice_fits_its_slot() {
-        for ranks in 2..40 {
-            for slot_bytes in [4096, 65536, 262144] {
-                for algorithm in Algorithm::ALL {
-                    let table = Table::all_reduce(ranks, Reach::Links { slot_bytes }, Some(algorithm));
+        for (ranks, slot_bytes) in (2..40).flat_map(|ranks| [4096, 65536, 262144].map(|slot_bytes| (ranks, slot_bytes)))
+        {
+            for kind in CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send) {
+                for &algorithm in Algorithm::serving(kind) {
+                    let table = Table::new(kind, ranks, Reach::Links { slot_bytes }, Some(algorithm));
                     for bytes in [0usize, 8, 1000, 4096, 65536, 1 << 20, 1 << 24] {
                         let choice = table.choice(bytes);
                         assert_eq!(choice.algorithm, algorithm);
-                        for element in [1, 2, 4, 8] {
-                            let layout = Layout::message(bytes / element, element, choice.slice_bytes);
-                            for rank in 0..ranks {
-                                let schedule = AllReduce::new(algorithm, rank, ranks);
-                                for step in 0..schedule.len() {
-                                    let (crate::schedule::Step::Send { chunks, .. }
-                                    | crate::schedule::Step::Recv { chunks, .. }
-                                    | crate::schedule::Step::RecvReduce { chunks, .. }
-                                    | crate::schedule::Step::ReduceOwn { chunks, .. }) = schedule.step(step);
-                                    assert!(layout.sent(0, chunks, schedule.parts()) <= slot_bytes as u64);
-                                }
-                            }
-                        }
+                        let root = ranks / 2;
+                        (0..ranks).for_each(|rank| fits(kind, root, rank, ranks, choice, bytes, slot_bytes));
                     }
                 }
             }
         }
     }
 
+    fn fits(kind: CollectiveKind, root: u32, rank: u32, ranks: u32, choice: &Choice, bytes: usize, slot_bytes: usize) {
+        let part = Part { kind, root, rank, in_place: false };
+        let program = Program::new(kind, root, choice.algorithm, rank, ranks).expect("it serves the collective");
+        for element in [1, 8] {
+            let elements = bytes / element;
+            let extent =
+                if kind.is_of_blocks() { Extent::Blocks { ranks, elements } } else { Extent::Message(elements) };
+            let layout = Layout::new(part, extent, extent, element, choice.slice_bytes);
+            for step in 0..program.len() {
+                let moved = layout.received(0, program.step(step).chunks(), program.parts());
+                assert!(moved <= slot_bytes as u64, "{kind:?} by {} of {ranks}: {moved} bytes", choice.algorithm);
+            }
+        }
+    }
+
     #[test]
     fn a_size_finds_the_bucket_of_its_bit_length() {
-        let table = Table::all_reduce(2, Reach::Room, None);
+        let all_reduce = |fixed| Table::new(CollectiveKind::AllReduce, 2, Reach::Room { slot_bytes: 4096 }, fixed);
+        let table = all_reduce(None);
         assert_eq!(table.choice(0).algorithm, Algorithm::Direct);
         assert_eq!(table.choice(8).algorithm, Algorithm::Direct);
         assert_eq!(table.choice(usize::MAX).algorithm, Algorithm::TwoShot);
-        assert_eq!(Table::all_reduce(2, Reach::Room, Some(Algorithm::TwoShot)).choice(8).algorithm, Algorithm::TwoShot);
+        assert_eq!(all_reduce(Some(Algorithm::TwoShot)).choice(8).algorithm, Algorithm::TwoShot);
     }
 }

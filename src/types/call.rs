@@ -96,7 +96,7 @@ impl CollectiveKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Call {
-    /// Elements on each rank.
+    /// Elements on each rank, or of each block; of blocks of uneven sizes what [`Call::uneven`] makes of them.
     pub count: u64,
     /// The how-manyeth call on this communicator it is, from 1.
     pub sequence: u64,
@@ -129,10 +129,23 @@ impl Call {
         Self { count, sequence, root, kind: kind as u8, data_type: data_type as u8, op: op as u8, algorithm }
     }
 
+    /// What stands for `counts` in [`Self::count`]: other counts give (but for one chance in 2⁶³) other numbers, and none is a number of elements.
+    pub fn uneven(counts: &[usize]) -> u64 {
+        let mix = |hash: u64, count: &usize| (hash ^ *count as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        counts.iter().fold(counts.len() as u64, mix) | Self::UNEVEN
+    }
+
+    const UNEVEN: u64 = 1 << 63;
+
     /// Connecting all ranks, as the `sequence`-th call of their communicator.
     pub fn connect(sequence: u64) -> Self {
         let kind = CollectiveKind::Connect as u8;
         Self { count: 0, sequence, root: 0, kind, data_type: 0, op: 0, algorithm: 0 }
+    }
+
+    /// Which collective it is, if its number names one.
+    pub fn kind(&self) -> Option<CollectiveKind> {
+        CollectiveKind::from_number(self.kind)
     }
 
     /// 32 bits that differ (but for one chance in 2³²) between calls that differ in anything.
@@ -152,13 +165,16 @@ impl Call {
 
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = CollectiveKind::from_number(self.kind);
+        let kind = self.kind();
         write!(f, "{} #{}", kind.map_or("?", CollectiveKind::name), self.sequence)?;
         if matches!(kind, Some(CollectiveKind::Connect | CollectiveKind::Barrier)) {
             return Ok(());
         }
         let data_type = DataType::from_number(self.data_type).map_or("?", DataType::name);
-        write!(f, " of {} {data_type}", self.count)?;
+        match self.count & Self::UNEVEN {
+            0 => write!(f, " of {} {data_type}", self.count)?,
+            _ => write!(f, " of uneven blocks ({:06x}) of {data_type}", self.count & 0xff_ffff)?,
+        }
         if kind.is_none_or(CollectiveKind::reduces) {
             write!(f, ", {}", Op::from_number(self.op).map_or("?", Op::name))?;
         }

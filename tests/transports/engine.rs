@@ -9,7 +9,7 @@ use serried::engine::{Engine, Job, Layout, Progress};
 use serried::reduce::kernels;
 use serried::schedule::{Algorithm, AllReduce};
 use serried::tune::{Choice, Reach, Table};
-use serried::{Call, DataType, Op};
+use serried::{Call, CollectiveKind, DataType, Op};
 use std::sync::OnceLock;
 
 /// The most ranks that are tried.
@@ -126,7 +126,8 @@ impl Case {
     /// The choice is the same over every transport, since the bits depend on where slices and chunks begin.
     fn choice(&self) -> Choice {
         let reach = Reach::Links { slot_bytes: SLOT_BYTES };
-        *Table::all_reduce(self.ranks as u32, reach, Some(self.algorithm)).choice(self.count * self.data_type.size())
+        *Table::new(CollectiveKind::AllReduce, self.ranks as u32, reach, Some(self.algorithm))
+            .choice(self.count * self.data_type.size())
     }
 
     fn layout(&self) -> Layout<'static> {

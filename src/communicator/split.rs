@@ -1,0 +1,131 @@
+//! Communicators made of others: of some of their ranks, or of all once more.
+
+use super::Communicator;
+use super::request::Request;
+use crate::bootstrap::{Control, UniqueId};
+use crate::error::{Error, Result};
+
+/// What each rank says of where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wish {
+    color: Option<u32>,
+    key: i64,
+}
+
+/// # Further communicators
+///
+/// Collective calls on a communicator, the *parent*, that make others out of its ranks. Each has a control plane, links and errors of its own: what breaks
+/// one leaves the other whole. Devices are shared. All ranks of the parent take part, also those that are in none of the new ones.
+///
+/// Errors are those of the collectives and of [`create`](Self::create).
+impl Communicator {
+    /// Parts the ranks by `color`: ranks that give the same one are a new communicator, in the order of `key` and, where that is equal, of
+    /// their ranks here. A rank that gives `None` is in none.
+    pub fn split(&self, color: Option<u32>, key: i64) -> Result<Option<Self>> {
+        let wishes = self.tell_all(&Wish { color, key }.to_bytes())?;
+        let wishes = wishes.iter().enumerate().map(|(rank, bytes)| Wish::from_bytes(rank, bytes));
+        let wishes = wishes.collect::<Result<Vec<Wish>>>()?;
+        let members = members(&wishes, color);
+        let place = members.iter().position(|member| *member == self.rank());
+        // The first member of each new communicator holds its rendezvous.
+        let made = (place == Some(0)).then(|| UniqueId::create(&self.shared.config.control));
+        let told = match &made {
+            None => String::new(),
+            Some(Ok(id)) => id.to_string(),
+            Some(Err(error)) => format!("{REFUSED}{error}"),
+        };
+        let told = self.shared.control.exchange(told.as_bytes())?;
+        let Some(rank) = place else { return Ok(None) };
+        let said = String::from_utf8_lossy(&told[members[0] as usize]).into_owned();
+        if let Some(reason) = said.strip_prefix(REFUSED) {
+            let what = format!("rank {}: rank {} could not hold the rendezvous of a split", self.rank(), members[0]);
+            return Err(Error::System { what, reason: reason.to_owned() });
+        }
+        let id: UniqueId = said.parse()?;
+        let control = Control::join(&id, rank as u32, members.len() as u32, &self.shared.config.control)?;
+        let rail = self.shared.executor().rail();
+        Self::over(control, self.local_rank, &self.shared.config, Some(rail)).map(Some)
+    }
+
+    /// A communicator of the same ranks.
+    pub fn duplicate(&self) -> Result<Self> {
+        let new = self.split(Some(0), i64::from(self.rank()))?;
+        Ok(new.expect("a rank with a color is in a communicator"))
+    }
+
+    /// A communicator of `ranks`, which get new numbers in that order; `None` on the others. All ranks of the parent give the same list.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if a rank is not there or is there twice; then nothing has happened.
+    pub fn subset(&self, ranks: &[u32]) -> Result<Option<Self>> {
+        let bad = |why: String| Error::InvalidArgument { what: format!("rank {}: subset: {why}", self.rank()) };
+        for (index, rank) in ranks.iter().enumerate() {
+            if *rank >= self.size() {
+                return Err(bad(format!("there is no rank {rank}; ranks are 0 to {}", self.size() - 1)));
+            }
+            if ranks[..index].contains(rank) {
+                return Err(bad(format!("rank {rank} is listed twice")));
+            }
+        }
+        let place = ranks.iter().position(|rank| *rank == self.rank());
+        self.split(place.map(|_| 0), place.unwrap_or(0) as i64)
+    }
+
+    /// An exchange over the control plane, which ranks that call something else instead find out about.
+    fn tell_all(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.run(Request::barrier())?;
+        self.shared.control.exchange(mine)
+    }
+}
+
+/// Begins what stands for a unique id where there is none.
+const REFUSED: &str = "!";
+
+/// The ranks of the communicator that `color` is of, in their new order.
+fn members(wishes: &[Wish], color: Option<u32>) -> Vec<u32> {
+    let mut members: Vec<u32> =
+        (0..wishes.len() as u32).filter(|rank| color.is_some() && wishes[*rank as usize].color == color).collect();
+    members.sort_by_key(|rank| wishes[*rank as usize].key);
+    members
+}
+
+impl Wish {
+    fn to_bytes(self) -> [u8; 16] {
+        let color = self.color.map_or(u64::MAX, u64::from);
+        let (color, key) = (color.to_le_bytes(), self.key.to_le_bytes());
+        std::array::from_fn(|at| if at < 8 { color[at] } else { key[at - 8] })
+    }
+
+    fn from_bytes(rank: usize, bytes: &[u8]) -> Result<Self> {
+        let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        let (Some(color), Some(key)) = (word(0), word(8)) else {
+            let what = format!("rank {rank} takes part in a split with {} bytes where 16 are due", bytes.len());
+            return Err(Error::InvalidArgument { what });
+        };
+        Ok(Self { color: u32::try_from(color).ok(), key: key.cast_signed() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_in_the_order_of_key_and_rank() {
+        let wish = |color, key| Wish { color, key };
+        let wishes =
+            [wish(Some(1), 5), wish(Some(0), 0), wish(Some(1), -3), wish(None, 0), wish(Some(1), 5), wish(Some(7), 0)];
+        assert_eq!(members(&wishes, Some(1)), [2, 0, 4]);
+        assert_eq!(members(&wishes, Some(0)), [1]);
+        assert_eq!(members(&wishes, Some(9)), []);
+        assert_eq!(members(&wishes, None), [], "who is in none has no company");
+    }
+
+    #[test]
+    fn wishes_go_there_and_back() {
+        for wish in [Wish { color: None, key: -1 }, Wish { color: Some(u32::MAX), key: i64::MIN }] {
+            assert_eq!(Wish::from_bytes(0, &wish.to_bytes()).expect("they are its bytes"), wish);
+        }
+        assert!(Wish::from_bytes(0, &[0; 15]).is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! Where one algorithm overtakes another. Sizes are where the curves crossed on 2 cores of an EPYC, ranks sharing them.
+
+use super::Reach;
+use crate::schedule::Algorithm;
+use crate::types::CollectiveKind;
+
+const KIB: usize = 1024;
+
+/// The algorithm of `kind` for messages, or blocks, of about `bytes`.
+pub(super) fn algorithm(kind: CollectiveKind, ranks: u32, reach: Reach, bytes: usize) -> Algorithm {
+    match (kind, reach) {
+        (CollectiveKind::AllReduce | CollectiveKind::Connect | CollectiveKind::Send, _) => {
+            all_reduce(ranks, reach, bytes)
+        }
+        // The room has one way for each.
+        (_, Reach::Room { .. }) => Algorithm::Direct,
+        _ => Algorithm::Direct,
+    }
+}
+
+fn all_reduce(ranks: u32, reach: Reach, bytes: usize) -> Algorithm {
+    match (reach, ranks) {
+        // Direct moves n − 1 times the message to every rank but waits once where two-shot waits twice. So much read in all costs what
+        // the second wait does: two ranks are level at 16 to 32 KiB, four (on two cores) at 8 to 16 KiB.
+        (Reach::Room { .. }, _) if bytes.saturating_mul(ranks as usize) <= 32 * KIB => Algorithm::Direct,
+        (Reach::Room { .. }, _) => Algorithm::TwoShot,
+        (Reach::Links { .. }, 2) if bytes <= 16 * KIB => Algorithm::Direct,
+        (Reach::Links { .. }, 2) => Algorithm::Ring,
+        (Reach::Links { .. }, 3..) if bytes <= 8 * KIB => Algorithm::Doubling,
+        (Reach::Links { .. }, 3..) if bytes <= 256 * KIB => Algorithm::Nhr,
+        (Reach::Links { .. }, _) => Algorithm::Ring,
+    }
+}
