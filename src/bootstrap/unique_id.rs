@@ -40,6 +40,15 @@ impl UniqueId {
     /// Starts a rendezvous in this process and returns the id by which ranks find it. The process may be a rank itself or only
     /// launch ranks; it has to live until they have joined, and waits for the first of them as long as it lives.
     pub fn create(settings: &Settings) -> Result<Self> {
+        Self::serve(settings, root::Afterwards::Answer)
+    }
+
+    /// The same for ranks that are all known to come, each once: its rendezvous stays for nobody else.
+    pub(crate) fn create_for_members(settings: &Settings) -> Result<Self> {
+        Self::serve(settings, root::Afterwards::Close)
+    }
+
+    fn serve(settings: &Settings, afterwards: root::Afterwards) -> Result<Self> {
         settings.check()?;
         let mut key = [0; 32];
         fill_random(&mut key)?;
@@ -54,7 +63,7 @@ impl UniqueId {
         let listener =
             thread::handle()?.enter(|| super::listener::Listener::bind(&addresses, settings.ports.as_ref()))?;
         let endpoint = listener.endpoint();
-        thread::handle()?.spawn(root::serve(listener, secret.clone(), root::Afterwards::Answer, Arc::default()));
+        thread::handle()?.spawn(root::serve(listener, secret.clone(), afterwards, Arc::default()));
         Ok(Self { endpoint, secret })
     }
 

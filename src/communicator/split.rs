@@ -28,7 +28,7 @@ impl Communicator {
         let members = members(&wishes, color);
         let place = members.iter().position(|member| *member == self.rank());
         // The first member of each new communicator holds its rendezvous.
-        let made = (place == Some(0)).then(|| UniqueId::create(&self.shared.config.control));
+        let made = (place == Some(0)).then(|| UniqueId::create_for_members(&self.shared.config.control));
         let told = match &made {
             None => String::new(),
             Some(Ok(id)) => id.to_string(),
