@@ -359,6 +359,11 @@ fn ranks_that_disagree_get_an_error_that_names_both_calls() {
             _ => comm.barrier(),
         });
         assert!(error.contains("send #1 of 8") && error.contains("send #1 of 9"), "{error}");
+        let error = all(|comm| match comm.rank() {
+            0 => comm.recv(&mut [0i32; 8], 1),
+            _ => comm.barrier(),
+        });
+        assert!(error.contains("rank 0 called send #1") && error.contains("called barrier #1"), "{error}");
     }
 }
 

@@ -228,6 +228,11 @@ impl Control {
         self.shared.news.statements.contradiction(sequence, what)
     }
 
+    /// What `rank` has said of a call after number `sequence`, if it has.
+    pub fn later(&self, rank: u32, sequence: u64) -> Option<Vec<u8>> {
+        self.shared.news.statements.later(rank, sequence)
+    }
+
     /// A rank that, as far as is known, has not come to call number `sequence`, of which this rank has said `what`: `awaited` if it has not, else the
     /// lowest. A rank that is through with the call and says nothing since looks the same.
     pub fn absent(&self, sequence: u64, what: &[u8], awaited: u32) -> Option<u32> {

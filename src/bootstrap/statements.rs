@@ -97,6 +97,17 @@ impl Statements {
         Some((other.ranks.first()?, other.what.clone()))
     }
 
+    /// What `rank` says of a call after number `sequence`, if it says anything.
+    pub(super) fn later(&self, rank: u32, sequence: u64) -> Option<Vec<u8>> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let heard = self.heard();
+        let mut statements = heard.iter().map(|heard| &heard.statement);
+        let later = statements.find(|said| said.sequence > sequence && said.ranks.contains(rank))?;
+        Some(later.what.clone())
+    }
+
     /// Who does not say `what` of call number `sequence`, if somebody does: `awaited` if it does not, else the lowest of `size` ranks that has not
     /// gone on to a later call.
     pub(super) fn absent(&self, sequence: u64, what: &[u8], size: u32, awaited: u32) -> Option<u32> {
@@ -138,6 +149,8 @@ mod tests {
         assert!(statements.note(&statement(3, 6, b"b")));
         assert_eq!(statements.contradiction(5, b"a"), None);
         assert_eq!(statements.absent(5, b"a", 5, 3), Some(4), "3 is through with it");
+        assert_eq!((statements.later(3, 5), statements.later(3, 6)), (Some(b"b".to_vec()), None));
+        assert_eq!((statements.later(1, 5), statements.later(1, 4)), (None, Some(b"a".to_vec())));
         assert!(statements.note(&statement(4, 5, b"c")));
         assert_eq!(statements.contradiction(5, b"a"), Some((4, b"c".to_vec())));
         assert_eq!(statements.contradiction(5, b"c"), Some((0, b"a".to_vec())));

@@ -128,7 +128,7 @@ impl Executor {
         }
         match self.room.as_mut().filter(|_| request.kind == CollectiveKind::AllReduce) {
             Some(room) => {
-                let watch = CallWatch::new(control, self.timeout, &[]);
+                let watch = CallWatch::new(control, self.timeout, &[], self.sequence);
                 let kernels = kernels(request.data_type, request.op);
                 room.all_reduce(call, kernels, request.input, request.output, &watch)
             }
@@ -227,7 +227,7 @@ impl Executor {
 
     /// Runs `work` over the links to its end; `call` is what it does, or the first of it.
     pub(super) fn drive(&mut self, control: &Control, call: Call, work: &mut impl Work<Link>) -> Result<()> {
-        let watch = CallWatch::new(control, self.timeout, &self.streams);
+        let watch = CallWatch::new(control, self.timeout, &self.streams, self.sequence);
         match self.backoff.drive(&mut self.engine, work, &watch) {
             Ok(()) => Ok(()),
             Err(End::Watch(error)) => Err(error),
@@ -246,7 +246,7 @@ impl Executor {
             tcp: &self.tcp,
             sockets: self.sockets,
             call,
-            watch: CallWatch::new(control, self.timeout, &[]),
+            watch: CallWatch::new(control, self.timeout, &[], self.sequence),
             timeout: self.timeout,
         };
         for (link, report) in connector.connect(&peers)? {

@@ -11,13 +11,20 @@ use zerocopy::{FromBytes, IntoBytes};
 /// After so long a rank tells the others what it is in: far beyond any healthy wait between ranks that are there, short to a user.
 const STALLED: Duration = Duration::from_millis(500);
 
+/// Such a part of the operation timeout without a byte of a message from a peer that is in another call means that none will come.
+const QUIET: u32 = 20;
+
 /// The watch over one call. Its clock starts with the first question, so that a call that never waits reads no clock.
 pub(super) struct CallWatch<'a> {
     control: &'a Control,
     timeout: Duration,
     /// Peers, by rank, whose link is a stream: what they sent before they left may still be on its way, and the stream's end will tell.
     streams: &'a [bool],
+    /// Collective calls that this rank has made.
+    collectives: u64,
     began: Cell<Option<Instant>>,
+    /// When it was first asked after something had moved.
+    quiet_since: Cell<Option<Instant>>,
     /// The call was stated to the others.
     stated: Cell<bool>,
     /// A peer that was found to have left, when last asked.
@@ -25,8 +32,17 @@ pub(super) struct CallWatch<'a> {
 }
 
 impl<'a> CallWatch<'a> {
-    pub(super) fn new(control: &'a Control, timeout: Duration, streams: &'a [bool]) -> Self {
-        Self { control, timeout, streams, began: Cell::new(None), stated: Cell::new(false), gone: Cell::new(None) }
+    pub(super) fn new(control: &'a Control, timeout: Duration, streams: &'a [bool], collectives: u64) -> Self {
+        Self {
+            control,
+            timeout,
+            streams,
+            collectives,
+            began: Cell::new(None),
+            quiet_since: Cell::new(None),
+            stated: Cell::new(false),
+            gone: Cell::new(None),
+        }
     }
 
     /// An error if the job has failed, `peer` has left, or `operation` has waited too long for it.
@@ -45,10 +61,12 @@ impl<'a> CallWatch<'a> {
         let now = Instant::now();
         let began = self.began.get().unwrap_or(now);
         self.began.set(Some(began));
-        if let Operation::Call(ours) = operation
-            && ours.kind() != Some(CollectiveKind::Send)
-        {
-            self.compare(ours, now.duration_since(began))?;
+        if let Operation::Call(ours) = operation {
+            let waited = now.duration_since(began);
+            match ours.kind() {
+                Some(CollectiveKind::Send) => self.look_for_collective(ours, peer, now)?,
+                _ => self.compare(ours, waited)?,
+            }
         }
         if now.duration_since(began) > self.timeout {
             // The peer may itself wait for the one that does not come.
@@ -81,8 +99,29 @@ impl CallWatch<'_> {
     }
 }
 
+impl CallWatch<'_> {
+    /// A peer that waits for this rank in a collective call sends and receives nothing before it. What it sent before may be long on its way, but not
+    /// without anything of it arriving.
+    fn look_for_collective(&self, ours: Call, peer: u32, now: Instant) -> Result<()> {
+        let since = self.quiet_since.get().unwrap_or(now);
+        self.quiet_since.set(Some(since));
+        if now.duration_since(since) < STALLED.max(self.timeout / QUIET) {
+            return Ok(());
+        }
+        let theirs = self.control.later(peer, self.collectives).and_then(|what| Call::read_from_bytes(&what).ok());
+        match theirs {
+            None => Ok(()),
+            Some(theirs) => Err(Error::Mismatch { rank: self.control.rank(), ours, peer, theirs }),
+        }
+    }
+}
+
 impl Watch for CallWatch<'_> {
     fn check(&self, call: &Call, peer: u32) -> Result<()> {
         self.ask(Operation::Call(*call), peer)
+    }
+
+    fn moved(&self) {
+        self.quiet_since.set(None);
     }
 }

@@ -66,7 +66,10 @@ impl Backoff {
         loop {
             match work.poll(engine).map_err(End::Stop)? {
                 Progress::Done => return Ok(()),
-                Progress::Moved => (idle, since) = (0, None),
+                Progress::Moved => {
+                    (idle, since) = (0, None);
+                    watch.moved();
+                }
                 Progress::Blocked if idle < SPINS => {
                     idle += 1;
                     std::hint::spin_loop();
