@@ -8,7 +8,7 @@
 use super::{Engine, Job, Progress, Stop, Watch};
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
-use crate::transport::tcp::Sleep;
+use crate::transport::Sleep;
 use crate::transport::{Interest, Link, Transport};
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,10 @@ impl Backoff {
         loop {
             match engine.poll(job).map_err(End::Stop)? {
                 Progress::Done => return Ok(()),
-                Progress::Moved => (idle, since) = (0, None),
+                Progress::Moved => {
+                    (idle, since) = (0, None);
+                    watch.moved();
+                }
                 Progress::Blocked if idle < SPINS => {
                     idle += 1;
                     std::hint::spin_loop();

@@ -10,4 +10,7 @@ pub trait Watch {
     /// # Errors
     /// The error with which the call ends: the peer died, the operation's deadline has passed, or the user gave up.
     fn check(&self, call: &Call, peer: u32) -> Result<()>;
+
+    /// Something has arrived or left since the last question.
+    fn moved(&self) {}
 }

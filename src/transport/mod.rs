@@ -14,10 +14,12 @@
 mod link;
 pub mod shm;
 pub mod sim;
+mod sleep;
 pub mod tcp;
 pub mod verbs;
 
 pub use link::Link;
+pub use sleep::{Sleep, Woken};
 
 use crate::types::Call;
 use std::os::fd::BorrowedFd;
