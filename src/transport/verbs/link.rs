@@ -233,8 +233,7 @@ impl<N: Nic> NicLink<N> {
 
 impl<N: Nic> Transport for NicLink<N> {
     fn capabilities(&self) -> Capabilities {
-        // There are more slots, but whether a small message's is free again is told only when the sender has none left.
-        Capabilities { name: "verbs", slot_bytes: self.layout.slot_bytes, credits: 1 }
+        Capabilities { name: "verbs", slot_bytes: self.layout.slot_bytes, credits: self.layout.credits as u32 }
     }
 
     fn open(&mut self, lane: usize, head: &Head) -> Result<bool, Fault> {
