@@ -1,9 +1,11 @@
 //! Buffers that links over RDMA send from where they lie: right results whatever becomes of the memory between calls. Ranks as threads, over a
 //! real device; without one only what needs none.
 
-use serried::transport::verbs::{VerbsSettings, survey};
-use serried::{Communicator, Config, Error, Memory, Op, Registered, TransportChoice, UniqueId};
+use serried::transport::verbs::{Rail, VerbsLink, VerbsSettings, survey};
+use serried::transport::{Head, Transport};
+use serried::{Call, Communicator, Config, DataType, Error, Memory, Op, Registered, TransportChoice, UniqueId};
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 /// Large enough that whole payloads are worth sending from where they lie.
 const COUNT: usize = 150_000;
@@ -69,6 +71,63 @@ fn memory_that_is_freed_and_comes_back_is_told_to_the_device_anew() {
         }
         assert!(addresses.len() < 2 * TURNS, "no address came again, so this has shown nothing");
     });
+}
+
+#[test]
+fn what_is_lent_is_sent_without_a_copy() {
+    if !has_device() {
+        return;
+    }
+    let settings = VerbsSettings::default();
+    let selection = survey(&settings).expect("there is a device").usable[0].clone();
+    let rail = Rail::open(selection, settings).expect("it was looked at just now");
+    let [mut one, mut other] = [0, 1].map(|_| VerbsLink::create(&rail).expect("there is memory"));
+    let cards = [one.card(), other.card()];
+    one.connect(&cards[1]).expect("it reaches itself");
+    other.connect(&cards[0]).expect("it reaches itself");
+    for link in [&mut one, &mut other] {
+        link.greet().expect("it is connected");
+    }
+    until(|| one.has_met().expect("nothing is wrong") & other.has_met().expect("nothing is wrong"));
+    let payload = vec![7u8; VerbsLink::SLOT_BYTES];
+    let start = std::ptr::NonNull::from(&payload[..]).cast();
+    let pinned = rail.pin(1, start, payload.len()).expect("it may be locked");
+    let call = Call::all_reduce(1, payload.len() as u64, DataType::U8, Op::Max, 0);
+    let head = Head { call, slice: 0, step: 0, bytes: payload.len() as u64 };
+    for (lent, expected) in [(&[][..], 0), (&[pinned][..], 2)] {
+        one.lend(lent);
+        let before = one.work();
+        let (mut open, mut written, mut taken) = (false, 0, 0);
+        until(|| {
+            open = open || one.open(0, &head).expect("nothing is wrong");
+            if open && written < payload.len() {
+                written += one.write(0, &payload[written..]).expect("nothing is wrong");
+            }
+            one.pump().expect("nothing is wrong");
+            if other.head(0).expect("nothing is wrong").is_some() {
+                let come = other.peek(0).expect("nothing is wrong");
+                assert!(come.iter().all(|byte| *byte == 7));
+                let bytes = come.len();
+                other.consume(0, bytes);
+                taken += bytes;
+            }
+            other.pump().expect("nothing is wrong");
+            written == payload.len() && taken == payload.len()
+        });
+        assert_eq!(one.work().lent - before.lent, expected, "a piece of half a slot each");
+    }
+    // The device forgets the payload before it goes.
+    rail.unpin(|_| false);
+    one.lend(&[]);
+}
+
+/// Tries until it succeeds.
+fn until(mut act: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !act() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it takes too long");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

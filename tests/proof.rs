@@ -27,6 +27,7 @@ fn programs(algorithm: Algorithm, size: u32) -> Vec<AllReduce> {
 fn proven(algorithm: Algorithm, size: u32) -> Summary {
     let programs = programs(algorithm, size);
     let credits = programs[0].credits();
+    assert_eq!(credits, 1, "{algorithm}: no transport promises more");
     prove(&programs, credits).unwrap_or_else(|flaw| panic!("{algorithm} of {size}: {flaw}"))
 }
 

@@ -65,7 +65,7 @@ impl Config {
     /// Refuses what the environment could not have set either.
     pub(super) fn check(&self) -> Result<()> {
         if (1..=Self::SOCKETS_MAX).contains(&self.sockets) {
-            return Ok(());
+            return self.verbs.check();
         }
         Err(setting("sockets", &self.sockets.to_string(), format!("expected a number from 1 to {}", Self::SOCKETS_MAX)))
     }

@@ -32,7 +32,7 @@ impl Meeting {
         let (rank, size) = (control.rank(), control.size());
         config.check()?;
         let region = own_region(size, config)?;
-        let rail = rail.map_or_else(|| own_rail(size, local_rank, config), Ok)?;
+        let rail = rail.map_or_else(|| own_rail(rank, size, local_rank, config), Ok)?;
         let card = Card {
             host: config.host_id.clone().unwrap_or_else(|| format!("{:016x}", HostId::here().number())),
             settings: config.common(),
@@ -77,7 +77,7 @@ fn own_region(size: u32, config: &Config) -> Result<Option<Region>> {
 }
 
 /// The RDMA port that this rank's links use, open; or why there is none, in words. The ranks of a host spread over its fastest ports.
-fn own_rail(size: u32, local_rank: u32, config: &Config) -> Result<OwnRail> {
+fn own_rail(rank: u32, size: u32, local_rank: u32, config: &Config) -> Result<OwnRail> {
     if size < 2 || !matches!(config.transport, TransportChoice::Auto | TransportChoice::Verbs) {
         return Ok(Err("it is not wanted".to_owned()));
     }
@@ -94,7 +94,7 @@ fn own_rail(size: u32, local_rank: u32, config: &Config) -> Result<OwnRail> {
     match &found {
         Ok(rail) => tracing::info!(%rail, address = %rail.selection().gid.address(), "RDMA by this port"),
         Err(why) if config.transport == TransportChoice::Verbs => {
-            let why = format!("verbs cannot be used: {why}");
+            let why = format!("rank {rank}: verbs cannot be used: {why}");
             return Err(Error::Setting { name: "transport".into(), value: "verbs".into(), why });
         }
         Err(why) => tracing::info!(why, "no RDMA"),

@@ -11,6 +11,9 @@ use zerocopy::{FromBytes, IntoBytes};
 /// After so long a rank tells the others what it is in: far beyond any healthy wait between ranks that are there, short to a user.
 const STALLED: Duration = Duration::from_millis(500);
 
+/// So long after a peer has left, nothing having come from it, the end of its stream is not waited for any more.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// Such a part of the operation timeout without a byte of a message from a peer that is in another call means that none will come.
 const QUIET: u32 = 20;
 
@@ -18,7 +21,7 @@ const QUIET: u32 = 20;
 pub(super) struct CallWatch<'a> {
     control: &'a Control,
     timeout: Duration,
-    /// Peers, by rank, whose link is a stream: what they sent before they left may still be on its way, and the stream's end will tell.
+    /// Peers, by rank, whose link is a stream: what they sent before they left may still be on its way, and the stream's end will tell, if it comes.
     streams: &'a [bool],
     /// Collective calls that this rank has made.
     collectives: u64,
@@ -27,8 +30,8 @@ pub(super) struct CallWatch<'a> {
     quiet_since: Cell<Option<Instant>>,
     /// The call was stated to the others.
     stated: Cell<bool>,
-    /// A peer that was found to have left, when last asked.
-    gone: Cell<Option<u32>>,
+    /// A peer that was found to have left, and when, if nothing has moved since.
+    gone: Cell<Option<(u32, Instant)>>,
 }
 
 impl<'a> CallWatch<'a> {
@@ -51,11 +54,15 @@ impl<'a> CallWatch<'a> {
         if let Some(failure) = self.control.verdict() {
             return Err(failure.error(rank, operation));
         }
-        let by_stream = self.streams.get(peer as usize).is_some_and(|stream| *stream);
-        if !by_stream && self.control.any_left() && self.control.left(peer) {
-            // What it gave before it left has arrived by now: one more look is due before it counts as missing.
-            if self.gone.replace(Some(peer)) == Some(peer) {
-                return Err(Error::Peer { rank, peer, operation, cause: Cause::Left });
+        if self.control.any_left() && self.control.left(peer) {
+            let by_stream = self.streams.get(peer as usize).is_some_and(|stream| *stream);
+            match self.gone.get().filter(|(who, _)| *who == peer) {
+                None => self.gone.set(Some((peer, Instant::now()))),
+                // What it gave before it left has arrived by now, or all that ever will.
+                Some((_, since)) if !by_stream || since.elapsed() > LAST_WORDS => {
+                    return Err(Error::Peer { rank, peer, operation, cause: Cause::Left });
+                }
+                Some(_) => {}
             }
         }
         let now = Instant::now();
@@ -123,5 +130,6 @@ impl Watch for CallWatch<'_> {
 
     fn moved(&self) {
         self.quiet_since.set(None);
+        self.gone.set(None);
     }
 }

@@ -7,8 +7,7 @@
 
 use super::{Engine, Progress, Stop, Watch, Work};
 use crate::error::{Error, Result};
-use crate::transport::tcp::Sleep;
-use crate::transport::{Interest, Link, Transport};
+use crate::transport::{Interest, Link, Sleep, Transport};
 use std::time::{Duration, Instant};
 
 /// Passes at full speed: a rank that is a little late. A socket's pass is a system call or two, so this is some microseconds.

@@ -3,7 +3,9 @@
 //! * [`choosing_an_algorithm`]: what each algorithm costs, and when to override the choice.
 //! * [`debugging_a_stuck_job`]: from an error or a hang to the rank and the cause.
 //! * [`environment_variables`]: every variable that serried reads.
+//! * [`roce`]: RDMA: devices, addresses, traffic classes, limits, containers, and what each error means.
 
 pub mod choosing_an_algorithm;
 pub mod debugging_a_stuck_job;
 pub mod environment_variables;
+pub mod roce;

@@ -14,10 +14,12 @@
 mod link;
 pub mod shm;
 pub mod sim;
+mod sleep;
 pub mod tcp;
 pub mod verbs;
 
 pub use link::Link;
+pub use sleep::{Sleep, Woken};
 
 use crate::types::Call;
 use std::os::fd::BorrowedFd;
@@ -47,7 +49,7 @@ pub struct Capabilities {
     pub name: &'static str,
     /// The largest payload of one message.
     pub slot_bytes: usize,
-    /// Slots a lane has.
+    /// Slots a lane has. A receiver may tell of those that are free again only when the sender has none left, so what a schedule can rely on is one.
     pub credits: u32,
 }
 

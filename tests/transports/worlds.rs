@@ -2,9 +2,10 @@
 
 use serried::transport::shm::{Region, ShmLink};
 use serried::transport::sim::{self, Network, SimLink};
-use serried::transport::tcp::{Sleep, TcpLink, TcpSettings, Woken};
+use serried::transport::tcp::{TcpLink, TcpSettings};
 use serried::transport::verbs::{Rail, VerbsLink, VerbsSettings, survey};
 use serried::transport::{Link, Transport};
+use serried::transport::{Sleep, Woken};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

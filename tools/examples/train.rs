@@ -113,20 +113,20 @@ fn learn(parameters: &[f64; PARAMETERS], flower: &Flower, sums: &mut Sums) {
     let (_, gradient) = sums.split_at_mut(3);
     let (first_gradient, second_gradient) = gradient.split_at_mut((INPUTS + 1) * HIDDEN);
     let mut back = [0.0; HIDDEN];
-    for species in 0..SPECIES {
-        let error = chances[species] - f64::from(u8::from(species == flower.species));
+    for (species, chance) in chances.iter().enumerate() {
+        let error = chance - f64::from(u8::from(species == flower.species));
         let row = species * (HIDDEN + 1);
-        for unit in 0..HIDDEN {
-            second_gradient[row + unit] += error * hidden[unit];
+        for (unit, value) in hidden.iter().enumerate() {
+            second_gradient[row + unit] += error * value;
             back[unit] += error * second[row + unit];
         }
         second_gradient[row + HIDDEN] += error;
     }
-    for unit in 0..HIDDEN {
-        let error = back[unit] * (1.0 - hidden[unit] * hidden[unit]);
+    for (unit, value) in hidden.iter().enumerate() {
+        let error = back[unit] * (1.0 - value * value);
         let row = unit * (INPUTS + 1);
-        for input in 0..INPUTS {
-            first_gradient[row + input] += error * flower.measures[input];
+        for (input, measure) in flower.measures.iter().enumerate() {
+            first_gradient[row + input] += error * measure;
         }
         first_gradient[row + INPUTS] += error;
     }

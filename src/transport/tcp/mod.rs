@@ -8,7 +8,7 @@
 //!
 //! Each lane is a stream of its own with its own window, so a lane whose receiver is late holds up no other; frames carry pieces
 //! of lanes over whichever socket is free. Connecting, and knowing who is at the other end, is the bootstrap's; what arrives
-//! here is not trusted even so. Nothing here blocks or sleeps but [`Sleep`], which waits for many links at once.
+//! here is not trusted even so. Nothing here blocks or sleeps.
 
 mod frame;
 mod headers;
@@ -16,14 +16,12 @@ mod incoming;
 mod outgoing;
 mod port;
 mod settings;
-mod sleep;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod window;
 
 pub use settings::{SOCKETS_MAX, TcpSettings};
-pub use sleep::{Sleep, Woken};
 
 use crate::error::Result;
 use crate::transport::{Capabilities, Fault, Head, Interest, Transport};

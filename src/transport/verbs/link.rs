@@ -65,7 +65,7 @@ impl VerbsLink {
     /// What is wrong with the way to the other end.
     pub fn has_met(&mut self) -> Result<bool, Fault> {
         self.0.progress()?;
-        Ok(self.0.trials >= self.0.nic.queue_pairs() && self.0.outgoing.is_still())
+        Ok(self.0.trials.count_ones() as usize == self.0.nic.queue_pairs() && self.0.outgoing.is_still())
     }
 
     /// Lets the link send from this memory where it lies, from now on and until it is told otherwise; other memory is copied first.
@@ -102,10 +102,10 @@ pub(super) struct NicLink<N> {
     outgoing: Outgoing,
     /// Lanes whose sender waits for the slot of a large message.
     eager: [bool; LANES],
-    /// Queue pairs on which the peer has said goodbye.
-    goodbyes: usize,
-    /// Queue pairs on which something has come to try them.
-    trials: usize,
+    /// Queue pairs on which the peer has said goodbye, a bit each.
+    goodbyes: u32,
+    /// Queue pairs on which something has come to try them, a bit each.
+    trials: u32,
     /// This end has said goodbye.
     parting: bool,
     /// Something has come to its end since the last pump: looking for one lane's message takes in whatever there is, also what another waits for.
@@ -150,7 +150,7 @@ impl<N: Nic> NicLink<N> {
     }
 
     fn peer_has_left(&self) -> bool {
-        self.goodbyes >= self.nic.queue_pairs()
+        self.goodbyes.count_ones() as usize == self.nic.queue_pairs()
     }
 
     /// Takes what has come to its end. Whether anything had.
@@ -170,9 +170,9 @@ impl<N: Nic> NicLink<N> {
         let mut moved = false;
         loop {
             self.done.clear();
-            self.nic.poll(&mut self.done)?;
+            let polled = self.nic.poll(&mut self.done);
             if self.done.is_empty() {
-                return Ok(moved);
+                return polled.map(|()| moved);
             }
             moved = true;
             for index in 0..self.done.len() {
@@ -180,14 +180,23 @@ impl<N: Nic> NicLink<N> {
                     Done::Wrote { queue_pair, count } => self.outgoing.completed(queue_pair, count),
                     Done::Came { queue_pair, immediate } => {
                         self.nic.expect(queue_pair, 1)?;
-                        self.notice(Notice::from_bits(immediate))?;
+                        self.notice(queue_pair, Notice::from_bits(immediate))?;
                     }
                 }
             }
+            // What came before something failed has come.
+            polled?;
         }
     }
 
-    fn notice(&mut self, notice: Notice) -> Result<(), Fault> {
+    fn notice(&mut self, queue_pair: usize, notice: Notice) -> Result<(), Fault> {
+        let once = |seen: &mut u32, what| {
+            let bit = 1 << queue_pair;
+            match std::mem::replace(seen, *seen | bit) & bit {
+                0 => Ok(()),
+                _ => Err(Fault::Nonsense(format!("on queue pair {queue_pair}, a second {what}"))),
+            }
+        };
         match notice {
             Notice::Piece { lane, slot, piece } => {
                 if let Some(released) = self.incoming.note(&self.nic, lane, slot, piece)? {
@@ -197,8 +206,8 @@ impl<N: Nic> NicLink<N> {
                 }
             }
             Notice::Credit { lane, released } => self.outgoing.learn(lane, released, Notice::CREDIT_BITS)?,
-            Notice::Goodbye => self.goodbyes += 1,
-            Notice::Trial => self.trials += 1,
+            Notice::Goodbye => once(&mut self.goodbyes, "goodbye")?,
+            Notice::Trial => once(&mut self.trials, "trial")?,
         }
         Ok(())
     }
@@ -307,7 +316,10 @@ impl<N: Nic> Transport for NicLink<N> {
     }
 
     fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {
-        self.nic.descriptors(each);
+        // What broke the link would keep them readable.
+        if self.broken.is_none() {
+            self.nic.descriptors(each);
+        }
     }
 }
 

@@ -17,8 +17,8 @@ pub(super) struct Write {
     pub(super) to: usize,
     /// What the peer is told with it; without, it is told nothing.
     pub(super) immediate: Option<u32>,
-    /// Whether this write's end, and with it that of all before it on its queue pair, is told here.
-    pub(super) signalled: bool,
+    /// Of how many writes of its queue pair, the last of them this one, the end is told here; 0 if nothing is.
+    pub(super) completes: u32,
 }
 
 /// What a write takes its bytes from.
@@ -70,7 +70,7 @@ pub(super) trait Nic {
     /// Where a payload lies in memory that was lent to the link, if it does.
     fn lent(&mut self, payload: &[u8]) -> Option<(usize, Range<usize>)>;
 
-    /// Posts writes, at most [`BATCH`], in their order. There must be room in the queue.
+    /// Posts one write, or two at once, in their order. There must be room in the queue.
     fn post(&mut self, queue_pair: usize, writes: &[Write]) -> Result<(), Fault>;
 
     /// Lets the peer give so many more notices by this queue pair.

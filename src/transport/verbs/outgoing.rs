@@ -169,10 +169,13 @@ impl Outgoing {
         let mut given = false;
         for lane in 0..LANES {
             let owed = released[lane] - self.told[lane];
-            let due = owed >= self.layout.credits as u64 || owed > 0 && std::mem::take(&mut eager[lane]);
+            // A message's header may have told of it meanwhile.
+            eager[lane] &= owed > 0;
+            let due = owed >= self.layout.credits as u64 || eager[lane];
             if due && self.room() > 0 {
                 self.post_notice(nic, self.freest(), Notice::credit(lane, released[lane]), Signal::Seldom)?;
                 self.told[lane] = released[lane];
+                eager[lane] = false;
                 given = true;
             }
         }
@@ -189,7 +192,7 @@ impl Outgoing {
         let (outbox, to) = (self.layout.outbox(0, 0), self.layout.inbox(0, 0));
         (0..self.queues.len()).try_for_each(|queue| {
             let header = Source::Own(outbox..outbox + HEADER_BYTES);
-            self.post_free(nic, queue, (header, to), Some(Notice::Trial), Signal::Always)
+            self.post(nic, queue, [(header, to, Some(Notice::Trial), Signal::Always)], None)
         })
     }
 
@@ -220,7 +223,8 @@ impl Outgoing {
                 false => (Source::Own(from), Signal::Always),
             };
             let notice = Notice::Piece { lane, slot, piece: open.posted };
-            self.post(nic, self.freest(), (from, inbox + piece.start), Some(notice), (lane, slot), signal)?;
+            let draft = (from, inbox + piece.start, Some(notice), signal);
+            self.post(nic, self.freest(), [draft], Some((lane, slot)))?;
             open.posted += 1;
         }
         self.lanes[lane].open = Some(open);
@@ -246,19 +250,17 @@ impl Outgoing {
         let bytes = open.bytes;
         let (outbox, inbox, slot) = (layout.outbox(lane, message), layout.inbox(lane, message), layout.slot(message));
         self.put_credit(nic, outbox, released);
-        let first = self.freest();
-        let header = Source::Own(outbox..outbox + HEADER_BYTES);
-        self.post(nic, first, (header, inbox), None, (lane, slot), Signal::Seldom)?;
-        for piece in 0..layout.pieces(bytes) {
-            // The first follows the header on the same queue pair, so its notice is the header's too.
-            let queue = if piece == 0 { first } else { self.freest() };
+        let header = (Source::Own(outbox..outbox + HEADER_BYTES), inbox, None, Signal::Seldom);
+        let draft = |piece: usize| {
             let part = layout.piece(piece, bytes);
             let (from, to) = (part.start.max(HEADER_BYTES), part.end);
             let lent = Source::Lent(place, start + from - HEADER_BYTES..start + to - HEADER_BYTES);
-            let notice = Notice::Piece { lane, slot, piece };
-            self.post(nic, queue, (lent, inbox + from), Some(notice), (lane, slot), Signal::Always)?;
-        }
-        Ok(())
+            (lent, inbox + from, Some(Notice::Piece { lane, slot, piece }), Signal::Always)
+        };
+        // The first piece follows the header on the same queue pair, so its notice is the header's too.
+        self.post(nic, self.freest(), [header, draft(0)], Some((lane, slot)))?;
+        (1..layout.pieces(bytes))
+            .try_for_each(|piece| self.post(nic, self.freest(), [draft(piece)], Some((lane, slot))))
     }
 
     /// Accepts what is offered of a payload that the card has read.
@@ -289,49 +291,37 @@ impl Outgoing {
     }
 
     fn post_notice(&mut self, nic: &mut impl Nic, queue: usize, notice: Notice, signal: Signal) -> Result<(), Fault> {
-        self.post_free(nic, queue, (Source::Nothing, 0), Some(notice), signal)
+        self.post(nic, queue, [(Source::Nothing, 0, Some(notice), signal)], None)
     }
 
-    /// Posts a write of a message in this lane and slot.
-    fn post(
-        &mut self,
-        nic: &mut impl Nic,
-        queue: usize,
-        way: (Source, usize),
-        notice: Option<Notice>,
-        (lane, slot): (usize, usize),
-        signal: Signal,
-    ) -> Result<(), Fault> {
-        let reads = matches!(way.0, Source::Own(_) | Source::Lent(..));
-        self.post_free(nic, queue, way, notice, signal)?;
-        if reads {
-            self.lanes[lane].reading[slot] += 1;
-            if let Some(posted) = self.queues[queue].posted.back_mut() {
-                posted.reads = Some((lane as u8, slot as u8));
-            }
-        }
-        Ok(())
-    }
-
-    /// Posts a write that no message has to know of.
-    fn post_free(
+    /// Posts one write, or two at once; of a message in this lane and slot, if it is of one.
+    fn post<const N: usize>(
         &mut self,
         nic: &mut impl Nic,
         number: usize,
-        (from, to): (Source, usize),
-        notice: Option<Notice>,
-        signal: Signal,
+        drafts: [Draft; N],
+        of: Option<(usize, usize)>,
     ) -> Result<(), Fault> {
-        let queue = &mut self.queues[number];
-        queue.unsignalled += 1;
-        let signalled = signal == Signal::Always || queue.unsignalled == SIGNAL_EVERY;
-        if signalled {
-            queue.unsignalled = 0;
+        let Self { queues, lanes, .. } = self;
+        let queue = &mut queues[number];
+        let writes = drafts.map(|(from, to, notice, signal)| {
+            queue.unsignalled += 1;
+            let told = signal == Signal::Always || queue.unsignalled >= SIGNAL_EVERY;
+            let completes = if told { std::mem::take(&mut queue.unsignalled) } else { 0 };
+            Write { from, to, immediate: notice.map(Notice::to_bits), completes }
+        });
+        nic.post(number, &writes)?;
+        for write in writes {
+            // Inline bytes are read when they are posted.
+            let of = of.filter(|_| matches!(write.from, Source::Own(_) | Source::Lent(..)));
+            let reads = of.map(|(lane, slot)| {
+                lanes[lane].reading[slot] += 1;
+                (lane as u8, slot as u8)
+            });
+            let bytes = write.from.len();
+            queue.bytes += bytes;
+            queue.posted.push_back(Posted { reads, bytes });
         }
-        let bytes = from.len();
-        nic.post(number, &[Write { from, to, immediate: notice.map(Notice::to_bits), signalled }])?;
-        queue.bytes += bytes;
-        queue.posted.push_back(Posted { reads: None, bytes });
         Ok(())
     }
 
@@ -349,6 +339,9 @@ impl Outgoing {
         self.queues.iter().enumerate().min_by_key(load).map_or(0, |(number, _)| number)
     }
 }
+
+/// A write to be posted: what is written, where to, what the peer is told with it, and whether its completion is told.
+type Draft = (Source, usize, Option<Notice>, Signal);
 
 /// Whether a write's completion is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -369,13 +362,36 @@ pub(super) const fn depth(layout: Layout) -> usize {
     LANES * layout.credits * (writes(layout, layout.slot_bytes) + 1) + 2 * SIGNAL_EVERY as usize
 }
 
-/// What a device's send queue must hold: the goodbye goes past the limit.
+/// What a device's send queue must hold: the goodbye goes past the limit, and so may the first piece of a message whose header goes by itself.
 pub(super) const fn send_queue_depth(layout: Layout) -> usize {
-    depth(layout) + 1
+    depth(layout) + 2
 }
 
 /// What a device's receive queue must hold, besides what waits to be posted again: as much as the peer's send queue can have under way, and what has arrived
 /// without having been looked at, which credits bound as they bound what is sent.
 pub(super) const fn receive_queue_depth(layout: Layout) -> usize {
     2 * send_queue_depth(layout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::pretended::pair;
+    use super::*;
+
+    #[test]
+    fn credit_that_finds_no_room_is_given_later_and_what_a_header_told_is_not_told_again() {
+        let layout = Layout { slot_bytes: 1000, piece_bytes: 256, credits: 2 };
+        let (_, [mut nic, _]) = pair(layout, 1, 128, 1);
+        let mut outgoing = Outgoing::new(layout, 1);
+        let (released, mut eager) = ([1, 0, 0, 0], [true, false, false, false]);
+        outgoing.reserved = depth(layout);
+        assert!(!outgoing.give_credit(&mut nic, &released, &mut eager).expect("nothing is wrong"));
+        assert!(eager[0], "it is still due");
+        outgoing.reserved = 0;
+        assert!(outgoing.give_credit(&mut nic, &released, &mut eager).expect("nothing is wrong"));
+        assert!(!eager[0] && outgoing.told == released);
+        eager[0] = true;
+        assert!(!outgoing.give_credit(&mut nic, &released, &mut eager).expect("nothing is wrong"));
+        assert!(!eager[0], "the next small message is in no hurry");
+    }
 }

@@ -1,6 +1,6 @@
 //! The card itself: queue pairs to one peer on a rail, one completion queue for all of them, and the memory that both ends use.
 
-use super::card::{Card, QUEUE_PAIRS_MAX};
+use super::card::Card;
 use super::layout::Layout;
 use super::nic::{BATCH, Done, Nic, Source, Write};
 use super::outgoing::{receive_queue_depth, send_queue_depth};
@@ -52,6 +52,8 @@ pub(super) struct Pair {
 pub struct Work {
     /// Calls that posted writes.
     pub posts: u64,
+    /// Writes from where the caller's payload lay, without a copy.
+    pub lent: u64,
     /// Calls that looked for completions.
     pub polls: u64,
     /// Completions that they found.
@@ -65,8 +67,6 @@ pub struct Work {
 #[derive(Debug)]
 struct End {
     queue_pair: QueuePair,
-    /// Writes posted since the last signalled one.
-    unsignalled: u32,
     /// Receive requests that are to be posted again.
     taken: usize,
 }
@@ -76,7 +76,7 @@ impl Pair {
     pub(super) fn create(rail: &Arc<Rail>, layout: Layout) -> Result<Self> {
         let context = rail.domain().context();
         let channel = CompletionChannel::create(context)?;
-        let count = (rail.settings().queue_pairs as usize).clamp(1, QUEUE_PAIRS_MAX);
+        let count = rail.settings().queue_pairs as usize;
         let (sends, receives) = (send_queue_depth(layout), receive_queue_depth(layout) + EXPECTED_AT_ONCE);
         let entries = (count * (sends + receives)) as u32;
         let completions = CompletionQueue::create(context, entries, Some(&channel))?;
@@ -85,7 +85,7 @@ impl Pair {
         for _ in 0..count {
             let queue_pair = QueuePair::create(rail.domain(), &completions, &completions, &wanted)?;
             queue_pair.to_init(rail.selection().port)?;
-            ends.push(End { queue_pair, unsignalled: 0, taken: receives });
+            ends.push(End { queue_pair, taken: receives });
         }
         let inline_bytes = ends.iter().map(|end| end.queue_pair.granted().inline_bytes).min().unwrap_or(0) as usize;
         let memory = MemoryRegion::create(rail.domain(), layout.memory_bytes())?;
@@ -211,13 +211,8 @@ impl Nic for Pair {
         let (address, key) = self.peer;
         let end = &mut self.ends[queue_pair];
         let (memory, lent) = (&self.memory, &self.lent);
-        let mut unsignalled = end.unsignalled;
-        let mut send = |write: &Write| {
-            unsignalled += 1;
-            let work_id = (queue_pair as u64) << QUEUE_PAIR_SHIFT | u64::from(unsignalled);
-            if write.signalled {
-                unsignalled = 0;
-            }
+        let send = |write: &Write| {
+            let work_id = (queue_pair as u64) << QUEUE_PAIR_SHIFT | u64::from(write.completes);
             let local = match &write.from {
                 Source::Nothing => Local::Nothing,
                 Source::Inline(range) => Local::Inline(memory.bytes(range.clone())),
@@ -230,14 +225,15 @@ impl Nic for Pair {
                 remote_address: address + write.to as u64,
                 remote_key: key,
                 immediate: write.immediate,
-                signalled: write.signalled,
+                signalled: write.completes > 0,
             }
         };
         let posted = match writes {
             [one] => end.queue_pair.post(&[send(one)]),
-            all => end.queue_pair.post(&all.iter().map(send).collect::<Vec<_>>()),
+            [one, other] => end.queue_pair.post(&[send(one), send(other)]),
+            more => unreachable!("{} writes at once", more.len()),
         };
-        end.unsignalled = unsignalled;
+        self.work.lent += writes.iter().filter(|write| matches!(write.from, Source::Lent(..))).count() as u64;
         posted.map_err(|error| lost(&self.rail, format!("an RDMA write was refused: {error}")))
     }
 
@@ -252,10 +248,12 @@ impl Nic for Pair {
         self.work.polls += 1;
         self.work.completions += found as u64;
         let found = &completions[..found];
-        if let Some(failed) = found.iter().find(|found| !found.status.is_success()) {
-            return self.note(&self.reason(*failed, found), done);
+        let good = found.iter().position(|found| !found.status.is_success()).unwrap_or(found.len());
+        found[..good].iter().try_for_each(|completion| self.note(completion, done))?;
+        match found.get(good) {
+            Some(failed) => self.note(&self.reason(*failed, found), done),
+            None => Ok(()),
         }
-        found.iter().try_for_each(|completion| self.note(completion, done))
     }
 
     fn arm(&mut self) -> Result<(), Fault> {

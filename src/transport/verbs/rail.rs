@@ -30,6 +30,8 @@ struct Trouble {
     /// What ended the rail.
     fatal: Option<String>,
     down_since: Option<Instant>,
+    /// Since when the address that packets come from has not been at its place.
+    astray_since: Option<Instant>,
 }
 
 impl Rail {
@@ -83,14 +85,17 @@ impl Rail {
         self.domain.context().async_descriptor()
     }
 
-    /// What is wrong with the port or its device, if it is too wrong to go on. A port without a link is borne for a while: it may come back.
+    /// What is wrong with the port or its device, if it is too wrong to go on. A port without a link or without its address is borne for a while: both
+    /// may come back.
     pub(super) fn trouble(&self) -> Option<String> {
         let trouble = self.look();
-        let down = trouble.down_since.map(|since| since.elapsed()).filter(|down| *down > DOWN_MAX);
-        trouble
-            .fatal
-            .clone()
-            .or_else(|| down.map(|down| format!("{self} has had no link for {:.0} s (port error)", down.as_secs_f64())))
+        let lasts = |since: Option<Instant>| since.map(|since| since.elapsed()).filter(|lasted| *lasted > DOWN_MAX);
+        let down = || {
+            lasts(trouble.down_since)
+                .map(|down| format!("{self} has had no link for {:.0} s (port error)", down.as_secs_f64()))
+        };
+        let astray = || lasts(trouble.astray_since).and_then(|_| self.address_is_gone());
+        trouble.fatal.clone().or_else(down).or_else(astray)
     }
 
     /// What is wrong with them at all, to be said along with something that failed.
@@ -120,23 +125,7 @@ impl Rail {
 
     fn note(&self, trouble: &mut Trouble, event: AsyncEvent) {
         tracing::warn!(rail = %self, %event, "a device's event");
-        let of_this_port = matches!(event.subject, Subject::Port(port) if port == self.selection.port);
-        match event.kind {
-            EventKind::PortError if of_this_port => {
-                trouble.down_since.get_or_insert_with(Instant::now);
-            }
-            EventKind::PortActive if of_this_port => trouble.down_since = None,
-            EventKind::GidChange if of_this_port => {
-                if let Some(why) = self.address_is_gone() {
-                    trouble.fatal.get_or_insert(why);
-                }
-            }
-            // A queue pair's own end shows in its completions, with a reason.
-            EventKind::DeviceFatal | EventKind::CompletionQueueError => {
-                trouble.fatal.get_or_insert(format!("{}: {event}", self.selection.device));
-            }
-            _ => {}
-        }
+        trouble.note(event, &self.selection, || self.address_is_gone().is_some());
     }
 
     /// Whether the address that packets come from is no longer at its index, in words.
@@ -154,8 +143,87 @@ impl Rail {
     }
 }
 
+impl Trouble {
+    /// Takes an event in, for what concerns this port; `is_astray` tells whether its address is not at its place now.
+    fn note(&mut self, event: AsyncEvent, selection: &Selection, is_astray: impl FnOnce() -> bool) {
+        let of_this_port = matches!(event.subject, Subject::Port(port) if port == selection.port);
+        match event.kind {
+            EventKind::PortError if of_this_port => {
+                self.down_since.get_or_insert_with(Instant::now);
+            }
+            EventKind::PortActive if of_this_port => self.down_since = None,
+            EventKind::GidChange if of_this_port && is_astray() => {
+                self.astray_since.get_or_insert_with(Instant::now);
+            }
+            EventKind::GidChange if of_this_port => self.astray_since = None,
+            // A queue pair's own end shows in its completions, with a reason.
+            EventKind::DeviceFatal | EventKind::CompletionQueueError => {
+                self.fatal.get_or_insert(format!("{}: {event}", selection.device));
+            }
+            _ => {}
+        }
+    }
+}
+
 impl std::fmt::Display for Rail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} port {}", self.selection.device, self.selection.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sys::{Gid, LinkLayer, Mtu};
+    use super::*;
+
+    fn selection() -> Selection {
+        Selection {
+            device: "mlx5_0".into(),
+            port: 2,
+            link_layer: LinkLayer::Ethernet,
+            addressing: Addressing::Gid { index: 3 },
+            gid: Gid([0; 16]),
+            lid: 0,
+            mtu: Mtu::B1024,
+            megabits: None,
+        }
+    }
+
+    fn noted(events: &[(EventKind, Subject)], is_astray: bool) -> Trouble {
+        let mut trouble = Trouble::default();
+        for &(kind, subject) in events {
+            trouble.note(AsyncEvent { kind, subject }, &selection(), || is_astray);
+        }
+        trouble
+    }
+
+    #[test]
+    fn what_ends_a_device_names_it() {
+        for kind in [EventKind::DeviceFatal, EventKind::CompletionQueueError] {
+            let fatal = noted(&[(kind, Subject::Device)], false).fatal.expect("it ends the rail");
+            assert!(fatal.starts_with("mlx5_0: ") && fatal.len() > "mlx5_0: ".len(), "{fatal}");
+        }
+        let others = [
+            (EventKind::QueuePairFatal, Subject::QueuePair(7)),
+            (EventKind::LidChange, Subject::Port(2)),
+            (EventKind::Other(99), Subject::Device),
+        ];
+        let trouble = noted(&others, true);
+        assert!(trouble.fatal.is_none() && trouble.down_since.is_none() && trouble.astray_since.is_none());
+    }
+
+    #[test]
+    fn a_port_and_an_address_may_come_back_and_other_ports_do_not_matter() {
+        let down = (EventKind::PortError, Subject::Port(2));
+        let up = (EventKind::PortActive, Subject::Port(2));
+        assert!(noted(&[down], false).down_since.is_some());
+        assert!(noted(&[down, up], false).down_since.is_none());
+        assert!(noted(&[(EventKind::PortError, Subject::Port(1))], false).down_since.is_none());
+        assert!(noted(&[down, (EventKind::PortActive, Subject::Port(1))], false).down_since.is_some());
+        let gone = noted(&[(EventKind::GidChange, Subject::Port(2))], true);
+        assert!(gone.astray_since.is_some() && gone.fatal.is_none(), "it may be put there again at once");
+        let mut back = gone;
+        back.note(AsyncEvent { kind: EventKind::GidChange, subject: Subject::Port(2) }, &selection(), || false);
+        assert!(back.astray_since.is_none());
     }
 }

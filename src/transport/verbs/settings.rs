@@ -1,5 +1,6 @@
 //! What a user may set about verbs, by `SERRIED_IB_…` or, with the same meaning, `NCCL_IB_…`. Pure: variables come in as a function.
 
+use super::card::QUEUE_PAIRS_MAX;
 use super::filters::{AddressRange, DeviceFilter, Family, RoceVersion};
 use crate::error::{Error, Result};
 use std::str::FromStr;
@@ -7,9 +8,6 @@ use std::str::FromStr;
 /// At this many retries some devices never give up: rxe reads it as "for ever", as the field's three bits at their fullest. Then a peer
 /// that went away is only known from the control plane, and its work never completes. Every smaller number ends.
 pub const RETRIES_WITHOUT_END: u8 = 7;
-
-/// More queue pairs a connection than this only cost memory; NCCL's own limit.
-const QUEUE_PAIRS_MAX: u32 = 128;
 
 /// Settings of the verbs transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,9 +91,18 @@ impl VerbsSettings {
             settings.retries = number(&asked, 0, RETRIES_WITHOUT_END.into())? as u8;
         }
         if let Some(asked) = set(["SERRIED_IB_QPS_PER_CONNECTION", "NCCL_IB_QPS_PER_CONNECTION"]) {
-            settings.queue_pairs = number(&asked, 1, QUEUE_PAIRS_MAX.into())? as u32;
+            settings.queue_pairs = number(&asked, 1, QUEUE_PAIRS_MAX as i64)? as u32;
         }
         Ok(settings)
+    }
+
+    /// Refuses what the environment could not have set either.
+    pub(crate) fn check(&self) -> Result<()> {
+        if (1..=QUEUE_PAIRS_MAX).contains(&(self.queue_pairs as usize)) {
+            return Ok(());
+        }
+        let why = format!("expected a number from 1 to {QUEUE_PAIRS_MAX}");
+        Err(Error::Setting { name: "queue pairs".into(), value: self.queue_pairs.to_string(), why })
     }
 
     /// What the user should know about what was asked for, if anything.

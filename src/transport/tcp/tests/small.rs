@@ -1,8 +1,8 @@
 //! Small messages cost one system call at either end, and sleeping wakes for what it should.
 
-use super::super::{Sleep, Woken};
 use super::*;
 use crate::transport::{Interest, LANES, Transport};
+use crate::transport::{Sleep, Woken};
 use rustix::event::{PollFd, PollFlags};
 use std::os::fd::AsFd;
 

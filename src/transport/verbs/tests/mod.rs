@@ -1,7 +1,7 @@
 //! The link without a device: random traffic over a pretended card that watches the rules, and hostile notices. What real cards do with it
 //! is tested where there are some.
 
-mod pretended;
+pub(super) mod pretended;
 
 use super::layout::{Layout, Notice};
 use super::link::NicLink;
@@ -257,6 +257,7 @@ fn hostile_notices_are_nonsense() {
         [piece(1, 0, 1), piece(1, 0, 0)].concat(),
         vec![Notice::Credit { lane: 2, released: 1 }],
         vec![Notice::Credit { lane: 0, released: 1 << 22 }],
+        vec![Notice::Trial, Notice::Trial],
     ];
     for notices in cases {
         let (_, [mut hostile, end]) = pair(LAYOUT, 1, INLINE_BYTES, 1);
@@ -264,12 +265,22 @@ fn hostile_notices_are_nonsense() {
         for notice in &notices {
             let immediate = notice.to_bits();
             hostile
-                .post(0, &[Write { from: Source::Nothing, to: 0, immediate: Some(immediate), signalled: false }])
+                .post(0, &[Write { from: Source::Nothing, to: 0, immediate: Some(immediate), completes: 0 }])
                 .expect("it goes");
         }
         let fault = (0..1000).find_map(|_| link.pump().and_then(|_| link.head(1)).err());
         assert!(matches!(fault, Some(Fault::Nonsense(_))), "{notices:?}: {fault:?}");
     }
+}
+
+#[test]
+fn a_second_goodbye_is_nonsense() {
+    let (_, [mut hostile, end]) = pair(LAYOUT, 1, INLINE_BYTES, 1);
+    let mut link = NicLink::new(end, LAYOUT);
+    let goodbye = Write { from: Source::Nothing, to: 0, immediate: Some(Notice::Goodbye.to_bits()), completes: 0 };
+    hostile.post(0, &[goodbye.clone(), goodbye]).expect("they go");
+    let fault = (0..1000).find_map(|_| link.pump().err());
+    assert!(matches!(fault, Some(Fault::Nonsense(_))), "{fault:?}");
 }
 
 #[test]
@@ -279,7 +290,7 @@ fn a_header_of_more_than_a_slot_is_nonsense() {
     hostile.bytes_mut(0..64).fill(0xff);
     let immediate = Notice::Piece { lane: 0, slot: 0, piece: 0 }.to_bits();
     hostile
-        .post(0, &[Write { from: Source::Inline(0..64), to: 0, immediate: Some(immediate), signalled: false }])
+        .post(0, &[Write { from: Source::Inline(0..64), to: 0, immediate: Some(immediate), completes: 0 }])
         .expect("it goes");
     let fault = (0..1000).find_map(|_| link.pump().and_then(|_| link.head(0)).err());
     assert!(matches!(fault, Some(Fault::Nonsense(_))), "{fault:?}");

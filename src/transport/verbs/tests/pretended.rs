@@ -16,7 +16,7 @@ type Queue = VecDeque<(Write, Vec<u8>)>;
 
 /// What is under way between two ends.
 #[derive(Debug, Default)]
-pub(super) struct Wire {
+pub(in super::super) struct Wire {
     /// By direction and queue pair.
     travelling: [Vec<Queue>; 2],
     /// Completions that their sender has not been told of, likewise; how many writes each is for.
@@ -53,7 +53,7 @@ impl Wire {
 
 /// One end.
 #[derive(Debug)]
-pub(super) struct Pretended {
+pub(in super::super) struct Pretended {
     wire: Rc<RefCell<Wire>>,
     me: usize,
     layout: Layout,
@@ -64,7 +64,7 @@ pub(super) struct Pretended {
 }
 
 /// Both ends of a link of so many queue pairs.
-pub(super) fn pair(
+pub(in super::super) fn pair(
     layout: Layout,
     queue_pairs: usize,
     inline_bytes: usize,
@@ -171,7 +171,7 @@ impl Nic for Pretended {
             wire.completed[from][queue_pair].push_back((write, bytes));
         }
         for queue_pair in 0..wire.completed[self.me].len() {
-            let end = wire.completed[self.me][queue_pair].iter().rposition(|(write, _)| write.signalled);
+            let end = wire.completed[self.me][queue_pair].iter().rposition(|(write, _)| write.completes > 0);
             let Some(end) = end.filter(|_| done.len() < BATCH) else { continue };
             // The news of a completion may be later than its consequences.
             if wire.below(12) > 0 {

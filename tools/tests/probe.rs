@@ -1,0 +1,61 @@
+//! `serried probe` as a user runs it: on a host, as ranks of a job, and with what makes no sense.
+
+use serde_json::Value;
+use std::process::{Command, Output};
+
+fn probe(arguments: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["60", env!("CARGO_BIN_EXE_serried"), "probe"]).args(arguments.split_whitespace());
+    command
+}
+
+fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("timeout is there");
+    let [out, err] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (status.code(), out, err)
+}
+
+#[test]
+fn a_host_is_told_in_words_and_in_json() {
+    let (status, text, _) = run(&mut probe(""));
+    assert_eq!(status, Some(0), "{text}");
+    for part in ["shared memory", "locked memory", "TCP", "RDMA", "two ranks of this host", "ranks of two hosts"] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+    let (_, json, _) = run(&mut probe("--here --json"));
+    let report: Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(report["version"], 1);
+    let transports: Vec<_> =
+        report["pairs"].as_array().expect("two kinds").iter().map(|pair| &pair["transport"]).collect();
+    assert_eq!(transports.len(), 2);
+    assert!(report["host"]["interfaces"].as_array().is_some_and(|interfaces| !interfaces.is_empty()), "{json}");
+}
+
+#[test]
+fn ranks_of_a_job_tell_how_each_pair_talks() {
+    let (status, text, _) = run(&mut probe("--ranks 4"));
+    assert!(status == Some(0) && text.contains("shm: 6 pairs (among 0-3)"), "{text}");
+    let (status, text, _) = run(&mut probe("--ranks 3 --transport tcp"));
+    assert!(status == Some(0) && text.contains("tcp: 3 pairs (among 0-2)"), "{text}");
+    let (status, text, error) = run(probe("--ranks 2 --transport verbs").env("SERRIED_IB_HCA", "mlx5_77"));
+    assert!(status == Some(1) && text.is_empty() && error.contains("rank 0: verbs cannot be used"), "{text}{error}");
+    let json = run(&mut probe("--ranks 3 --json")).1;
+    let report: Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!((&report["ranks"], report["pairs"].as_array().map(Vec::len)), (&Value::from(3), Some(3)));
+}
+
+#[test]
+fn what_makes_no_sense_ends_with_status_two() {
+    let cases = [
+        ("--ranks 0", "SERRIED_X"),
+        ("--ranks 2 --here", "SERRIED_X"),
+        ("--transport carrier-pigeon", "SERRIED_X"),
+        ("--no-such-flag", "SERRIED_X"),
+        ("", "SERRIED_TRANSPORT"),
+        ("", "SERRIED_IB_GID_INDEX"),
+    ];
+    for (arguments, variable) in cases {
+        let (status, text, error) = run(probe(arguments).env(variable, "nonsense"));
+        assert!(status == Some(2) && text.is_empty() && error.lines().count() == 1, "{arguments}: {text}{error}");
+    }
+}
