@@ -4,10 +4,10 @@ use serried::engine::simulate::{self, Outcome};
 use serried::engine::{Engine, Job, Layout};
 use serried::reduce::kernels;
 use serried::schedule::hierarchical::{self, Hosts};
-use serried::schedule::proof::{Flaw, Summary, prove};
+use serried::schedule::proof::{Flaw, Goal, Summary, prove};
 use serried::schedule::{Algorithm, AllReduce, Chunks, Schedule, Step, doubling, halving, nhr, ring, two_shot};
 use serried::transport::sim::{Network, Settings};
-use serried::{Call, DataType, Op};
+use serried::{Call, CollectiveKind, DataType, Op};
 use zerocopy::IntoBytes;
 
 /// Every number of ranks up to this is proven.
@@ -28,7 +28,7 @@ fn proven(algorithm: Algorithm, size: u32) -> Summary {
     let programs = programs(algorithm, size);
     let credits = programs[0].credits();
     assert_eq!(credits, 1, "{algorithm}: no transport promises more");
-    prove(&programs, credits).unwrap_or_else(|flaw| panic!("{algorithm} of {size}: {flaw}"))
+    prove(Goal::AllReduce, &programs, credits).unwrap_or_else(|flaw| panic!("{algorithm} of {size}: {flaw}"))
 }
 
 /// Proves an algorithm for all sizes and checks what it costs: `expected` is (messages, chunks sent, depth).
@@ -123,7 +123,7 @@ macro_rules! prove_hierarchical {
         let hosts: Hosts = $hosts;
         let programs: Vec<_> =
             (0..hosts.size()).map(|rank| hierarchical::all_reduce(hosts, rank, $scatter, $between, $gather)).collect();
-        match prove(&programs, programs[0].credits()) {
+        match prove(Goal::AllReduce, &programs, programs[0].credits()) {
             Ok(summary) => summary,
             Err(flaw) => panic!("{hosts:?}: {flaw}"),
         }
@@ -183,7 +183,7 @@ fn a_hierarchy_sends_between_hosts_what_its_shards_need() {
             )
         })
         .collect();
-    let summary = prove(&programs, 1).expect("it is proven above");
+    let summary = prove(Goal::AllReduce, &programs, 1).expect("it is proven above");
     // Of 32 chunks: inside the host 2·7/8 of all, between hosts 2·3/4 of one eighth.
     assert_eq!(summary.parts, 32);
     assert_eq!(summary.chunks_sent, 2 * 28 + 6);
@@ -192,14 +192,17 @@ fn a_hierarchy_sends_between_hosts_what_its_shards_need() {
 
 #[test]
 fn one_credit_is_enough_and_none_is_not() {
-    for algorithm in Algorithm::ALL {
+    for &algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
         for size in 2..20 {
             let programs = programs(algorithm, size);
             assert_eq!(programs[0].credits(), 1, "{algorithm}");
             for credits in 1..4 {
-                assert!(prove(&programs, credits).is_ok(), "{algorithm} of {size} with {credits} credits");
+                assert!(
+                    prove(Goal::AllReduce, &programs, credits).is_ok(),
+                    "{algorithm} of {size} with {credits} credits"
+                );
             }
-            assert!(prove(&programs, 0).is_err(), "{algorithm} of {size} without credit");
+            assert!(prove(Goal::AllReduce, &programs, 0).is_err(), "{algorithm} of {size} without credit");
         }
     }
 }
@@ -275,7 +278,7 @@ fn the_engine_waits_for_ever_just_where_the_proof_says_so() {
     for credits in 1..=3 {
         for choices in 0..1 << 12 {
             let programs = [Exchange::with(1, choices & 0x3f), Exchange::with(0, choices >> 6)];
-            let proven = prove(&programs, credits).map(drop);
+            let proven = prove(Goal::AllReduce, &programs, credits).map(drop);
             assert!(matches!(proven, Ok(()) | Err(Flaw::Deadlock { .. })), "{programs:?}: {proven:?}");
             let ends = engine_ends(&programs, credits, choices.into());
             assert_eq!(ends, proven.is_ok(), "{credits} credits: {programs:?}: {proven:?}");

@@ -34,7 +34,7 @@ impl AllReduce {
     ///
     /// # Panics
     ///
-    /// If `rank` is not below `size`.
+    /// If `rank` is not below `size`, or if the algorithm does not [serve](Algorithm::serving) the allreduce.
     pub fn new(algorithm: Algorithm, rank: u32, size: u32) -> Self {
         assert!(rank < size, "there is no rank {rank} of {size}");
         match algorithm {
@@ -45,6 +45,9 @@ impl AllReduce {
             Algorithm::Doubling => Self::Doubling(doubling::all_reduce(rank, size)),
             Algorithm::Halving => Self::Halving(halving::all_reduce(rank, size)),
             Algorithm::Nhr => Self::Nhr(nhr::all_reduce(rank, size)),
+            Algorithm::Binomial | Algorithm::Chain | Algorithm::ScatterGather | Algorithm::Bruck => {
+                panic!("{algorithm} is no allreduce")
+            }
         }
     }
 
@@ -113,24 +116,25 @@ impl Schedule for AllReduce {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::CollectiveKind;
 
     #[test]
     fn names_and_numbers_lead_back() {
-        for (number, algorithm) in Algorithm::ALL.into_iter().enumerate() {
+        for (number, &algorithm) in Algorithm::serving(CollectiveKind::AllReduce).iter().enumerate() {
             assert_eq!(algorithm as usize, number);
             assert_eq!(Algorithm::from_number(number as u8), Some(algorithm));
             assert_eq!(Algorithm::parse(algorithm.name()), Some(algorithm));
             assert_eq!(Algorithm::parse(&algorithm.to_string().to_uppercase()), Some(algorithm));
             assert_eq!(AllReduce::new(algorithm, 2, 5).algorithm(), algorithm);
         }
-        assert_eq!(Algorithm::from_number(7), None);
+        assert_eq!(Algorithm::from_number(Algorithm::ALL.len() as u8), None);
         assert_eq!(Algorithm::parse("rings"), None);
         assert_eq!(Algorithm::parse(""), None);
     }
 
     #[test]
     fn one_rank_alone_has_nothing_to_do() {
-        for algorithm in Algorithm::ALL {
+        for &algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
             let schedule = AllReduce::new(algorithm, 0, 1);
             assert!(schedule.is_empty() && !schedule.keeps_own() && !schedule.reduces(), "{algorithm}");
             assert!(schedule.widest() >= 1 && schedule.parts() >= 1, "{algorithm}");

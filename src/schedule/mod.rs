@@ -47,10 +47,14 @@
 //! built.
 
 mod algorithm;
+pub mod binomial;
+pub mod bruck;
+pub mod chain;
 mod chunks;
 pub mod compose;
 pub mod direct;
 pub mod doubling;
+pub mod flat;
 mod fold;
 pub mod halving;
 pub mod hierarchical;
@@ -59,6 +63,7 @@ pub mod nhr;
 mod program;
 pub mod proof;
 pub mod ring;
+pub mod scatter_gather;
 pub mod tree;
 pub mod two_shot;
 

@@ -1,124 +1,174 @@
-//! stand-in
-use super::{AllReduce, Chunks, Schedule, Step};
+//! Every collective by every algorithm that serves it, as one type.
+
+use super::{AllReduce, Schedule, Step, binomial, bruck, chain, flat, nhr, ring, scatter_gather, two_shot};
 use crate::types::{Algorithm, CollectiveKind};
 
-#[derive(Clone, Copy, Debug)]
+/// The program of one rank in one collective.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the schedules'")]
 pub enum Program {
     AllReduce(AllReduce),
-    Direct(Direct),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Direct {
-    kind: CollectiveKind,
-    root: u32,
-    rank: u32,
-    size: u32,
+    FlatRooted(flat::Rooted),
+    FlatReduceScatter(two_shot::ReduceScatter),
+    FlatAllGather(two_shot::AllGather),
+    FlatAllToAll(flat::AllToAll),
+    RingReduceScatter(ring::ReduceScatter),
+    RingAllGather(ring::AllGather),
+    NhrReduceScatter(nhr::ReduceScatter),
+    NhrAllGather(nhr::AllGather),
+    BinomialBroadcast(binomial::Broadcast),
+    BinomialReduce(binomial::Reduce),
+    BinomialGather(binomial::Gather),
+    BinomialScatter(binomial::Scatter),
+    ChainBroadcast(chain::Broadcast),
+    ChainReduce(chain::Reduce),
+    ScatterGatherBroadcast(scatter_gather::Broadcast),
+    ScatterGatherReduce(scatter_gather::Reduce),
+    BruckAllToAll(bruck::AllToAll),
 }
 
 impl Program {
+    /// The program of rank `rank` of `size` for `kind` by `algorithm`, with this root if the kind has one; `None` if the algorithm does not
+    /// [serve](Algorithm::serving) it. A barrier is an all-gather of no elements.
     pub fn new(kind: CollectiveKind, root: u32, algorithm: Algorithm, rank: u32, size: u32) -> Option<Self> {
-        Some(match kind {
-            CollectiveKind::AllReduce => Self::AllReduce(AllReduce::new(algorithm, rank, size)),
-            _ => Self::Direct(Direct { kind, root, rank, size }),
+        use Algorithm::{Binomial, Bruck, Chain, Direct, Nhr, Ring, ScatterGather};
+        use CollectiveKind as Kind;
+        Some(match (kind, algorithm) {
+            (Kind::AllReduce, _) if Algorithm::serving(kind).contains(&algorithm) => {
+                Self::AllReduce(AllReduce::new(algorithm, rank, size))
+            }
+            (Kind::Broadcast, Direct) => Self::FlatRooted(flat::Rooted::broadcast(root, rank, size)),
+            (Kind::Broadcast, Binomial) => Self::BinomialBroadcast(binomial::Broadcast::new(root, rank, size)),
+            (Kind::Broadcast, Chain) => Self::ChainBroadcast(chain::Broadcast::new(root, rank, size)),
+            (Kind::Broadcast, ScatterGather) => {
+                Self::ScatterGatherBroadcast(scatter_gather::broadcast(root, rank, size))
+            }
+            (Kind::Reduce, Direct) => Self::FlatRooted(flat::Rooted::reduce(root, rank, size)),
+            (Kind::Reduce, Binomial) => Self::BinomialReduce(binomial::Reduce::new(root, rank, size)),
+            (Kind::Reduce, Chain) => Self::ChainReduce(chain::Reduce::new(root, rank, size)),
+            (Kind::Reduce, ScatterGather) => Self::ScatterGatherReduce(scatter_gather::reduce(root, rank, size)),
+            (Kind::Gather, Direct) => Self::FlatRooted(flat::Rooted::gather(root, rank, size)),
+            (Kind::Gather, Binomial) => Self::BinomialGather(binomial::Gather::new(root, rank, size)),
+            (Kind::Scatter, Direct) => Self::FlatRooted(flat::Rooted::scatter(root, rank, size)),
+            (Kind::Scatter, Binomial) => Self::BinomialScatter(binomial::Scatter::new(root, rank, size)),
+            (Kind::ReduceScatter, Direct) => Self::FlatReduceScatter(two_shot::ReduceScatter::new(rank, size)),
+            (Kind::ReduceScatter, Ring) => Self::RingReduceScatter(ring::ReduceScatter::new(rank, size)),
+            (Kind::ReduceScatter, Nhr) => Self::NhrReduceScatter(nhr::ReduceScatter::new(rank, size)),
+            (Kind::AllGather | Kind::Barrier, Direct) => Self::FlatAllGather(two_shot::AllGather::new(rank, size)),
+            (Kind::AllGather, Ring) => Self::RingAllGather(ring::AllGather::new(rank, size)),
+            (Kind::AllGather | Kind::Barrier, Nhr) => Self::NhrAllGather(nhr::AllGather::new(rank, size)),
+            (Kind::AllToAll, Direct) => Self::FlatAllToAll(flat::AllToAll::new(rank, size)),
+            (Kind::AllToAll, Bruck) => Self::BruckAllToAll(bruck::AllToAll::new(rank, size)),
+            _ => return None,
         })
     }
 }
+
 impl Algorithm {
-    pub fn serving(kind: CollectiveKind) -> &'static [Self] {
-        if kind == CollectiveKind::AllReduce { &Self::ALL } else { &[Self::Direct] }
-    }
-}
-impl Direct {
-    fn peer(&self, k: u32) -> u32 {
-        (self.rank + 1 + k) % self.size
-    }
-    fn from(&self, k: u32) -> u32 {
-        (self.rank + self.size - 1 - k) % self.size
-    }
-}
-impl Schedule for Direct {
-    fn parts(&self) -> u32 {
-        if self.kind.is_of_blocks() { self.size } else { 1 }
-    }
-    fn len(&self) -> u32 {
-        let n = self.size - 1;
-        let at_root = self.rank == self.root;
-        match self.kind {
-            CollectiveKind::Reduce | CollectiveKind::Broadcast | CollectiveKind::Gather | CollectiveKind::Scatter => {
-                if at_root {
-                    n
-                } else {
-                    n.min(1)
-                }
+    /// The algorithms that serve a collective.
+    pub const fn serving(kind: CollectiveKind) -> &'static [Self] {
+        match kind {
+            CollectiveKind::AllReduce => {
+                &[Self::Direct, Self::TwoShot, Self::Ring, Self::Tree, Self::Doubling, Self::Halving, Self::Nhr]
             }
-            _ => 2 * n,
+            CollectiveKind::Broadcast | CollectiveKind::Reduce => {
+                &[Self::Direct, Self::Binomial, Self::Chain, Self::ScatterGather]
+            }
+            CollectiveKind::ReduceScatter | CollectiveKind::AllGather => &[Self::Direct, Self::Ring, Self::Nhr],
+            CollectiveKind::Gather | CollectiveKind::Scatter => &[Self::Direct, Self::Binomial],
+            CollectiveKind::AllToAll => &[Self::Direct, Self::Bruck],
+            CollectiveKind::Barrier => &[Self::Direct, Self::Nhr],
+            CollectiveKind::Send | CollectiveKind::Connect => &[],
         }
     }
-    fn step(&self, pc: u32) -> Step {
-        let at_root = self.rank == self.root;
-        let n = self.size - 1;
-        let one = Chunks::one;
-        match self.kind {
-            CollectiveKind::Reduce if at_root => {
-                Step::RecvReduce { from: self.peer(pc), chunks: one(0), complete: pc + 1 == n }
-            }
-            CollectiveKind::Reduce => Step::Send { to: self.root, chunks: one(0) },
-            CollectiveKind::Broadcast if at_root => Step::Send { to: self.peer(pc), chunks: one(0) },
-            CollectiveKind::Broadcast => Step::Recv { from: self.root, chunks: one(0) },
-            CollectiveKind::Gather if at_root => Step::Recv { from: self.peer(pc), chunks: one(self.peer(pc)) },
-            CollectiveKind::Gather => Step::Send { to: self.root, chunks: one(self.rank) },
-            CollectiveKind::Scatter if at_root => Step::Send { to: self.peer(pc), chunks: one(self.peer(pc)) },
-            CollectiveKind::Scatter => Step::Recv { from: self.root, chunks: one(self.rank) },
-            CollectiveKind::ReduceScatter if pc.is_multiple_of(2) => {
-                Step::Send { to: self.peer(pc / 2), chunks: one(self.peer(pc / 2)) }
-            }
-            CollectiveKind::ReduceScatter => {
-                Step::RecvReduce { from: self.from(pc / 2), chunks: one(self.rank), complete: pc / 2 + 1 == n }
-            }
-            CollectiveKind::AllToAll if pc.is_multiple_of(2) => {
-                Step::Send { to: self.peer(pc / 2), chunks: one(pc / 2 + 1) }
-            }
-            CollectiveKind::AllToAll => Step::Recv { from: self.from(pc / 2), chunks: one(pc / 2 + 1) },
-            _ if pc.is_multiple_of(2) => Step::Send { to: self.peer(pc / 2), chunks: one(self.rank) },
-            _ => Step::Recv { from: self.from(pc / 2), chunks: one(self.from(pc / 2)) },
-        }
-    }
-    fn widest(&self) -> u32 {
-        1
-    }
-    fn reduces(&self) -> bool {
-        self.kind.reduces() && self.size > 1
-    }
 }
+
+/// The same expression on whichever schedule it is.
 macro_rules! each {
-    ($s:ident, $p:ident => $v:expr) => {
-        match $s {
-            Self::AllReduce($p) => $v,
-            Self::Direct($p) => $v,
+    ($self:ident, $schedule:ident => $value:expr) => {
+        match $self {
+            Self::AllReduce($schedule) => $value,
+            Self::FlatRooted($schedule) => $value,
+            Self::FlatReduceScatter($schedule) => $value,
+            Self::FlatAllGather($schedule) => $value,
+            Self::FlatAllToAll($schedule) => $value,
+            Self::RingReduceScatter($schedule) => $value,
+            Self::RingAllGather($schedule) => $value,
+            Self::NhrReduceScatter($schedule) => $value,
+            Self::NhrAllGather($schedule) => $value,
+            Self::BinomialBroadcast($schedule) => $value,
+            Self::BinomialReduce($schedule) => $value,
+            Self::BinomialGather($schedule) => $value,
+            Self::BinomialScatter($schedule) => $value,
+            Self::ChainBroadcast($schedule) => $value,
+            Self::ChainReduce($schedule) => $value,
+            Self::ScatterGatherBroadcast($schedule) => $value,
+            Self::ScatterGatherReduce($schedule) => $value,
+            Self::BruckAllToAll($schedule) => $value,
         }
     };
 }
+
 impl Schedule for Program {
+    #[inline]
     fn parts(&self) -> u32 {
-        each!(self, p => p.parts())
+        each!(self, schedule => schedule.parts())
     }
+
+    #[inline]
     fn len(&self) -> u32 {
-        each!(self, p => p.len())
+        each!(self, schedule => schedule.len())
     }
+
+    #[inline]
     fn step(&self, pc: u32) -> Step {
-        each!(self, p => p.step(pc))
+        each!(self, schedule => schedule.step(pc))
     }
+
     fn keeps_own(&self) -> bool {
-        each!(self, p => p.keeps_own())
+        each!(self, schedule => schedule.keeps_own())
     }
+
     fn widest(&self) -> u32 {
-        each!(self, p => p.widest())
+        each!(self, schedule => schedule.widest())
     }
+
     fn credits(&self) -> u32 {
-        each!(self, p => p.credits())
+        each!(self, schedule => schedule.credits())
     }
+
     fn reduces(&self) -> bool {
-        each!(self, p => p.reduces())
+        each!(self, schedule => schedule.reduces())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collective_is_served_by_what_serves_it_and_nothing_else() {
+        for kind in CollectiveKind::ALL {
+            for algorithm in Algorithm::ALL {
+                let program = Program::new(kind, 1, algorithm, 2, 5);
+                assert_eq!(program.is_some(), Algorithm::serving(kind).contains(&algorithm), "{kind:?} by {algorithm}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_rank_alone_has_nothing_to_do() {
+        for kind in CollectiveKind::ALL {
+            for &algorithm in Algorithm::serving(kind) {
+                let program = Program::new(kind, 0, algorithm, 0, 1).expect("it serves");
+                assert!(program.is_empty() && !program.keeps_own() && !program.reduces(), "{kind:?} by {algorithm}");
+                assert!(program.widest() >= 1 && program.parts() >= 1, "{kind:?} by {algorithm}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_is_a_few_words() {
+        assert!(size_of::<Program>() <= 72, "{} bytes", size_of::<Program>());
     }
 }

@@ -8,13 +8,25 @@ const KIB: usize = 1024;
 
 /// The algorithm of `kind` for messages, or blocks, of about `bytes`.
 pub(super) fn algorithm(kind: CollectiveKind, ranks: u32, reach: Reach, bytes: usize) -> Algorithm {
+    let all = bytes.saturating_mul(ranks as usize);
     match (kind, reach) {
         (CollectiveKind::AllReduce | CollectiveKind::Connect | CollectiveKind::Send, _) => {
             all_reduce(ranks, reach, bytes)
         }
         // The room has one way for each.
         (_, Reach::Room { .. }) => Algorithm::Direct,
-        _ => Algorithm::Direct,
+        (CollectiveKind::Reduce | CollectiveKind::Broadcast, _) if ranks <= 2 || bytes <= 32 * KIB => {
+            Algorithm::Binomial
+        }
+        (CollectiveKind::Reduce | CollectiveKind::Broadcast, _) => Algorithm::Chain,
+        (CollectiveKind::ReduceScatter | CollectiveKind::AllGather, _) if ranks <= 2 => Algorithm::Direct,
+        (CollectiveKind::ReduceScatter | CollectiveKind::AllGather, _) if all <= 256 * KIB => Algorithm::Nhr,
+        (CollectiveKind::ReduceScatter | CollectiveKind::AllGather, _) => Algorithm::Ring,
+        (CollectiveKind::Gather | CollectiveKind::Scatter, _) if bytes <= 4 * KIB => Algorithm::Binomial,
+        (CollectiveKind::Gather | CollectiveKind::Scatter, _) => Algorithm::Direct,
+        (CollectiveKind::AllToAll, _) if ranks >= 8 && bytes <= 256 => Algorithm::Bruck,
+        (CollectiveKind::AllToAll, _) => Algorithm::Direct,
+        (CollectiveKind::Barrier, _) => Algorithm::Nhr,
     }
 }
 

@@ -1,10 +1,10 @@
-//! The allreduce algorithms by name and number. What they do is in [`crate::schedule`].
+//! The algorithms by name and number. What they do is in [`crate::schedule`].
 
-/// An allreduce algorithm. The number travels in every call's description.
+/// An algorithm. The number travels in every call's description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Algorithm {
-    /// Everybody sends everything to everybody: [`crate::schedule::direct`].
+    /// Straight from whoever has it to whoever wants it: [`crate::schedule::direct`], [`crate::schedule::flat`].
     Direct = 0,
     /// Each rank reduces one part and hands it to everybody: [`crate::schedule::two_shot`].
     TwoShot = 1,
@@ -18,12 +18,31 @@ pub enum Algorithm {
     Halving = 5,
     /// Non-uniform hierarchical ring: [`crate::schedule::nhr`].
     Nhr = 6,
+    /// Binomial tree: [`crate::schedule::binomial`].
+    Binomial = 7,
+    /// Along a chain: [`crate::schedule::chain`].
+    Chain = 8,
+    /// A scatter and an all-gather, or a reduce-scatter and a gather: [`crate::schedule::scatter_gather`].
+    ScatterGather = 9,
+    /// Bruck's exchange: [`crate::schedule::bruck`].
+    Bruck = 10,
 }
 
 impl Algorithm {
     /// Every algorithm, in the order of its number.
-    pub const ALL: [Self; 7] =
-        [Self::Direct, Self::TwoShot, Self::Ring, Self::Tree, Self::Doubling, Self::Halving, Self::Nhr];
+    pub const ALL: [Self; 11] = [
+        Self::Direct,
+        Self::TwoShot,
+        Self::Ring,
+        Self::Tree,
+        Self::Doubling,
+        Self::Halving,
+        Self::Nhr,
+        Self::Binomial,
+        Self::Chain,
+        Self::ScatterGather,
+        Self::Bruck,
+    ];
 
     /// Its name in settings and tables.
     pub const fn name(self) -> &'static str {
@@ -35,6 +54,10 @@ impl Algorithm {
             Self::Doubling => "doubling",
             Self::Halving => "halving",
             Self::Nhr => "nhr",
+            Self::Binomial => "binomial",
+            Self::Chain => "chain",
+            Self::ScatterGather => "scattergather",
+            Self::Bruck => "bruck",
         }
     }
 

@@ -1,6 +1,6 @@
 //! What can be wrong with a schedule, in words that name rank, step and chunk.
 
-/// Why a set of programs is no allreduce.
+/// Why a set of programs is not the collective that it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the rank, step (from 0), chunk and peer that the message names")]
@@ -11,6 +11,9 @@ pub enum Flaw {
     /// Ranks cut a slice differently, or into nothing.
     #[error("rank {rank} cuts a slice into {parts} chunks, rank 0 into {expected}")]
     Parts { rank: u32, parts: u32, expected: u32 },
+    /// A slice of blocks is not cut into as many chunks for each rank.
+    #[error("a slice of {ranks} blocks is cut into {parts} chunks")]
+    Blocks { ranks: u32, parts: u32 },
     /// A step names a rank that is not there.
     #[error("rank {rank}, step {step}: there is no rank {peer}")]
     NoPeer { rank: u32, step: u32, peer: u32 },
@@ -43,6 +46,9 @@ pub enum Flaw {
         "rank {rank}, step {step}: chunk {chunk} from rank {from}, which sends chunk {sent_chunk} in its step {sent_step}"
     )]
     Crossed { rank: u32, step: u32, chunk: u32, from: u32, sent_step: u32, sent_chunk: u32 },
+    /// A chunk is used that a rank neither has nor was sent.
+    #[error("rank {rank}, step {step}: chunk {chunk} is neither its input nor was sent to it")]
+    NoInput { rank: u32, step: u32, chunk: u32 },
     /// The own input is reduced into a chunk that holds nothing yet.
     #[error("rank {rank}, step {step}: chunk {chunk} holds nothing yet to reduce the own input into")]
     NothingToReduceInto { rank: u32, step: u32, chunk: u32 },
@@ -69,6 +75,9 @@ pub enum Flaw {
     /// A rank ends with something that is not the reduction of everything.
     #[error("rank {rank} ends with chunk {chunk} not reduced over every rank exactly once")]
     Wrong { rank: u32, chunk: u32 },
+    /// A rank ends with something else than what it should be given.
+    #[error("rank {rank} ends with chunk {chunk} not being rank {giver}'s input")]
+    WrongInput { rank: u32, chunk: u32, giver: u32 },
     /// Two ranks compute a result in different ways, so their bits may differ.
     #[error("rank {rank} and rank {other} compute chunk {chunk} by different expressions")]
     Disagreement { rank: u32, other: u32, chunk: u32 },

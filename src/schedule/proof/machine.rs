@@ -2,12 +2,14 @@
 //! done.
 
 use super::expression::{Expression, Expressions};
-use super::{Flaw, Waiting};
+use super::goal::Wanted;
+use super::{Flaw, Goal, Waiting};
 use crate::schedule::{Chunks, Schedule, Step};
 use std::collections::HashMap;
 
 /// All ranks, running.
 pub(super) struct Machine<'a, S> {
+    goal: Goal,
     programs: &'a [S],
     parts: u32,
     credits: u32,
@@ -70,11 +72,18 @@ enum LinkNumbers {
 const DENSE_RANKS: usize = 2048;
 
 impl<'a, S: Schedule> Machine<'a, S> {
-    pub(super) fn new(programs: &'a [S], parts: u32, credits: u32, expressions: &'a mut Expressions) -> Self {
+    pub(super) fn new(
+        goal: Goal,
+        programs: &'a [S],
+        parts: u32,
+        credits: u32,
+        expressions: &'a mut Expressions,
+    ) -> Self {
         let size = programs.len();
         let cells = size * parts as usize;
         let rank = || Rank { step: 0, state: State::Running, depth: 0 };
         Self {
+            goal,
             programs,
             parts,
             credits,
@@ -112,31 +121,48 @@ impl<'a, S: Schedule> Machine<'a, S> {
         Ok(self.ranks.iter().map(|rank| rank.depth).max().unwrap_or(0))
     }
 
-    /// What all ranks ended with, chunk by chunk.
-    pub(super) fn results(&mut self) -> Result<Vec<Expression>, Flaw> {
-        if let [program] = self.programs
-            && program.is_empty()
-        {
-            return Ok((0..self.parts).map(|chunk| self.expressions.leaf(0, chunk)).collect());
-        }
-        let mut results = Vec::with_capacity(self.parts as usize);
-        for rank in 0..self.programs.len() as u32 {
+    /// What the ranks ended with, chunk by chunk: of a reduction the one expression, otherwise nothing.
+    pub(super) fn results(&mut self) -> Result<Vec<Option<Expression>>, Flaw> {
+        let ranks = self.programs.len() as u32;
+        // The rank that a chunk's reduction was first seen at, and its expression.
+        let mut reductions: Vec<Option<(u32, Expression)>> = vec![None; self.parts as usize];
+        for rank in 0..ranks {
             for chunk in 0..self.parts {
-                let result = self.memory[self.cell(rank, chunk)].ok_or(Flaw::Unwritten { rank, chunk })?;
-                if rank == 0 {
-                    results.push(result);
-                }
-                let first = results[chunk as usize];
-                // An expression that is right for rank 0 need not be examined again.
-                if (rank == 0 || result != first) && !self.expressions.is_result(result, chunk) {
-                    return Err(Flaw::Wrong { rank, chunk });
-                }
-                if result != first {
-                    return Err(Flaw::Disagreement { rank, other: 0, chunk });
+                match self.goal.wants(rank, chunk, ranks, self.parts) {
+                    Wanted::Nothing => {}
+                    Wanted::InputOf(giver) => {
+                        let given = self.expressions.leaf(giver, chunk);
+                        if self.result(rank, chunk)? != given {
+                            return Err(Flaw::WrongInput { rank, chunk, giver });
+                        }
+                    }
+                    Wanted::Reduction => {
+                        let reduced = self.memory[self.cell(rank, chunk)];
+                        let result = if ranks == 1 {
+                            self.result(rank, chunk)
+                        } else {
+                            reduced.ok_or(Flaw::Unwritten { rank, chunk })
+                        }?;
+                        let (other, first) = *reductions[chunk as usize].get_or_insert((rank, result));
+                        // An expression that is right for one rank need not be examined again. A rank alone has its input.
+                        let examined = rank != other && result == first || ranks == 1;
+                        if !examined && !self.expressions.is_result(result, chunk) {
+                            return Err(Flaw::Wrong { rank, chunk });
+                        }
+                        if result != first {
+                            return Err(Flaw::Disagreement { rank, other, chunk });
+                        }
+                    }
                 }
             }
         }
-        Ok(results)
+        Ok(reductions.into_iter().map(|first| first.map(|(_, expression)| expression)).collect())
+    }
+
+    /// What a rank ends with: what it was sent, or, where that is nothing, its own input.
+    fn result(&self, rank: u32, chunk: u32) -> Result<Expression, Flaw> {
+        let held = self.memory[self.cell(rank, chunk)].or_else(|| self.own(rank, chunk));
+        held.ok_or(Flaw::Unwritten { rank, chunk })
     }
 
     /// Runs one rank until it must wait or has ended.
@@ -150,7 +176,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
                 return Ok(());
             }
             match action {
-                Step::Send { to, chunks } => self.send(rank, step, to, chunks),
+                Step::Send { to, chunks } => self.send(rank, step, to, chunks)?,
                 Step::Recv { from, chunks } => self.receive(rank, step, from, chunks, None)?,
                 Step::RecvReduce { from, chunks, complete } => {
                     self.receive(rank, step, from, chunks, Some(complete))?
@@ -180,7 +206,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
     }
 
     /// Fills the slot that [`Self::obstacle`] has found free.
-    fn send(&mut self, rank: u32, step: u32, to: u32, chunks: Chunks) {
+    fn send(&mut self, rank: u32, step: u32, to: u32, chunks: Chunks) -> Result<(), Flaw> {
         let link = self.link(rank, to);
         let depth = self.ranks[rank as usize].depth + 1;
         let message = self.spare.pop().unwrap_or(self.messages.len());
@@ -191,7 +217,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
             self.messages[message] = Message { step, chunks, depth, content, next: None };
         }
         for chunk in chunks.indices(self.parts) {
-            let value = self.memory[self.cell(rank, chunk)].unwrap_or_else(|| self.expressions.leaf(rank, chunk));
+            let value = self.held(rank, step, chunk)?;
             self.messages[message].content.push(value);
         }
         match self.links[link].last.replace(message) {
@@ -200,6 +226,20 @@ impl<'a, S: Schedule> Machine<'a, S> {
         }
         self.links[link].filled += 1;
         self.wake(to, State::WaitingForMessage(link));
+        Ok(())
+    }
+
+    /// What a rank has of a chunk: what it was sent, or its own input.
+    fn held(&self, rank: u32, step: u32, chunk: u32) -> Result<Expression, Flaw> {
+        match self.memory[self.cell(rank, chunk)] {
+            Some(value) => Ok(value),
+            None => self.own(rank, chunk).ok_or(Flaw::NoInput { rank, step, chunk }),
+        }
+    }
+
+    fn own(&self, rank: u32, chunk: u32) -> Option<Expression> {
+        let has_own = self.goal.has_own(rank, chunk, self.programs.len() as u32, self.parts);
+        has_own.then(|| self.expressions.leaf(rank, chunk))
     }
 
     /// Empties the first filled slot; the message's place among the messages is free from now on.
@@ -248,7 +288,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
             self.memory[cell] = Some(match reduce {
                 None => value,
                 Some(complete) => {
-                    let into = self.memory[cell].unwrap_or_else(|| self.expressions.leaf(rank, chunk));
+                    let into = self.held(rank, step, chunk)?;
                     self.reduced(rank, step, chunk, into, value, complete)?
                 }
             });
@@ -263,7 +303,7 @@ impl<'a, S: Schedule> Machine<'a, S> {
         for chunk in chunks.indices(self.parts) {
             let cell = self.cell(rank, chunk);
             let into = self.memory[cell].ok_or(Flaw::NothingToReduceInto { rank, step, chunk })?;
-            let own = self.expressions.leaf(rank, chunk);
+            let own = self.own(rank, chunk).ok_or(Flaw::NoInput { rank, step, chunk })?;
             self.memory[cell] = Some(self.reduced(rank, step, chunk, into, own, complete)?);
         }
         Ok(())

@@ -6,7 +6,8 @@
 //!
 //! * every step is possible: peers and chunks exist, widths match, a chunk arrives as the chunk that it left as;
 //! * nobody waits for ever at the given credits, and nothing is left over;
-//! * every rank ends with each chunk reduced over every rank's contribution exactly once, by one expression;
+//! * every rank ends with what the [`Goal`] asks: each chunk reduced over every rank's contribution exactly once, by one expression, or the very input
+//!   that it should be given; and no rank uses an input that it does not have;
 //! * `complete` is set exactly where the last contribution comes in, and every result has passed it exactly once;
 //! * `widest` and `keeps_own` say what is so.
 //!
@@ -28,10 +29,12 @@
 
 mod expression;
 mod flaw;
+mod goal;
 mod machine;
 mod rules;
 
 pub use flaw::{Flaw, Waiting};
+pub use goal::Goal;
 
 use super::Schedule;
 use expression::{Expression, Expressions};
@@ -54,29 +57,32 @@ pub struct Summary {
     pub chunks_reduced: u64,
     /// The longest chain of messages that wait for one another, were there always a slot.
     pub depth: u32,
-    results: Vec<Expression>,
+    results: Vec<Option<Expression>>,
     expressions: Expressions,
 }
 
 impl Summary {
-    /// The expression that every rank ends with for a chunk, such as `((x0+x1)+x2)`. Of two operands the one that
+    /// The expression that ranks end with for a chunk that is reduced, such as `((x0+x1)+x2)`. Of two operands the one that
     /// contains the lowest rank is written first.
     ///
     /// # Panics
     ///
-    /// If there is no such chunk.
+    /// If there is no such chunk, or if nothing is reduced.
     pub fn expression(&self, chunk: u32) -> String {
-        self.expressions.text(self.results[chunk as usize])
+        self.expressions.text(self.results[chunk as usize].expect("a chunk that is reduced"))
     }
 }
 
-/// Proves that these programs, one a rank in the order of ranks, are an allreduce that needs no more than `credits`
+/// Proves that these programs, one a rank in the order of ranks, reach `goal` and need no more than `credits`
 /// slots a link direction; or finds the flaw.
-pub fn prove<S: Schedule>(programs: &[S], credits: u32) -> Result<Summary, Flaw> {
+pub fn prove<S: Schedule>(goal: Goal, programs: &[S], credits: u32) -> Result<Summary, Flaw> {
     let costs = rules::check(programs)?;
     let (ranks, parts) = (programs.len() as u32, costs.parts);
+    if goal.is_of_blocks() && !parts.is_multiple_of(ranks) {
+        return Err(Flaw::Blocks { ranks, parts });
+    }
     let mut expressions = Expressions::new(ranks, parts);
-    let mut machine = Machine::new(programs, parts, credits, &mut expressions);
+    let mut machine = Machine::new(goal, programs, parts, credits, &mut expressions);
     let depth = machine.run()?;
     let results = machine.results()?;
     Ok(Summary {
@@ -139,7 +145,8 @@ mod tests {
 
     #[test]
     fn an_exchange_is_an_allreduce_of_two() {
-        let summary = prove(&listed(1, [&[send(1, 0), reduce(1, 0)], &[send(0, 0), reduce(0, 0)]]), 1).expect("it is");
+        let summary = prove(Goal::AllReduce, &listed(1, [&[send(1, 0), reduce(1, 0)], &[send(0, 0), reduce(0, 0)]]), 1)
+            .expect("it is");
         assert_eq!(summary.expression(0), "(x0+x1)");
         assert_eq!((summary.steps, summary.messages, summary.depth), (2, 1, 1));
         assert_eq!((summary.chunks_sent, summary.chunks_reduced), (1, 1));
@@ -147,7 +154,8 @@ mod tests {
 
     #[test]
     fn two_that_both_wait_first_wait_for_ever() {
-        let flaw = prove(&listed(1, [&[reduce(1, 0), send(1, 0)], &[reduce(0, 0), send(0, 0)]]), 1).err();
+        let flaw =
+            prove(Goal::AllReduce, &listed(1, [&[reduce(1, 0), send(1, 0)], &[reduce(0, 0), send(0, 0)]]), 1).err();
         assert_eq!(flaw, Some(Flaw::Deadlock { rank: 0, step: 0, waiting: Waiting::Message { from: 1 } }));
         assert_eq!(
             flaw.map(|flaw| flaw.to_string()).as_deref(),
@@ -161,9 +169,9 @@ mod tests {
         let program = |peer| [send(peer, 0), send(peer, 1), reduce(peer, 0), reduce(peer, 1)];
         let programs = listed(2, [&program(1), &program(0)]);
         let flaw = Flaw::Deadlock { rank: 0, step: 1, waiting: Waiting::Slot { to: 1 } };
-        assert_eq!(prove(&programs, 1).err(), Some(flaw));
+        assert_eq!(prove(Goal::AllReduce, &programs, 1).err(), Some(flaw));
         assert_eq!(flaw.to_string(), "rank 0 waits for ever at step 1, for a free slot at rank 1");
-        assert!(prove(&programs, 2).is_ok());
+        assert!(prove(Goal::AllReduce, &programs, 2).is_ok());
     }
 
     #[test]
@@ -172,14 +180,15 @@ mod tests {
             [send(1, 0), send(1, 1), reduce(1, 0), reduce(1, 1)],
             [send(0, 0), reduce(0, 0), send(0, 1), reduce(0, 1)],
         );
-        assert!(prove(&listed(2, [&first, &second]), 1).is_ok());
+        assert!(prove(Goal::AllReduce, &listed(2, [&first, &second]), 1).is_ok());
     }
 
     #[test]
     fn the_own_input_is_read_again_only_from_a_copy() {
         let own = Step::ReduceOwn { chunks: Chunks::one(0), complete: true };
         let receive = Step::Recv { from: 1, chunks: Chunks::one(0) };
-        let flaw = prove(&listed(1, [&[send(1, 0), receive, own], &[send(0, 0), reduce(0, 0)]]), 1).err();
+        let flaw =
+            prove(Goal::AllReduce, &listed(1, [&[send(1, 0), receive, own], &[send(0, 0), reduce(0, 0)]]), 1).err();
         assert_eq!(flaw, Some(Flaw::NoCopy { rank: 0, step: 2 }));
     }
 
@@ -191,13 +200,14 @@ mod tests {
             let first = Step::RecvReduce { from: next, chunks: Chunks::one(0), complete: false };
             [send(next, 0), send(previous, 0), first, reduce(previous, 0)]
         };
-        let flaw = prove(&listed(1, [&program(0), &program(1), &program(2)]), 1).err();
+        let flaw = prove(Goal::AllReduce, &listed(1, [&program(0), &program(1), &program(2)]), 1).err();
         assert_eq!(flaw, Some(Flaw::Disagreement { rank: 1, other: 0, chunk: 0 }));
     }
 
     #[test]
     fn messages_cross_on_a_link_in_one_order() {
         let flaw = prove(
+            Goal::AllReduce,
             &listed(
                 2,
                 [
@@ -213,6 +223,6 @@ mod tests {
 
     #[test]
     fn no_ranks_at_all_prove_nothing() {
-        assert_eq!(prove::<Listed>(&[], 1).err(), Some(Flaw::NoRanks));
+        assert_eq!(prove::<Listed>(Goal::AllReduce, &[], 1).err(), Some(Flaw::NoRanks));
     }
 }
