@@ -7,7 +7,7 @@ use super::lending::Lending;
 use super::links::LinkReport;
 use super::meet::{Meeting, OwnRail};
 use super::messages::Counters;
-use super::request::Request;
+use super::request::{Counts, Request};
 use super::watch::CallWatch;
 use crate::bootstrap::{Control, Failure};
 use crate::engine::room::Room;
@@ -106,7 +106,10 @@ impl Executor {
             return Err(error.clone());
         }
         self.sequence += 1;
-        let choice = *self.tables.choice(request.kind, request.bytes(self.size));
+        let choice = match request.counts {
+            Counts::Exchanged { .. } => *self.tables.uneven_exchange(),
+            _ => *self.tables.choice(request.kind, request.bytes(self.size)),
+        };
         let Request { kind, root, data_type, op, .. } = request;
         let call =
             Call::new(kind, self.sequence, root, request.count(self.size), data_type, op, choice.algorithm as u8);

@@ -116,8 +116,7 @@ impl<'a> Request<'a> {
         let elements = match self.counts {
             Counts::Even => self.even_count(size),
             Counts::Shared(counts) => counts.iter().copied().max().unwrap_or(0),
-            // The ranks know of each other's counts only what concerns them both, and still must choose the same.
-            Counts::Exchanged { .. } => usize::MAX / self.data_type.size(),
+            Counts::Exchanged { given, .. } => given.iter().copied().max().unwrap_or(0),
         };
         elements * self.data_type.size()
     }

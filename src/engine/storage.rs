@@ -58,6 +58,8 @@ impl<S: Schedule> Job<'_, S> {
         }
         match self.place(slice, index) {
             Place::Output(place) => &self.output[place],
+            // Nothing was received there, so there may be no such place.
+            Place::Scratch(place) if place.is_empty() => &[],
             Place::Scratch(place) => &memory.scratch[place],
         }
     }

@@ -40,18 +40,33 @@ pub struct Table([Choice; Table::BUCKETS]);
 
 /// The choices for every collective of a communicator.
 #[derive(Clone, Debug)]
-pub struct Tables(Vec<Table>);
+pub struct Tables {
+    /// By the collective's number, from 1.
+    tables: Vec<Table>,
+    uneven_exchange: Choice,
+}
 
 impl Tables {
     /// The tables for communicators of `ranks` ranks; `fixed` overrides the algorithm at every size of every collective that it serves.
     pub fn new(ranks: u32, reach: Reach, fixed: Option<Algorithm>) -> Self {
-        Self(CollectiveKind::ALL.map(|kind| Table::new(kind, ranks, reach, fixed)).into())
+        // Messages between two are sliced alike at every size.
+        let kinds = CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send);
+        let straight = Table::new(CollectiveKind::AllToAll, ranks, reach, Some(Algorithm::Direct));
+        Self {
+            tables: kinds.map(|kind| Table::new(kind, ranks, reach, fixed)).collect(),
+            uneven_exchange: *straight.choice(usize::MAX),
+        }
     }
 
     /// The choice for a call whose message, or whose largest block, has `bytes`.
     #[inline]
     pub fn choice(&self, kind: CollectiveKind, bytes: usize) -> &Choice {
-        self.0[kind as usize - 1].choice(bytes)
+        self.tables[kind as usize - 1].choice(bytes)
+    }
+
+    /// The choice for an all-to-all of uneven blocks. Only the two ends of a block know its size, so nobody else can forward it.
+    pub fn uneven_exchange(&self) -> &Choice {
+        &self.uneven_exchange
     }
 }
 
