@@ -129,14 +129,18 @@ impl Executor {
         if let Some(failure) = control.verdict() {
             return Err(failure.error(self.rank, Operation::Call(*call)));
         }
-        match self.room.as_mut().filter(|_| request.kind == CollectiveKind::AllReduce) {
-            Some(room) => {
-                let watch = CallWatch::new(control, self.timeout, &[], self.sequence);
-                let kernels = kernels(request.data_type, request.op);
-                room.all_reduce(call, kernels, request.input, request.output, &watch)
-            }
-            None => self.over_links(control, *call, choice, request),
+        let Some(room) = self.room.as_mut().filter(|_| !matches!(request.counts, Counts::Exchanged { .. })) else {
+            return self.over_links(control, *call, choice, request);
+        };
+        let watch = CallWatch::new(control, self.timeout, &[], self.sequence);
+        let (data_type, part) = (request.data_type, request.part(self.rank));
+        let kernels = kernels(data_type, request.op);
+        if request.kind == CollectiveKind::AllReduce {
+            return room.all_reduce(call, kernels, request.input, request.output, &watch);
         }
+        let [extent, _] = request.extents(self.size, &mut self.starts);
+        let Request { input, output, .. } = request;
+        room.collective(call, part, extent, kernels, data_type.size(), input, output, &watch)
     }
 
     #[cold]

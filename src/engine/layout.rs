@@ -155,6 +155,13 @@ impl<'a> Layout<'a> {
         ((self.result.extent.blocks() - 1) * self.slice_elements + last) * self.element
     }
 
+    /// Bytes of the message, or the most of any block, that are in a slice.
+    pub fn slice_width(&self, slice: u32) -> usize {
+        let longest = self.result.extent.longest();
+        let start = (slice as usize * self.slice_elements).min(longest);
+        self.slice_elements.min(longest - start) * self.element
+    }
+
     /// Bytes of the message in which this rank sends `chunks` of a slice.
     pub fn sent(&self, slice: u32, chunks: Chunks, parts: u32) -> u64 {
         self.message_bytes(&self.own, slice, chunks, parts)

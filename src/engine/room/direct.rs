@@ -30,9 +30,16 @@ const TAG_AT: usize = LINE_PAYLOAD_BYTES;
 
 /// A slot: in which region, and which of the region's two.
 #[derive(Clone, Copy)]
-struct Slot {
+pub(super) struct Slot {
     region: usize,
     parity: usize,
+}
+
+/// What a rank shows in a turn.
+#[derive(Clone, Copy)]
+pub(super) struct Shown {
+    pub(super) bytes: usize,
+    pub(super) tag: u64,
 }
 
 impl Room {
@@ -52,6 +59,7 @@ impl Room {
     /// One exchange of at most [`EXCHANGE_BYTES`].
     #[inline]
     fn exchange(&mut self, scene: &Scene<'_>, buffers: &mut Buffers<'_>) -> Result<()> {
+        self.settle(scene.watch)?;
         self.turn = self.turn.wrapping_add(1);
         let tag = scene.flag(self.turn);
         self.show(self.slot(self.me), buffers.input(), tag);
@@ -61,13 +69,13 @@ impl Room {
 
     /// Where `rank` writes in this turn.
     #[inline]
-    fn slot(&self, rank: usize) -> Slot {
+    pub(super) fn slot(&self, rank: usize) -> Slot {
         let parity = self.turn as usize % 2;
         if self.size() == 2 { Slot { region: (rank + parity) % 2, parity: 0 } } else { Slot { region: rank, parity } }
     }
 
     #[inline]
-    fn show(&mut self, slot: Slot, input: &[u8], tag: u64) {
+    pub(super) fn show(&mut self, slot: Slot, input: &[u8], tag: u64) {
         let region = &mut self.regions[slot.region];
         let at = line_at(slot.parity);
         let line = region.line(at);
@@ -81,16 +89,27 @@ impl Room {
         }
     }
 
+    /// Puts part of what is larger than a line into the slot.
+    pub(super) fn fill_slot(&mut self, slot: Slot, at: usize, part: &[u8]) {
+        self.regions[slot.region].bytes_mut(exchange_at(slot.parity) + at, part.len()).copy_from_slice(part);
+    }
+
+    /// Says that the slot is filled.
+    pub(super) fn announce(&self, slot: Slot, tag: u64) {
+        self.regions[slot.region].line(line_at(slot.parity)).publish_short(&[], tag);
+    }
+
     /// What says that `rank` has shown its input.
     #[inline]
-    fn shown(&self, rank: usize, tag: u64) -> Awaited {
+    pub(super) fn shown(&self, rank: usize, tag: u64) -> Awaited {
         let slot = self.slot(rank);
         Awaited { peer: rank, region: slot.region, at: line_at(slot.parity) + TAG_AT, flag: tag }
     }
 
     /// Waits for what `rank` shows and hands it to `with`.
     #[inline]
-    fn read(&self, scene: &Scene<'_>, rank: usize, len: usize, tag: u64, with: impl FnOnce(&[u8])) -> Result<()> {
+    pub(super) fn look(&self, scene: &Scene<'_>, rank: usize, shown: Shown, with: impl FnOnce(&[u8])) -> Result<()> {
+        let Shown { bytes: len, tag } = shown;
         let slot = self.slot(rank);
         let region = &self.regions[slot.region];
         let at = line_at(slot.parity);
@@ -109,7 +128,7 @@ impl Room {
     fn fold_pair(&self, scene: &Scene<'_>, buffers: &mut Buffers<'_>, tag: u64) -> Result<()> {
         // Of two inputs either order gives the same bits.
         let Buffers { src, dst } = buffers;
-        self.read(scene, 1 - self.me, dst.len(), tag, |theirs| match src {
+        self.look(scene, 1 - self.me, Shown { bytes: dst.len(), tag }, |theirs| match src {
             Some(src) => (scene.kernels.combine)(dst, src, theirs),
             None => (scene.kernels.reduce)(dst, theirs),
         })?;
@@ -124,9 +143,9 @@ impl Room {
         // The own input is read from the own slot like any other: in place, `dst` no longer has it when its turn comes.
         let dst = &mut *buffers.dst;
         let len = dst.len();
-        self.read(scene, 0, len, tag, |first| dst.copy_from_slice(first))?;
+        self.look(scene, 0, Shown { bytes: len, tag }, |first| dst.copy_from_slice(first))?;
         for rank in 1..self.size() {
-            self.read(scene, rank, len, tag, |input| (scene.kernels.reduce)(dst, input))?;
+            self.look(scene, rank, Shown { bytes: len, tag }, |input| (scene.kernels.reduce)(dst, input))?;
         }
         if let Some(finish) = scene.kernels.finish {
             finish(dst, self.size() as u32);

@@ -13,6 +13,7 @@
 //! (`wait`). No `unsafe`: [`crate::transport::shm`] has it.
 
 mod choice;
+mod collective;
 mod descriptor;
 mod direct;
 mod fused;
@@ -48,6 +49,8 @@ pub struct Room {
     me: usize,
     /// Exchanges that *direct* has made, modulo 2³²; the same on every rank.
     turn: u32,
+    /// The last turn, if not all ranks' tags of it were seen.
+    unseen: Option<collective::Unseen>,
     /// Pieces that *two-shot* has carried through, modulo 2³²; the same on every rank.
     pieces: u32,
     /// Agreements about mapped buffers that were sought, modulo 2³²; the same on every rank.
@@ -133,6 +136,7 @@ impl Room {
             ranks,
             me,
             turn: 0,
+            unseen: None,
             pieces: 0,
             agreements: 0,
             opened: Vec::new(),
