@@ -161,6 +161,82 @@ fn all_to_all_transposes() {
     });
 }
 
+/// One call of the kind with this number, checked.
+fn any_call(comm: &Communicator, which: usize, count: usize, root: u32, seed: usize) {
+    let (rank, size) = (comm.rank(), comm.size());
+    let mine = input(seed, rank, count);
+    let sums =
+        |start: usize, count: usize| (start..start + count).map(|index| sum(seed, size, index)).collect::<Vec<_>>();
+    let all = || (0..size).flat_map(|rank| input(seed, rank, count)).collect::<Vec<_>>();
+    let at_root = |elements: usize| if rank == root { elements } else { 0 };
+    let label = format!("call {seed}: kind {which} of {count}, root {root}, rank {rank} of {size}");
+    match which {
+        0 => {
+            let mut data = mine;
+            comm.all_reduce(&mut data, Op::Sum).expect(&label);
+            assert!(data == sums(0, count), "{label}");
+        }
+        1 => {
+            let mut output = vec![0; at_root(count)];
+            comm.reduce_into(&mine, &mut output, Op::Sum, root).expect(&label);
+            assert!(rank != root || output == sums(0, count), "{label}");
+        }
+        2 => {
+            let mut data = mine;
+            comm.broadcast(&mut data, root).expect(&label);
+            assert!(data == input(seed, root, count), "{label}");
+        }
+        3 => {
+            let mut output = vec![0; count];
+            comm.reduce_scatter(&input(seed, rank, count * size as usize), &mut output, Op::Sum).expect(&label);
+            assert!(output == sums(rank as usize * count, count), "{label}");
+        }
+        4 => {
+            let mut output = vec![0; count * size as usize];
+            comm.all_gather(&mine, &mut output).expect(&label);
+            assert!(output == all(), "{label}");
+        }
+        5 => {
+            let mut output = vec![0; at_root(count * size as usize)];
+            comm.gather(&mine, &mut output, root).expect(&label);
+            assert!(rank != root || output == all(), "{label}");
+        }
+        6 => {
+            let (given, mut output) = (all(), vec![0; count]);
+            comm.scatter(&given[..at_root(given.len())], &mut output, root).expect(&label);
+            assert!(output == mine, "{label}");
+        }
+        7 => {
+            let mut output = vec![0; count * size as usize];
+            comm.all_to_all(&input(seed, rank, count * size as usize), &mut output).expect(&label);
+            let block = |from: u32| (0..count).map(move |index| element(seed, from, rank as usize * count + index));
+            assert!(output == (0..size).flat_map(block).collect::<Vec<_>>(), "{label}");
+        }
+        _ => comm.barrier().expect(&label),
+    }
+}
+
+#[test]
+fn calls_of_changing_kind_and_root_follow_each_other() {
+    for transport in [TransportChoice::Auto, TransportChoice::Tcp] {
+        for size in [2, 3, 5] {
+            ranks(size, &Config { transport, ..Config::default() }, |comm| {
+                // The same numbers on every rank; no rank waits for another between calls.
+                let mut random = 7u64;
+                let mut below = |limit: usize| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (random >> 33) as usize % limit
+                };
+                for seed in 0..400 {
+                    let counts = [0, 1, 2, 7, 14, 15, 100, 3000, 9000];
+                    let (which, count, root) = (below(9), counts[below(9)], below(size as usize) as u32);
+                    any_call(&comm, which, count, root, seed);
+                }
+            });
+        }
+    }
+}
+
 /// Counts of all ranks' blocks: uneven, some empty.
 fn uneven(size: u32, count: usize) -> Vec<usize> {
     (0..size as usize).map(|rank| if rank % 3 == 1 { 0 } else { count / (rank + 1) + rank }).collect()

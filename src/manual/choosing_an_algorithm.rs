@@ -25,6 +25,19 @@
 //! So: latency counts while `S` is far below `α·B`, and then few hops win; bandwidth counts far above it, and then the algorithms
 //! with the factor `2(n−1)/n` win, whichever loads the slowest link least. Between them measure.
 //!
+//! # The other collectives
+//!
+//! | collective | small | large |
+//! |---|---|---|
+//! | broadcast, reduce | `binomial`: ⌈log2 n⌉ hops | `chain`: the slices of one message follow each other along all ranks, `S/B` and the time to fill the chain; `scattergather`: `2·S/B` however long the chain would be |
+//! | reduce_scatter, all_gather | `nhr`: ⌈log2 n⌉ hops; with two ranks `direct` | `ring`: `(n−1)/n·S/B`, `S` being all blocks together |
+//! | gather, scatter | `binomial` | `direct`: the root's link is the bound, and nothing is forwarded |
+//! | all_to_all | `bruck`: ⌈log2 n⌉ rounds, each block travels about log2(n)/2 times | `direct`: pairs in turn |
+//! | barrier | `nhr` | |
+//!
+//! Ranks of one host that share memory take one way for each of these, in exchanges through the memory, whatever the name. `SERRIED_ALGO` counts for the collectives that the
+//! algorithm serves.
+//!
 //! # Which bits come out
 //!
 //! Every algorithm ends with the same bits on all ranks, and with the same bits when run again. Between algorithms the bits of a floating

@@ -7,10 +7,12 @@
 //!
 //! # The storage a schedule works on
 //!
-//! A rank has its *own input* and an *accumulator* of the same size, both cut into [`Schedule::parts`] chunks. A chunk
-//! is *written* once a receiving step has put something into its accumulator.
+//! A rank has an *own input* and an *accumulator*, both cut into [`Schedule::parts`] chunks. A chunk
+//! is *written* once a receiving step has put something into its accumulator. Which chunks of the input a rank has, and what its
+//! accumulator must hold at the end, is the collective's [`Goal`](proof::Goal): in a broadcast only the root has an input, in a gather only the root's
+//! accumulator matters. Collectives that move a block for each rank cut each block into as many chunks. A chunk that is wanted and never written is the own input's.
 //!
-//! * `Send` of a chunk moves the accumulator if that chunk is written, otherwise the own input.
+//! * `Send` of a chunk moves the accumulator if that chunk is written, otherwise the own input, which must be there.
 //! * `Recv` overwrites the accumulator.
 //! * `RecvReduce` sets the accumulator to `accumulator ⊕ incoming` if written, otherwise to `own input ⊕ incoming`.
 //! * `ReduceOwn` sets the accumulator, which must be written, to `accumulator ⊕ own input`.
@@ -31,7 +33,10 @@
 //! of a `Send` before it, and what a transport has accepted may be overwritten at once
 //! ([`Transport::write`](crate::transport::Transport::write)).
 //!
-//! # The schedules
+//! An all-to-all names blocks by distance: chunk i of the input is for the rank i ahead, chunk i of the result from the one i behind. So what leaves as
+//! chunk i arrives as chunk i in every collective.
+//!
+//! # The allreduces
 //!
 //! | | messages a rank, longest chain | bytes sent a rank |
 //! |---|---|---|
@@ -45,6 +50,21 @@
 //!
 //! [`AllReduce`] is the choice between them; [`compose`] builds larger ones out of smaller, [`hierarchical`] is one so
 //! built.
+//!
+//! # The other collectives
+//!
+//! | | by | the most messages a rank sends, longest chain |
+//! |---|---|---|
+//! | broadcast, reduce | [`flat`] | n−1 or 1, 1 |
+//! | | [`binomial`] | ⌈log2 n⌉ or 1, ⌊log2 n⌋ |
+//! | | [`chain`] | 1, n−1: for messages of many slices |
+//! | | [`scatter_gather`] | about n + log2 n, each an n-th |
+//! | reduce_scatter, all_gather | [`two_shot`], [`ring`], [`nhr`]: the halves of their allreduces | n−1, 1; n−1, n−1; ⌈log2 n⌉, ⌈log2 n⌉ |
+//! | gather, scatter | [`flat`], [`binomial`] | as above, of blocks |
+//! | all_to_all | [`flat`] | n−1, in pairs |
+//! | | [`bruck`] | ≤ 2·⌈log2 n⌉ |
+//!
+//! [`Program`] is the choice among all. A barrier is an all-gather of no elements, a [`Message`] one send or one receive.
 
 mod algorithm;
 pub mod binomial;
