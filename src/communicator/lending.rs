@@ -16,7 +16,7 @@ pub(super) struct Lending {
     lent: Vec<Arc<PinnedRange>>,
     /// A link uses the rail: before, nothing needs to be told.
     used: bool,
-    /// Buffers that the device does not take: asking again costs a system call and brings the same answer.
+    /// Buffers that the device does not take: asking again before another is given back costs a system call and brings the same answer.
     refused: Vec<Identity>,
 }
 
@@ -31,7 +31,8 @@ impl Lending {
         if generation != self.generation {
             self.generation = generation;
             self.rail.unpin(memory::is_listed);
-            self.refused.retain(|identity| memory::is_listed(*identity));
+            // What is unlocked may leave room for what was refused.
+            self.refused.clear();
         }
         self.lent.clear();
         if !self.used {

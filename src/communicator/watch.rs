@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, IntoBytes};
 /// After so long a rank tells the others what it is in: far beyond any healthy wait between ranks that are there, short to a user.
 const STALLED: Duration = Duration::from_millis(500);
 
-/// So long after a peer has left, nothing having come from it, the end of its stream is not waited for any more.
+/// So long after a peer has left, nothing having moved on any link, the end of its stream is not waited for any more.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Such a part of the operation timeout without a byte of a message from a peer that is in another call means that none will come.

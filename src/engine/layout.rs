@@ -192,6 +192,10 @@ impl<'a> Layout<'a> {
     /// Where chunk `index` of `parts` lies. Chunks of one slice and block differ by at most one element.
     #[inline]
     fn locate(&self, view: &View<'_>, slice: u32, index: u32, parts: u32) -> Piece {
+        debug_assert!(
+            (parts as usize).is_multiple_of(view.extent.blocks()),
+            "a schedule cuts each block into as many chunks"
+        );
         let (block, elements, parts, index) = match view.extent {
             Extent::Message(elements) => (0, elements, parts, index),
             Extent::Blocks { ranks, elements } => {

@@ -42,7 +42,7 @@
 //! | `SERRIED_IB_SL`, `NCCL_IB_SL` | service level, 0 to 15 |
 //! | `SERRIED_IB_TIMEOUT`, `NCCL_IB_TIMEOUT` | wait for an acknowledgement 4.096 µs × 2^this, 1 to 31; 20 unless set |
 //! | `SERRIED_IB_RETRY_CNT`, `NCCL_IB_RETRY_CNT` | how often to try again, 0 to 7; 6 unless set. At 7 some devices (rxe) never give up, and a lost link shows only where the control plane loses the peer, too |
-//! | `SERRIED_IB_QPS_PER_CONNECTION`, `NCCL_IB_QPS_PER_CONNECTION` | queue pairs per connection, 1 to 16; 1 unless set |
+//! | `SERRIED_IB_QPS_PER_CONNECTION`, `NCCL_IB_QPS_PER_CONNECTION` | queue pairs per connection, 1 to 16 (NCCL takes up to 128); 1 unless set |
 //!
 //! # Time limits, in seconds
 //!

@@ -16,9 +16,6 @@ use zerocopy::{FromZeros, IntoBytes};
 /// exist takes the device half a minute to give up.
 const MEETING: Duration = Duration::from_secs(10);
 
-/// So many vain meetings in a row leave an operation time to go on over TCP.
-const MEETINGS: u32 = 6;
-
 impl Connector<'_> {
     /// Tries to reach the peer by RDMA, who does the same at the other end; both come to the same end, or to the reason why not.
     pub(super) fn use_verbs(&self, peer: u32, stream: &mut TcpStream) -> Result<Result<VerbsLink, Refusal>> {
@@ -58,7 +55,8 @@ impl Connector<'_> {
     /// Waits until both ends have met, or there is a reason why they do not.
     fn meet(&self, peer: u32, link: &mut VerbsLink) -> Result<Result<(), String>> {
         let mut sleep = Sleep::new()?;
-        let patience = MEETING.min(self.timeout / MEETINGS);
+        // Ranks take their peers in ascending order, so a pair may come after as many vain meetings as its two ranks have peers.
+        let patience = MEETING.min(self.timeout / (2 * self.control.size()));
         let deadline = Instant::now() + patience;
         if let Err(fault) = link.greet() {
             return Ok(Err(fault.to_string()));

@@ -251,11 +251,14 @@ impl<N: Nic> Transport for NicLink<N> {
 
     fn head(&mut self, lane: usize) -> Result<Option<Head>, Fault> {
         let mut head = self.incoming.head(&self.nic, lane)?;
-        if head.is_none() && self.progress()? {
-            head = self.incoming.head(&self.nic, lane)?;
-        }
         if head.is_none() {
-            self.unless_lost()?;
+            // What came before something failed has come.
+            let progress = self.progress();
+            head = self.incoming.head(&self.nic, lane)?;
+            if head.is_none() {
+                progress?;
+                self.unless_lost()?;
+            }
         }
         Ok(head)
     }
@@ -272,12 +275,13 @@ impl<N: Nic> Transport for NicLink<N> {
 
     fn peek(&mut self, lane: usize) -> Result<&[u8], Fault> {
         let mut lent = self.incoming.lent(&self.nic, lane)?;
-        if lent.is_empty() && self.progress()? {
+        if lent.is_empty() {
+            let progress = self.progress();
             lent = self.incoming.lent(&self.nic, lane)?;
-        }
-        let waits = lent.is_empty() && self.incoming.head(&self.nic, lane)?.is_none_or(|head| head.bytes > 0);
-        if waits {
-            self.unless_lost()?;
+            if lent.is_empty() && self.incoming.head(&self.nic, lane)?.is_none_or(|head| head.bytes > 0) {
+                progress?;
+                self.unless_lost()?;
+            }
         }
         Ok(self.nic.bytes(lent))
     }
@@ -316,9 +320,10 @@ impl<N: Nic> Transport for NicLink<N> {
     }
 
     fn descriptors(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {
-        // What broke the link would keep them readable.
-        if self.broken.is_none() {
-            self.nic.descriptors(each);
+        match self.broken {
+            None => self.nic.descriptors(each),
+            // What broke the link would keep them readable.
+            Some(_) => self.nic.descriptors(&mut |descriptor, _| each(descriptor, Interest::None)),
         }
     }
 }

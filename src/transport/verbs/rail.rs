@@ -105,7 +105,10 @@ impl Rail {
         }
         // The event may be later than its consequences.
         let state = self.domain.context().port(self.selection.port).ok()?.state;
-        (state != PortState::Active).then(|| format!("the port is {state}"))
+        if state != PortState::Active {
+            return Some(format!("the port is {state}"));
+        }
+        self.address_is_gone()
     }
 
     /// Takes what the device has to tell.
@@ -151,7 +154,13 @@ impl Trouble {
             EventKind::PortError if of_this_port => {
                 self.down_since.get_or_insert_with(Instant::now);
             }
-            EventKind::PortActive if of_this_port => self.down_since = None,
+            EventKind::PortActive if of_this_port => {
+                self.down_since = None;
+                // While the link was down nothing could be said of the address.
+                if is_astray() {
+                    self.astray_since.get_or_insert_with(Instant::now);
+                }
+            }
             EventKind::GidChange if of_this_port && is_astray() => {
                 self.astray_since.get_or_insert_with(Instant::now);
             }
@@ -218,6 +227,7 @@ mod tests {
         let up = (EventKind::PortActive, Subject::Port(2));
         assert!(noted(&[down], false).down_since.is_some());
         assert!(noted(&[down, up], false).down_since.is_none());
+        assert!(noted(&[down, up], true).astray_since.is_some(), "it has come back without its address");
         assert!(noted(&[(EventKind::PortError, Subject::Port(1))], false).down_since.is_none());
         assert!(noted(&[down, (EventKind::PortActive, Subject::Port(1))], false).down_since.is_some());
         let gone = noted(&[(EventKind::GidChange, Subject::Port(2))], true);

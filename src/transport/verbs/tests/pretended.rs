@@ -177,6 +177,8 @@ impl Nic for Pretended {
             if wire.below(12) > 0 {
                 continue;
             }
+            let told: u32 = wire.completed[self.me][queue_pair].range(..=end).map(|(write, _)| write.completes).sum();
+            assert_eq!(told as usize, end + 1, "so many writes were said to end");
             for _ in 0..=end {
                 let (write, bytes) = wire.completed[self.me][queue_pair].pop_front().expect("so many have completed");
                 let intact = matches!(write.from, Source::Inline(_)) || self.source(&wire, &write.from) == bytes;
