@@ -34,7 +34,8 @@ pub use bootstrap::UniqueId;
 pub use communicator::{Communicator, Config, Group, Handle, LinkReport, Message, Refusal, Request, TransportChoice};
 pub use error::{Cause, Error, Operation, Result};
 pub use memory::{Buffer, Memory, Registered};
-pub use types::{Call, CollectiveKind, DataType, Element, Op};
+pub use reduce::{Operator, Own, PreMulSum};
+pub use types::{Call, CollectiveKind, DataType, Element, F8E4M3, F8E5M2, Op};
 
 /// The README's program compiles.
 #[cfg(doctest)]

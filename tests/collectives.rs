@@ -357,11 +357,39 @@ fn a_group_runs_collectives_of_several_communicators_in_any_order() {
             let mut group = Group::new();
             // Ranks list the communicators in different orders.
             if comm.rank() % 2 == 0 {
-                group.call(&comm, serried::Request::all_reduce(serried::DataType::I32, Op::Sum, None, bytes(&mut a)));
-                group.call(&other, serried::Request::all_reduce(serried::DataType::I32, Op::Sum, None, bytes(&mut b)));
+                group.call(
+                    &comm,
+                    serried::Request::all_reduce(
+                        serried::reduce::Reduction::of(serried::DataType::I32, Op::Sum),
+                        None,
+                        bytes(&mut a),
+                    ),
+                );
+                group.call(
+                    &other,
+                    serried::Request::all_reduce(
+                        serried::reduce::Reduction::of(serried::DataType::I32, Op::Sum),
+                        None,
+                        bytes(&mut b),
+                    ),
+                );
             } else {
-                group.call(&other, serried::Request::all_reduce(serried::DataType::I32, Op::Sum, None, bytes(&mut b)));
-                group.call(&comm, serried::Request::all_reduce(serried::DataType::I32, Op::Sum, None, bytes(&mut a)));
+                group.call(
+                    &other,
+                    serried::Request::all_reduce(
+                        serried::reduce::Reduction::of(serried::DataType::I32, Op::Sum),
+                        None,
+                        bytes(&mut b),
+                    ),
+                );
+                group.call(
+                    &comm,
+                    serried::Request::all_reduce(
+                        serried::reduce::Reduction::of(serried::DataType::I32, Op::Sum),
+                        None,
+                        bytes(&mut a),
+                    ),
+                );
             }
             group.run().expect("all ranks are well");
             assert!(a.iter().all(|value| *value == 3 + 3 * round) && b.iter().all(|value| *value == 3));

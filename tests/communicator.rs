@@ -263,7 +263,11 @@ fn wrong_lengths_are_refused_before_anybody_is_bothered() {
         let error = comm.all_reduce_into(&[1.0f32; 3], &mut [0.0; 4], Op::Sum).expect_err("lengths differ").to_string();
         assert!(error.contains(&format!("rank {}", comm.rank())) && error.contains("12 bytes"), "{error}");
         let error = comm
-            .run(serried::Request::all_reduce(serried::DataType::F32, Op::Sum, None, &mut [0; 7]))
+            .run(serried::Request::all_reduce(
+                serried::reduce::Reduction::of(serried::DataType::F32, Op::Sum),
+                None,
+                &mut [0; 7],
+            ))
             .expect_err("7 bytes");
         assert!(error.to_string().contains("whole elements"), "{error}");
         let mut data = [1];

@@ -171,7 +171,7 @@ impl Case {
                 let layout = Layout::new(part, self.extent(given), self.extent(got), 4, choice.slice_bytes);
                 let program = Program::new(self.kind, self.root, self.algorithm, rank, self.ranks).expect("it serves");
                 let algorithm = self.algorithm as u8;
-                let call = Call::new(self.kind, sequence, self.root, 0, DataType::I32, Op::Sum, algorithm);
+                let call = Call::new(self.kind, sequence, self.root, 0, DataType::I32, Op::Sum as u8, algorithm);
                 let buffers = (input.as_deref().map(<[i32]>::as_bytes), output.as_mut_bytes());
                 Job::new(call, program, kernels(DataType::I32, Op::Sum), self.ranks, layout, choice.lanes, buffers)
             })

@@ -3,7 +3,8 @@
 use super::Communicator;
 use super::request::Request;
 use crate::error::Result;
-use crate::types::{Element, Op};
+use crate::reduce::Operator;
+use crate::types::Element;
 use zerocopy::IntoBytes;
 
 /// # Collectives
@@ -16,38 +17,50 @@ use zerocopy::IntoBytes;
 /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) refuses lengths that do not fit each other and roots that are not there; then nothing has happened.
 impl Communicator {
     /// Replaces `data` by its reduction over all ranks: element by element, and the same bits on every rank.
-    pub fn all_reduce<T: Element>(&self, data: &mut [T], op: Op) -> Result<()> {
-        self.run(Request::all_reduce(T::TYPE, op, None, data.as_mut_bytes()))
+    pub fn all_reduce<T: Element>(&self, data: &mut [T], op: impl Operator<T>) -> Result<()> {
+        self.run(Request::all_reduce(op.reduction(), None, data.as_mut_bytes()))
     }
 
     /// Leaves in `output` the reduction of every rank's `input`, which is as long.
-    pub fn all_reduce_into<T: Element>(&self, input: &[T], output: &mut [T], op: Op) -> Result<()> {
-        self.run(Request::all_reduce(T::TYPE, op, Some(input.as_bytes()), output.as_mut_bytes()))
+    pub fn all_reduce_into<T: Element>(&self, input: &[T], output: &mut [T], op: impl Operator<T>) -> Result<()> {
+        self.run(Request::all_reduce(op.reduction(), Some(input.as_bytes()), output.as_mut_bytes()))
     }
 
     /// Replaces `data` on rank `root` by its reduction over all ranks. The others' stay.
-    pub fn reduce<T: Element>(&self, data: &mut [T], op: Op, root: u32) -> Result<()> {
-        self.run(Request::reduce(T::TYPE, op, root, None, data.as_mut_bytes()))
+    pub fn reduce<T: Element>(&self, data: &mut [T], op: impl Operator<T>, root: u32) -> Result<()> {
+        self.run(Request::reduce(op.reduction(), root, None, data.as_mut_bytes()))
     }
 
     /// Leaves in `output` on rank `root` the reduction of every rank's `input`, which is as long. The others' outputs are not looked at.
-    pub fn reduce_into<T: Element>(&self, input: &[T], output: &mut [T], op: Op, root: u32) -> Result<()> {
-        self.run(Request::reduce(T::TYPE, op, root, Some(input.as_bytes()), output.as_mut_bytes()))
+    pub fn reduce_into<T: Element>(
+        &self,
+        input: &[T],
+        output: &mut [T],
+        op: impl Operator<T>,
+        root: u32,
+    ) -> Result<()> {
+        self.run(Request::reduce(op.reduction(), root, Some(input.as_bytes()), output.as_mut_bytes()))
     }
 
     /// Reduces every rank's `input`, a block for each rank, and leaves in `output` this rank's block of the result.
-    pub fn reduce_scatter<T: Element>(&self, input: &[T], output: &mut [T], op: Op) -> Result<()> {
-        self.run(Request::reduce_scatter(T::TYPE, op, Some(input.as_bytes()), output.as_mut_bytes()))
+    pub fn reduce_scatter<T: Element>(&self, input: &[T], output: &mut [T], op: impl Operator<T>) -> Result<()> {
+        self.run(Request::reduce_scatter(op.reduction(), Some(input.as_bytes()), output.as_mut_bytes()))
     }
 
     /// Reduces every rank's `data`, a block for each rank, and replaces this rank's own block by that of the result. The other blocks stay.
-    pub fn reduce_scatter_in_place<T: Element>(&self, data: &mut [T], op: Op) -> Result<()> {
-        self.run(Request::reduce_scatter(T::TYPE, op, None, data.as_mut_bytes()))
+    pub fn reduce_scatter_in_place<T: Element>(&self, data: &mut [T], op: impl Operator<T>) -> Result<()> {
+        self.run(Request::reduce_scatter(op.reduction(), None, data.as_mut_bytes()))
     }
 
     /// As [`reduce_scatter`](Self::reduce_scatter) with `counts[r]` elements in the block of rank r.
-    pub fn reduce_scatter_v<T: Element>(&self, input: &[T], output: &mut [T], counts: &[usize], op: Op) -> Result<()> {
-        let request = Request::reduce_scatter(T::TYPE, op, Some(input.as_bytes()), output.as_mut_bytes());
+    pub fn reduce_scatter_v<T: Element>(
+        &self,
+        input: &[T],
+        output: &mut [T],
+        counts: &[usize],
+        op: impl Operator<T>,
+    ) -> Result<()> {
+        let request = Request::reduce_scatter(op.reduction(), Some(input.as_bytes()), output.as_mut_bytes());
         self.run(request.with_counts(counts))
     }
 

@@ -15,13 +15,13 @@ use crate::engine::wait::{Backoff, End};
 use crate::engine::{Engine, Job, Layout, Stop, Work};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::memory;
-use crate::reduce::kernels;
 use crate::schedule::{Algorithm, Program, Schedule, Step};
 use crate::transport::tcp::TcpSettings;
 use crate::transport::{Fault, Link};
 use crate::tune::{Choice, Reach, Tables};
-use crate::types::{Call, CollectiveKind};
+use crate::types::{Call, CollectiveKind, Op};
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// When a link breaks, the control plane usually knows why a moment later; a death is to be named within a second.
@@ -45,6 +45,8 @@ pub(super) struct Executor {
     connected: HashSet<(CollectiveKind, Algorithm, u32)>,
     /// Where the blocks begin that a running call takes and gives, if their sizes are uneven; kept, so that nothing is allocated.
     starts: [Vec<usize>; 2],
+    /// Where inputs are multiplied before they are reduced; kept, too.
+    scaled: Vec<u8>,
     transport: TransportChoice,
     rail: OwnRail,
     lending: Option<Lending>,
@@ -81,6 +83,7 @@ impl Executor {
             cards,
             connected: HashSet::new(),
             starts: Default::default(),
+            scaled: Vec::new(),
             transport: config.transport,
             lending: rail.as_ref().ok().cloned().map(Lending::new),
             rail,
@@ -110,12 +113,13 @@ impl Executor {
             Counts::Exchanged { .. } => *self.tables.uneven_exchange(),
             _ => *self.tables.choice(request.kind, request.bytes(self.size)),
         };
-        let Request { kind, root, data_type, op, .. } = request;
+        let Request { kind, root, reduction, .. } = request;
+        let (data_type, op) = (reduction.data_type(), reduction.number());
         let call =
             Call::new(kind, self.sequence, root, request.count(self.size), data_type, op, choice.algorithm as u8);
         // Costs one load when nobody traces.
-        if tracing::enabled!(tracing::Level::TRACE) {
-            return self.run_traced(control, &call, &choice, request);
+        if reduction.number() >= Op::PRE_MUL_SUM || tracing::enabled!(tracing::Level::TRACE) {
+            return self.run_apart(control, &call, &choice, request);
         }
         // An error is large, and moving it where there is none costs a small call more than its lookups: so no combinators here.
         if let Err(error) = self.run(control, &call, &choice, request) {
@@ -133,8 +137,8 @@ impl Executor {
             return self.over_links(control, *call, choice, request);
         };
         let watch = CallWatch::new(control, self.timeout, &[], self.sequence);
-        let (data_type, part) = (request.data_type, request.part(self.rank));
-        let kernels = kernels(data_type, request.op);
+        let (data_type, part) = (request.data_type(), request.part(self.rank));
+        let kernels = request.reduction.kernels();
         if request.kind == CollectiveKind::AllReduce {
             return room.all_reduce(call, kernels, request.input, request.output, &watch);
         }
@@ -143,10 +147,26 @@ impl Executor {
         room.collective(call, part, extent, kernels, data_type.size(), input, output, &watch)
     }
 
+    /// A call that is traced, or whose operator is not built in.
     #[cold]
-    fn run_traced(&mut self, control: &Control, call: &Call, choice: &Choice, request: Request<'_>) -> Result<()> {
+    fn run_apart(&mut self, control: &Control, call: &Call, choice: &Choice, request: Request<'_>) -> Result<()> {
         let _span = tracing::trace_span!("call", %call).entered();
-        self.run(control, call, choice, request).map_err(|error| self.fail(control, error))
+        let is_own = request.reduction.is_own();
+        let mut scaled = std::mem::take(&mut self.scaled);
+        let ran = if is_own {
+            // The callers' code may do anything; the other ranks are to hear of it at once.
+            let ran = catch_unwind(AssertUnwindSafe(|| self.run(control, call, choice, request)));
+            ran.unwrap_or_else(|_| {
+                Err(Error::InvalidArgument { what: format!("rank {}: {call}: its operator panicked", self.rank) })
+            })
+        } else if request.reduction.scales() {
+            let request = request.scaled(&mut scaled, self.rank, self.size);
+            request.and_then(|request| self.run(control, call, choice, request))
+        } else {
+            self.run(control, call, choice, request)
+        };
+        self.scaled = scaled;
+        ran.map_err(|error| self.fail(control, error))
     }
 
     #[cold]
@@ -204,7 +224,7 @@ impl Executor {
 
     #[inline(never)]
     fn over_links(&mut self, control: &Control, call: Call, choice: &Choice, request: Request<'_>) -> Result<()> {
-        let Request { kind, root, data_type, op, .. } = request;
+        let Request { kind, root, reduction, .. } = request;
         let program = Program::new(kind, root, choice.algorithm, self.rank, self.size)
             .expect("the table chooses among what serves the collective");
         let key = (kind, choice.algorithm, if kind.has_root() { root } else { 0 });
@@ -216,9 +236,9 @@ impl Executor {
         let part = request.part(self.rank);
         let mut starts = std::mem::take(&mut self.starts);
         let [input, output] = request.extents(self.size, &mut starts);
-        let layout = Layout::new(part, input, output, data_type.size(), choice.slice_bytes);
+        let layout = Layout::new(part, input, output, reduction.data_type().size(), choice.slice_bytes);
         let buffers = (request.input, request.output);
-        let mut job = Job::new(call, program, kernels(data_type, op), self.size, layout, choice.lanes, buffers);
+        let mut job = Job::new(call, program, reduction.kernels(), self.size, layout, choice.lanes, buffers);
         let driven = self.drive(control, call, &mut job);
         self.starts = starts;
         driven

@@ -83,7 +83,7 @@ impl Counters {
         let sequence = &mut counts[message.peer() as usize];
         *sequence += 1;
         let count = message.data().len() / message.data_type.size();
-        Call::new(CollectiveKind::Send, *sequence, sender, count as u64, message.data_type, Op::Sum, 0)
+        Call::new(CollectiveKind::Send, *sequence, sender, count as u64, message.data_type, Op::Sum as u8, 0)
     }
 }
 

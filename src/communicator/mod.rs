@@ -11,6 +11,7 @@ mod links;
 mod meet;
 mod messages;
 mod request;
+mod scaled;
 mod split;
 mod started;
 mod starting;

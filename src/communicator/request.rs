@@ -2,6 +2,7 @@
 
 use crate::engine::{Extent, Part};
 use crate::error::{Error, Result};
+use crate::reduce::Reduction;
 use crate::types::{Call, CollectiveKind, DataType, Op};
 
 /// One collective call's arguments, for callers who learn types at run time: whole elements in native byte order, at any alignment.
@@ -11,8 +12,8 @@ use crate::types::{Call, CollectiveKind, DataType, Op};
 pub struct Request<'a> {
     pub(super) kind: CollectiveKind,
     pub(super) root: u32,
-    pub(super) data_type: DataType,
-    pub(super) op: Op,
+    /// Of a call that reduces nothing only the type matters.
+    pub(super) reduction: Reduction,
     pub(super) counts: Counts<'a>,
     pub(super) input: Option<&'a [u8]>,
     pub(super) output: &'a mut [u8],
@@ -33,53 +34,62 @@ pub(super) enum Counts<'a> {
 const NOTHING: Option<&[u8]> = Some(&[]);
 
 impl<'a> Request<'a> {
-    fn new(kind: CollectiveKind, data_type: DataType, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
-        Self { kind, root: 0, data_type, op: Op::Sum, counts: Counts::Even, input, output }
+    fn new(kind: CollectiveKind, reduction: Reduction, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
+        Self { kind, root: 0, reduction, counts: Counts::Even, input, output }
+    }
+
+    fn moving(kind: CollectiveKind, data_type: DataType, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
+        Self::new(kind, Reduction::of(data_type, Op::Sum), input, output)
+    }
+
+    /// The type of the elements.
+    pub(super) fn data_type(&self) -> DataType {
+        self.reduction.data_type()
     }
 
     /// Every rank gets the reduction of every rank's input.
-    pub fn all_reduce(data_type: DataType, op: Op, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
-        Self { op, ..Self::new(CollectiveKind::AllReduce, data_type, input, output) }
+    pub fn all_reduce(reduction: Reduction, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
+        Self::new(CollectiveKind::AllReduce, reduction, input, output)
     }
 
     /// The root gets the reduction of every rank's input. Elsewhere the output is left alone, and may be empty if there is an input.
-    pub fn reduce(data_type: DataType, op: Op, root: u32, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
-        Self { op, root, ..Self::new(CollectiveKind::Reduce, data_type, input, output) }
+    pub fn reduce(reduction: Reduction, root: u32, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
+        Self { root, ..Self::new(CollectiveKind::Reduce, reduction, input, output) }
     }
 
     /// Each rank gets its block of the reduction of every rank's input. In place the output has all blocks, and only the own one changes.
-    pub fn reduce_scatter(data_type: DataType, op: Op, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
-        Self { op, ..Self::new(CollectiveKind::ReduceScatter, data_type, input, output) }
+    pub fn reduce_scatter(reduction: Reduction, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
+        Self::new(CollectiveKind::ReduceScatter, reduction, input, output)
     }
 
     /// Every rank gets the root's input; elsewhere the input does not matter.
     pub fn broadcast(data_type: DataType, root: u32, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
-        Self { root, ..Self::new(CollectiveKind::Broadcast, data_type, input, output) }
+        Self { root, ..Self::moving(CollectiveKind::Broadcast, data_type, input, output) }
     }
 
     /// Every rank gets every rank's block. In place the own block is at its place in the output.
     pub fn all_gather(data_type: DataType, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
-        Self::new(CollectiveKind::AllGather, data_type, input, output)
+        Self::moving(CollectiveKind::AllGather, data_type, input, output)
     }
 
     /// The root gets every rank's block; elsewhere the output is empty. In place (at the root only) the own block is at its place in the output.
     pub fn gather(data_type: DataType, root: u32, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
-        Self { root, ..Self::new(CollectiveKind::Gather, data_type, input, output) }
+        Self { root, ..Self::moving(CollectiveKind::Gather, data_type, input, output) }
     }
 
     /// Each rank gets its block of the root's input; elsewhere the input is empty. In place (at the root only) the output has all blocks and stays.
     pub fn scatter(data_type: DataType, root: u32, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
-        Self { root, ..Self::new(CollectiveKind::Scatter, data_type, input, output) }
+        Self { root, ..Self::moving(CollectiveKind::Scatter, data_type, input, output) }
     }
 
     /// Each rank gets from every rank the block for it. There is no form in place.
     pub fn all_to_all(data_type: DataType, input: &'a [u8], output: &'a mut [u8]) -> Self {
-        Self::new(CollectiveKind::AllToAll, data_type, Some(input), output)
+        Self::moving(CollectiveKind::AllToAll, data_type, Some(input), output)
     }
 
     /// All ranks wait for each other.
     pub fn barrier() -> Self {
-        Self::new(CollectiveKind::Barrier, DataType::U8, NOTHING, &mut [])
+        Self::moving(CollectiveKind::Barrier, DataType::U8, NOTHING, &mut [])
     }
 
     /// The same with blocks of uneven sizes, in elements: rank r's block has `counts[r]`, one after the other in buffers that hold all. For
@@ -118,7 +128,7 @@ impl<'a> Request<'a> {
             Counts::Shared(counts) => counts.iter().copied().max().unwrap_or(0),
             Counts::Exchanged { given, .. } => given.iter().copied().max().unwrap_or(0),
         };
-        elements * self.data_type.size()
+        elements * self.data_type().size()
     }
 
     fn even_count(&self, size: u32) -> usize {
@@ -128,7 +138,7 @@ impl<'a> Request<'a> {
             _ => self.output.len(),
         };
         // Dividing by a power of two so takes a tenth of a small call less.
-        bytes >> self.data_type.size().trailing_zeros()
+        bytes >> self.data_type().size().trailing_zeros()
     }
 
     /// What input and output hold; `starts` is room for where uneven blocks begin.
@@ -157,7 +167,7 @@ impl<'a> Request<'a> {
     /// Refuses what cannot be: a root that is not there, buffers and counts that do not fit each other.
     #[inline]
     pub(super) fn check(&self, rank: u32, size: u32) -> Result<()> {
-        let whole = self.output.len() & (self.data_type.size() - 1) == 0;
+        let whole = self.output.len() & (self.data_type().size() - 1) == 0;
         if self.kind == CollectiveKind::AllReduce
             && whole
             && self.input.is_none_or(|input| input.len() == self.output.len())
@@ -179,10 +189,10 @@ impl<'a> Request<'a> {
             return Some(format!("there is no rank {} to be the root; ranks are 0 to {}", self.root, size - 1));
         }
         // Sizes are powers of two.
-        let torn = |bytes: usize| bytes & (self.data_type.size() - 1) != 0;
+        let torn = |bytes: usize| bytes & (self.data_type().size() - 1) != 0;
         let input = self.input.map_or(0, <[u8]>::len);
         if let Some(bytes) = [input, self.output.len()].into_iter().find(|bytes| torn(*bytes)) {
-            let (data_type, size) = (self.data_type, self.data_type.size());
+            let (data_type, size) = (self.data_type(), self.data_type().size());
             return Some(format!("{bytes} bytes are not whole elements of {data_type} ({size} bytes)"));
         }
         let (expected_input, expected_output) = match self.expected(rank, size) {
@@ -251,7 +261,7 @@ impl<'a> Request<'a> {
             return Ok((block, block.checked_mul(size).ok_or_else(too_large)?));
         }
         let all = self.output.len();
-        if !all.is_multiple_of(size * self.data_type.size()) {
+        if !all.is_multiple_of(size * self.data_type().size()) {
             return Err(format!("{all} bytes are not a block of whole elements for each of {size} ranks"));
         }
         Ok((all / size, all))
@@ -269,7 +279,7 @@ impl<'a> Request<'a> {
 
     fn bytes_of(&self, counts: &[usize]) -> Result<usize, String> {
         let elements = counts.iter().try_fold(0usize, |sum, count| sum.checked_add(*count));
-        elements.and_then(|elements| elements.checked_mul(self.data_type.size())).ok_or_else(too_large)
+        elements.and_then(|elements| elements.checked_mul(self.data_type().size())).ok_or_else(too_large)
     }
 }
 

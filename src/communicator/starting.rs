@@ -4,7 +4,8 @@ use super::request::Request;
 use super::{Communicator, Handle, Shared};
 use crate::error::Result;
 use crate::memory::Buffer;
-use crate::types::{Element, Op};
+use crate::reduce::Operator;
+use crate::types::Element;
 use std::sync::Arc;
 
 /// # Started calls
@@ -15,8 +16,9 @@ use std::sync::Arc;
 /// [`Error::System`](crate::Error::System) says that the progress thread cannot be started. The call's own errors come through the handle.
 impl Communicator {
     /// Starts [`all_reduce`](Self::all_reduce).
-    pub fn start_all_reduce<T: Element, B: Buffer<T>>(&self, data: B, op: Op) -> Result<Handle<B>> {
-        self.start_in_place(data, move |data| Request::all_reduce(T::TYPE, op, None, data))
+    pub fn start_all_reduce<T: Element, B: Buffer<T>>(&self, data: B, op: impl Operator<T>) -> Result<Handle<B>> {
+        let reduction = op.reduction();
+        self.start_in_place(data, move |data| Request::all_reduce(reduction, None, data))
     }
 
     /// Starts [`all_reduce_into`](Self::all_reduce_into).
@@ -24,14 +26,21 @@ impl Communicator {
         &self,
         input: I,
         output: O,
-        op: Op,
+        op: impl Operator<T>,
     ) -> Result<Handle<(I, O)>> {
-        self.start_into(input, output, move |input, output| Request::all_reduce(T::TYPE, op, Some(input), output))
+        let reduction = op.reduction();
+        self.start_into(input, output, move |input, output| Request::all_reduce(reduction, Some(input), output))
     }
 
     /// Starts [`reduce`](Self::reduce).
-    pub fn start_reduce<T: Element, B: Buffer<T>>(&self, data: B, op: Op, root: u32) -> Result<Handle<B>> {
-        self.start_in_place(data, move |data| Request::reduce(T::TYPE, op, root, None, data))
+    pub fn start_reduce<T: Element, B: Buffer<T>>(
+        &self,
+        data: B,
+        op: impl Operator<T>,
+        root: u32,
+    ) -> Result<Handle<B>> {
+        let reduction = op.reduction();
+        self.start_in_place(data, move |data| Request::reduce(reduction, root, None, data))
     }
 
     /// Starts [`reduce_scatter`](Self::reduce_scatter).
@@ -39,9 +48,10 @@ impl Communicator {
         &self,
         input: I,
         output: O,
-        op: Op,
+        op: impl Operator<T>,
     ) -> Result<Handle<(I, O)>> {
-        self.start_into(input, output, move |input, output| Request::reduce_scatter(T::TYPE, op, Some(input), output))
+        let reduction = op.reduction();
+        self.start_into(input, output, move |input, output| Request::reduce_scatter(reduction, Some(input), output))
     }
 
     /// Starts [`broadcast`](Self::broadcast).

@@ -4,6 +4,7 @@
 //! No branches: everything is arithmetic and selection, so that the loops of `generic` become vector code.
 
 use super::half::{self, Bfloat16, Binary16, Format};
+use crate::types::{F8E4M3, F8E5M2};
 use std::marker::PhantomData;
 
 /// An element, or a vector of them, as it lies in memory: bytes, at any alignment.
@@ -231,6 +232,71 @@ macro_rules! half_floats {
 }
 
 half_floats! { Binary16, Bfloat16 }
+
+macro_rules! float8s {
+    ($($float:ty),*) => {$(
+        impl Value for $float {
+            type Cell = [u8; 1];
+            #[inline(always)]
+            fn sum([a]: [u8; 1], [b]: [u8; 1]) -> [u8; 1] {
+                [Self::from_f32(Self::from_bits(a).to_f32() + Self::from_bits(b).to_f32()).to_bits()]
+            }
+            #[inline(always)]
+            fn prod([a]: [u8; 1], [b]: [u8; 1]) -> [u8; 1] {
+                [Self::from_f32(Self::from_bits(a).to_f32() * Self::from_bits(b).to_f32()).to_bits()]
+            }
+            #[inline(always)]
+            fn max([a]: [u8; 1], [b]: [u8; 1]) -> [u8; 1] {
+                ordered8::<$float>(a, b, key8(a).max(key8(b)))
+            }
+            #[inline(always)]
+            fn min([a]: [u8; 1], [b]: [u8; 1]) -> [u8; 1] {
+                ordered8::<$float>(a, b, key8(a).min(key8(b)))
+            }
+        }
+
+        impl Average for $float {
+            type Cell = [u8; 1];
+            type Divisor = f32;
+            #[inline(always)]
+            fn divisor(ranks: u32) -> f32 {
+                ranks as f32
+            }
+            #[inline(always)]
+            fn average([sum]: [u8; 1], ranks: f32) -> [u8; 1] {
+                [Self::from_f32(Self::from_bits(sum).to_f32() / ranks).to_bits()]
+            }
+        }
+
+        impl Float8 for $float {
+            const NAN: u8 = <$float>::NAN.to_bits();
+            #[inline(always)]
+            fn is_nan(code: u8) -> bool {
+                <$float>::from_bits(code).is_nan()
+            }
+        }
+    )*};
+}
+
+float8s! { F8E4M3, F8E5M2 }
+
+/// What is no number among 8-bit floats.
+trait Float8 {
+    const NAN: u8;
+    fn is_nan(code: u8) -> bool;
+}
+
+/// An integer that orders as the code's value does, as for 16 bits. Its own inverse.
+#[inline(always)]
+fn key8(code: u8) -> i8 {
+    let code = code as i8;
+    code ^ ((code >> 7) & 0x7f)
+}
+
+#[inline(always)]
+fn ordered8<F: Float8>(a: u8, b: u8, key: i8) -> [u8; 1] {
+    [if F::is_nan(a) | F::is_nan(b) { F::NAN } else { key8(key as u8) as u8 }]
+}
 
 /// The sum of two bfloat16 in one 32-bit lane: widening and rounding then move nothing from lane to lane.
 pub(super) struct PairSum;

@@ -5,6 +5,7 @@
 use super::fold::{Average, Cell, Fold, Max, Min, PairAverage, PairProd, PairSum, Prod, Sum, Value};
 use super::half::{Bfloat16, Binary16};
 use super::{InstructionSet, Interleaved, Kernels, Table};
+use crate::types::{F8E4M3, F8E5M2};
 
 /// What every CPU of the architecture has.
 pub(super) static BASELINE: InstructionSet =
@@ -92,6 +93,8 @@ pub(super) const fn table<C: Features>(f16: [Kernels; 5]) -> Table {
         row::<C, f32>(),
         row::<C, f64>(),
         row_in_vectors::<C, Bfloat16, PairSum, PairProd, PairAverage>(),
+        row::<C, F8E4M3>(),
+        row::<C, F8E5M2>(),
     ]
 }
 
@@ -100,6 +103,23 @@ pub(super) const fn row<C: Features, V: Value + Average>() -> [Kernels; 5] {
     let sum = entry::<C, Sum<V>>();
     let avg = Kernels { finish: Some(C::finish::<V>), ..sum };
     [sum, entry::<C, Prod<V>>(), entry::<C, Max<V>>(), entry::<C, Min<V>>(), avg]
+}
+
+/// The kernels of an operator that is no [`Value`]'s, in the widest instruction set that this CPU has.
+pub(super) fn own<F: Fold>() -> &'static Kernels {
+    /// In the order of `INSTRUCTION_SETS`.
+    struct Sets<F>(std::marker::PhantomData<F>);
+    #[cfg(target_arch = "x86_64")]
+    impl<F: Fold> Sets<F> {
+        const KERNELS: [Kernels; 3] =
+            [entry::<super::x86_64::Avx512, F>(), entry::<super::x86_64::Avx2, F>(), entry::<Baseline, F>()];
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    impl<F: Fold> Sets<F> {
+        const KERNELS: [Kernels; 1] = [entry::<Baseline, F>()];
+    }
+    let kernels: &'static [Kernels] = &Sets::<F>::KERNELS;
+    &kernels[super::chosen_index()]
 }
 
 const fn entry<C: Features, F: Fold>() -> Kernels {

@@ -6,22 +6,25 @@
 //! * **Commutative to the bit.** `a ⊕ b` and `b ⊕ a` are the same bits. A NaN result is always the one quiet NaN with
 //!   a clear sign and an otherwise clear payload (0x7fc0_0000 for `f32`), whatever NaNs went in; `min` and `max` return
 //!   NaN if either input is one, and order −0 below +0.
-//! * **One rounding.** 16-bit floats are widened, combined in `f32`, and rounded once (to nearest, ties to even).
+//! * **One rounding.** 8- and 16-bit floats are widened, combined in `f32`, and rounded once (to nearest, ties to even); 8-bit floats saturate.
 //!
 //! Integers wrap. The floating-point environment is taken to be Rust's: a thread that has told its CPU to flush subnormal
 //! numbers to zero gets them flushed here too, and may then end with other bits than its peers.
 //!
 //! This module knows element types and operators, nothing of ranks, messages or where memory comes from. The meaning of every
-//! operator is written once, for one element (`fold`, `half`); `generic` runs it over slices; each instruction set
+//! operator is written once, for one element (`fold`, `half`, `types::float8`); `generic` runs it over slices; each instruction set
 //! (`x86_64`) is the same loops compiled with more features.
 
 mod fold;
 mod generic;
 mod half;
+mod reduction;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+
+pub use reduction::{Combine, Operator, Own, PreMulSum, Reduction};
 
 use crate::types::{DataType, Op};
 use std::sync::OnceLock;
@@ -107,6 +110,12 @@ static INSTRUCTION_SETS: [&InstructionSet; 3] = [&x86_64::AVX512, &x86_64::AVX2,
 static INSTRUCTION_SETS: [&InstructionSet; 1] = [&generic::BASELINE];
 
 fn chosen() -> &'static InstructionSet {
-    static CHOSEN: OnceLock<&InstructionSet> = OnceLock::new();
-    CHOSEN.get_or_init(|| INSTRUCTION_SETS.into_iter().find(|set| (set.available)()).unwrap_or(&generic::BASELINE))
+    INSTRUCTION_SETS[chosen_index()]
+}
+
+/// Which of the instruction sets is used.
+fn chosen_index() -> usize {
+    static CHOSEN: OnceLock<usize> = OnceLock::new();
+    let widest = || INSTRUCTION_SETS.iter().position(|set| (set.available)());
+    *CHOSEN.get_or_init(|| widest().expect("the baseline is always available"))
 }

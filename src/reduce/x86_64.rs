@@ -32,7 +32,7 @@ pub(super) static AVX512: InstructionSet = InstructionSet {
 /// neither can have what the other lacks.
 macro_rules! features {
     ($name:ident, [$($feature:tt),+], $store:ty) => {
-        struct $name;
+        pub(super) struct $name;
 
         impl $name {
             fn available() -> bool {

@@ -116,17 +116,18 @@ impl Call {
         Self { count, sequence, root: 0, kind, data_type: data_type as u8, op: op as u8, algorithm }
     }
 
-    /// A call of `kind`, the `sequence`-th of its communicator: `count` elements on each rank, `root` where the kind has one (of a message, its sender).
+    /// A call of `kind`, the `sequence`-th of its communicator: `count` elements on each rank, `root` where the kind has one (of a message, its sender), `op` the
+    /// operator's number.
     pub fn new(
         kind: CollectiveKind,
         sequence: u64,
         root: u32,
         count: u64,
         data_type: DataType,
-        op: Op,
+        op: u8,
         algorithm: u8,
     ) -> Self {
-        Self { count, sequence, root, kind: kind as u8, data_type: data_type as u8, op: op as u8, algorithm }
+        Self { count, sequence, root, kind: kind as u8, data_type: data_type as u8, op, algorithm }
     }
 
     /// What stands for `counts` in [`Self::count`]: other counts give (but for one chance in 2⁶³) other numbers, and none is a number of elements.
@@ -176,7 +177,7 @@ impl std::fmt::Display for Call {
             _ => write!(f, " of uneven blocks ({:06x}) of {data_type}", self.count & 0xff_ffff)?,
         }
         if kind.is_none_or(CollectiveKind::reduces) {
-            write!(f, ", {}", Op::from_number(self.op).map_or("?", Op::name))?;
+            write!(f, ", {}", Op::name_of(self.op))?;
         }
         match kind {
             Some(CollectiveKind::Reduce | CollectiveKind::Gather) => write!(f, ", to rank {}", self.root)?,

@@ -1,5 +1,6 @@
 //! Element types: the values that a reduction works on.
 
+use super::float8::{F8E4M3, F8E5M2};
 use half::{bf16, f16};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -27,17 +28,33 @@ pub enum DataType {
     F64 = 8,
     /// bfloat16: the upper half of a binary32.
     Bf16 = 9,
+    /// 8-bit float with 4 bits of exponent: [`F8E4M3`].
+    F8E4M3 = 10,
+    /// 8-bit float with 5 bits of exponent: [`F8E5M2`].
+    F8E5M2 = 11,
 }
 
 impl DataType {
     /// Every type, in the order of its number.
-    pub const ALL: [Self; 10] =
-        [Self::I8, Self::U8, Self::I32, Self::U32, Self::I64, Self::U64, Self::F16, Self::F32, Self::F64, Self::Bf16];
+    pub const ALL: [Self; 12] = [
+        Self::I8,
+        Self::U8,
+        Self::I32,
+        Self::U32,
+        Self::I64,
+        Self::U64,
+        Self::F16,
+        Self::F32,
+        Self::F64,
+        Self::Bf16,
+        Self::F8E4M3,
+        Self::F8E5M2,
+    ];
 
     /// Bytes that one element takes.
     pub const fn size(self) -> usize {
         match self {
-            Self::I8 | Self::U8 => 1,
+            Self::I8 | Self::U8 | Self::F8E4M3 | Self::F8E5M2 => 1,
             Self::F16 | Self::Bf16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
             Self::I64 | Self::U64 | Self::F64 => 8,
@@ -57,6 +74,8 @@ impl DataType {
             Self::F32 => "float",
             Self::F64 => "double",
             Self::Bf16 => "bfloat16",
+            Self::F8E4M3 => "f8e4m3",
+            Self::F8E5M2 => "f8e5m2",
         }
     }
 
@@ -72,7 +91,7 @@ impl std::fmt::Display for DataType {
     }
 }
 
-/// A Rust type whose slices can be reduced. Sealed: the kernels know exactly these ten.
+/// A Rust type whose slices can be reduced. Sealed: the kernels know exactly these twelve.
 pub trait Element: Copy + Send + Sync + FromBytes + IntoBytes + Immutable + sealed::Sealed + 'static {
     /// The type's name for everything below the typed interface.
     const TYPE: DataType;
@@ -93,7 +112,7 @@ macro_rules! elements {
 
 elements! {
     i8 => I8, u8 => U8, i32 => I32, u32 => U32, i64 => I64, u64 => U64,
-    f16 => F16, f32 => F32, f64 => F64, bf16 => Bf16,
+    f16 => F16, f32 => F32, f64 => F64, bf16 => Bf16, F8E4M3 => F8E4M3, F8E5M2 => F8E5M2,
 }
 
 #[cfg(test)]
@@ -106,7 +125,7 @@ mod tests {
             assert_eq!(data_type as usize, number);
             assert_eq!(DataType::from_number(number as u8), Some(data_type));
         }
-        assert_eq!(DataType::from_number(10), None);
+        assert_eq!(DataType::from_number(12), None);
         assert_eq!(f16::TYPE.size(), size_of::<f16>());
         assert_eq!(bf16::TYPE.size(), size_of::<bf16>());
         assert_eq!(f64::TYPE.size(), size_of::<f64>());

@@ -5,9 +5,11 @@
 mod algorithm;
 mod call;
 mod element;
+mod float8;
 mod op;
 
 pub use algorithm::Algorithm;
 pub use call::{Call, CollectiveKind};
 pub use element::{DataType, Element};
+pub use float8::{F8E4M3, F8E5M2};
 pub use op::Op;

@@ -1,6 +1,6 @@
 //! Reduction operators.
 
-/// How two elements become one. Every operator is commutative *to the bit* (see [`crate::reduce`]), which is why ranks
+/// How two elements become one, of the ways that are built in; [`Operator`](crate::reduce::Operator) has the others. Every operator is commutative *to the bit* (see [`crate::reduce`]), which is why ranks
 /// that combine the same values in mirrored order still end with the same bits. The numbers are NCCL's `ncclRedOp_t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -35,6 +35,20 @@ impl Op {
     /// The operator with this number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// The number of a sum whose inputs each rank multiplies by its own factor.
+    pub(crate) const PRE_MUL_SUM: u8 = 5;
+    /// From this number on operators are callers' own.
+    pub(crate) const OWN: u8 = 128;
+
+    /// The name of the operator with this number, built in or not.
+    pub(crate) fn name_of(number: u8) -> &'static str {
+        match number {
+            Self::PRE_MUL_SUM => "mulsum",
+            Self::OWN.. => "an own operator",
+            _ => Self::from_number(number).map_or("?", Self::name),
+        }
     }
 }
 
