@@ -1,6 +1,6 @@
 //! Communicators made of others: of some of their ranks, or of all once more.
 
-use super::Communicator;
+use super::{Communicator, Config};
 use super::request::Request;
 use crate::bootstrap::{Control, UniqueId};
 use crate::error::{Error, Result};
@@ -22,13 +22,19 @@ impl Communicator {
     /// Parts the ranks by `color`: ranks that give the same one are a new communicator, in the order of `key` and, where that is equal, of
     /// their ranks here. A rank that gives `None` is in none.
     pub fn split(&self, color: Option<u32>, key: i64) -> Result<Option<Self>> {
+        self.split_with(color, key, &self.shared.config)
+    }
+
+    /// As [`split`](Self::split), with settings of its own; the ranks of a new communicator must have in common what those of any must.
+    pub fn split_with(&self, color: Option<u32>, key: i64, config: &Config) -> Result<Option<Self>> {
+        config.check()?;
         let wishes = self.tell_all(&Wish { color, key }.to_bytes())?;
         let wishes = wishes.iter().enumerate().map(|(rank, bytes)| Wish::from_bytes(rank, bytes));
         let wishes = wishes.collect::<Result<Vec<Wish>>>()?;
         let members = members(&wishes, color);
         let place = members.iter().position(|member| *member == self.rank());
         // The first member of each new communicator holds its rendezvous.
-        let made = (place == Some(0)).then(|| UniqueId::create_for_members(&self.shared.config.control));
+        let made = (place == Some(0)).then(|| UniqueId::create_for_members(&config.control));
         let told = match &made {
             None => String::new(),
             Some(Ok(id)) => id.to_string(),
@@ -42,9 +48,9 @@ impl Communicator {
             return Err(Error::System { what, reason: reason.to_owned() });
         }
         let id: UniqueId = said.parse()?;
-        let control = Control::join(&id, rank as u32, members.len() as u32, &self.shared.config.control)?;
+        let control = Control::join(&id, rank as u32, members.len() as u32, &config.control)?;
         let rail = self.shared.executor().rail();
-        Self::over(control, self.local_rank, &self.shared.config, Some(rail)).map(Some)
+        Self::over(control, self.local_rank, config, Some(rail)).map(Some)
     }
 
     /// A communicator of the same ranks.

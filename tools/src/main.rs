@@ -24,18 +24,17 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Tool {
     /// Measure a collective's time and bandwidth, and check its results; flags and table as in nccl-tests.
-    #[command(subcommand, arg_required_else_help = true)]
-    Perf(Collective),
+    #[command(arg_required_else_help = true, after_long_help = LESSON, after_help = "--help tells more: examples, and what the columns mean.")]
+    Perf {
+        /// all_reduce, reduce, reduce_scatter, broadcast, all_gather, gather, scatter, all_to_all, sendrecv or barrier; nccl-tests' names will do.
+        #[arg(value_parser = parse_collective)]
+        collective: perf::Collective,
+        #[command(flatten)]
+        flags: Box<perf::Flags>,
+    },
     /// Tell what this host has for ranks to talk by, or how the ranks of a job talk to each other, and why not better.
     #[command(after_long_help = probe::LESSON, after_help = "--help tells more: examples, and what it ends with.")]
     Probe(probe::Flags),
-}
-
-#[derive(Subcommand)]
-enum Collective {
-    /// Every rank ends with the reduction of every rank's input.
-    #[command(name = "all_reduce", alias = "allreduce", alias = "all_reduce_perf", after_long_help = LESSON, after_help = "--help tells more: examples, and what the columns mean.")]
-    AllReduce(Box<perf::Flags>),
 }
 
 const LESSON: &str = "\
@@ -45,16 +44,21 @@ Examples:
   serried perf all_reduce --ranks 2 -d all -o all -e 1M     every type with every operator, checked
   mpirun -n 16 -H a:8,b:8 serried perf all_reduce -e 1G     sixteen ranks on two hosts
   torchrun --no-python --nproc-per-node 4 serried perf all_reduce
-  serried perf all_reduce --ranks 2 --algo ring -n 100      one algorithm, 100 iterations a size
+  serried perf broadcast --ranks 4 -r all -c 2              every root, each size checked twice
+  serried perf all_gather --ranks 4 --algo all --transport shm,tcp --html all_gather.html
+                                                            every algorithm over two transports, drawn on a page
 
 The columns, for the out-of-place half and then the in-place half of each row:
-  size, count   the message on each rank, in bytes (whole elements) and elements
+  size          the message in bytes, whole elements; of reduce_scatter, all_gather, gather, scatter and all_to_all all
+                blocks together
+  count         elements of the message, or of a block
   type, redop   the elements' type and the operator
-  root          -1: an allreduce has none
+  root          -1 where there is none
   time          microseconds a call (-a says whose; -C 1 shows CPU time)
   algbw         size over time, in 1e9 bytes a second
-  busbw         algbw times 2(n-1)/n for n ranks: what the links carry. It can be compared between numbers of ranks,
-                and with the speed of a network card
+  busbw         algbw times 2(n-1)/n for n ranks (all_reduce), (n-1)/n (where blocks are moved) or 1 (reduce, broadcast,
+                sendrecv): what the links carry. It can be compared between numbers of ranks, and with the speed of a
+                network card
   #wrong        wrong elements over all ranks, bytes written past the end, and inputs that were changed;
                 N/A when not checked (-c 0)
 
@@ -82,7 +86,7 @@ fn main() -> ExitCode {
         return complain(&why, USAGE);
     }
     match tool {
-        Tool::Perf(Collective::AllReduce(flags)) => perf(*flags),
+        Tool::Perf { collective, flags } => perf(collective, *flags),
         Tool::Probe(flags) => match probe::probe(&flags) {
             Ok(status) => status,
             Err(failure @ probe::Failure::Usage(_)) => complain(&failure.to_string(), USAGE),
@@ -91,12 +95,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn perf(flags: perf::Flags) -> ExitCode {
-    let plan = match flags.plan() {
+fn parse_collective(text: &str) -> Result<perf::Collective, String> {
+    perf::Collective::named(text).ok_or_else(|| {
+        let names: Vec<_> = perf::Collective::ALL.into_iter().map(perf::Collective::name).collect();
+        format!("no such collective; there are {}", names.join(", "))
+    })
+}
+
+fn perf(collective: perf::Collective, flags: perf::Flags) -> ExitCode {
+    let plan = match flags.plan(collective) {
         Ok(plan) => plan,
         Err(why) => return complain(&why, USAGE),
     };
-    match perf::all_reduce(&plan) {
+    match perf::perf(&plan) {
         Ok(status) => status,
         Err(failure @ perf::Failure::Usage(_)) => complain(&failure.to_string(), USAGE),
         Err(failure) => complain(&failure.to_string(), 1),

@@ -2,7 +2,7 @@
 //!
 //! Nothing here is timed. Memory is aligned to pages, and a guard behind the output shows what is written past its end.
 
-use crate::perf::data::Sample;
+use crate::perf::samples::Sample;
 use serried::{Element, Memory, Result};
 use zerocopy::FromBytes;
 

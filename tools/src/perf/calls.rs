@@ -3,7 +3,10 @@
 //! All of perf's use of a communicator is behind [`Calls`], so the rest is tested with ranks that err on purpose.
 
 use crate::perf::buffers::Batch;
-use serried::{Communicator, Element, Handle, Op, Result};
+use crate::perf::collective::{Collective, Seat};
+use crate::perf::data::Reduction;
+use crate::perf::samples::Sample;
+use serried::{Communicator, Element, Group, Handle, Message, Op, Operator, Request, Result};
 
 /// One rank's side of the calls under test.
 pub(crate) trait Calls {
@@ -11,12 +14,33 @@ pub(crate) trait Calls {
     fn rank(&self) -> u32;
     /// How many ranks there are.
     fn size(&self) -> u32;
-    /// An allreduce in place.
+    /// An allreduce in place, of what ranks have to agree on.
     fn all_reduce<T: Element>(&self, data: &mut [T], op: Op) -> Result<()>;
-    /// An allreduce out of place.
-    fn all_reduce_into<T: Element>(&self, src: &[T], dst: &mut [T], op: Op) -> Result<()>;
+    /// The call under test; an input of `None` means in place.
+    fn call(&self, call: &Call, input: Option<&[u8]>, output: &mut [u8]) -> Result<()>;
     /// Starts an allreduce on every buffer of the batch, then waits for all.
-    fn all_reduce_batch<T: Element>(&self, batch: &mut Batch<T>, op: Op) -> Result<()>;
+    fn all_reduce_batch<T: Sample>(&self, batch: &mut Batch<T>, reduction: Reduction) -> Result<()>;
+}
+
+/// The call under test, made ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    /// This rank's place in it.
+    pub(crate) seat: Seat,
+    /// What is done with the elements; of data that are only moved the type matters.
+    pub(crate) reduction: serried::reduce::Reduction,
+}
+
+impl Call {
+    /// The call of one seat on elements of type `T`.
+    pub(crate) fn new<T: Sample>(seat: Seat, reduction: Reduction) -> Self {
+        let reduction = match reduction {
+            Reduction::None => Operator::<T>::reduction(Op::Sum),
+            Reduction::Op(op) => Operator::<T>::reduction(op),
+            Reduction::MulSum => T::multiple(seat.rank).reduction(),
+        };
+        Self { seat, reduction }
+    }
 }
 
 impl Calls for Communicator {
@@ -28,21 +52,49 @@ impl Calls for Communicator {
         self.size()
     }
 
-    #[inline]
     fn all_reduce<T: Element>(&self, data: &mut [T], op: Op) -> Result<()> {
         self.all_reduce(data, op)
     }
 
     #[inline]
-    fn all_reduce_into<T: Element>(&self, src: &[T], dst: &mut [T], op: Op) -> Result<()> {
-        self.all_reduce_into(src, dst, op)
+    fn call(&self, call: &Call, input: Option<&[u8]>, output: &mut [u8]) -> Result<()> {
+        let Call { seat, reduction } = *call;
+        let (data_type, root) = (reduction.data_type(), seat.root);
+        self.run(match seat.collective {
+            Collective::AllReduce => Request::all_reduce(reduction, input, output),
+            Collective::Reduce => Request::reduce(reduction, root, input, output),
+            Collective::ReduceScatter => Request::reduce_scatter(reduction, input, output),
+            Collective::Broadcast => Request::broadcast(data_type, root, input, output),
+            Collective::AllGather => Request::all_gather(data_type, input, output),
+            Collective::Gather => Request::gather(data_type, root, input, output),
+            Collective::Scatter => Request::scatter(data_type, root, input, output),
+            Collective::AllToAll => Request::all_to_all(data_type, input.unwrap_or_default(), output),
+            Collective::Barrier => Request::barrier(),
+            Collective::SendRecv => {
+                let (send, recv) = (
+                    Message::send(data_type, input.unwrap_or_default(), seat.after_me()),
+                    Message::recv(data_type, output, seat.before_me()),
+                );
+                let mut group = Group::new();
+                group.message(self, send).message(self, recv);
+                return group.run();
+            }
+        })
     }
 
-    fn all_reduce_batch<T: Element>(&self, batch: &mut Batch<T>, op: Op) -> Result<()> {
-        match batch {
-            Batch::Private(buffers) => start_then_wait(buffers, |buffer| self.start_all_reduce(buffer, op)),
-            Batch::Mapped(buffers) => start_then_wait(buffers, |buffer| self.start_all_reduce(buffer, op)),
+    fn all_reduce_batch<T: Sample>(&self, batch: &mut Batch<T>, reduction: Reduction) -> Result<()> {
+        match reduction {
+            Reduction::None => started(self, batch, Op::Sum),
+            Reduction::Op(op) => started(self, batch, op),
+            Reduction::MulSum => started(self, batch, T::multiple(self.rank())),
         }
+    }
+}
+
+fn started<T: Sample>(communicator: &Communicator, batch: &mut Batch<T>, op: impl Operator<T> + Copy) -> Result<()> {
+    match batch {
+        Batch::Private(buffers) => start_then_wait(buffers, |buffer| communicator.start_all_reduce(buffer, op)),
+        Batch::Mapped(buffers) => start_then_wait(buffers, |buffer| communicator.start_all_reduce(buffer, op)),
     }
 }
 

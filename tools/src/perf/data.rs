@@ -3,23 +3,52 @@
 //! Every input is a function of rank, index and repetition, so no rank needs another's data to know the answer, and a
 //! stale, shifted or missing contribution shows. Values are chosen so that no partial result is ever rounded:
 //! integers wrap, which is exact; float sums are of small whole numbers; float products are of powers of two;
-//! min and max take anything finite. Only a float average is rounded, once: it may be off by 2 ulp.
+//! min and max take anything finite. Only a float average is rounded, once: it may be off by 2 ulp. Data that are only moved are any bits.
 
-use half::{bf16, f16};
-use serried::{Element, Op};
+use crate::perf::collective::{Content, Piece};
+use crate::perf::samples::Sample;
+use serried::Op;
 use zerocopy::IntoBytes;
-
-/// Units in the last place by which a float average may differ, as in nccl-tests.
-const AVERAGE_ULPS: u64 = 2;
 
 /// The pattern that outputs hold before a checked call. As a float it is neither whole nor a power of two.
 const POISON: u8 = 0xb7;
 
+/// What happens to elements on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reduction {
+    /// They are moved.
+    None,
+    /// They are reduced.
+    Op(Op),
+    /// They are multiplied by each rank's own factor, and added.
+    MulSum,
+}
+
+impl Reduction {
+    /// Everything that reduces.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Op(Op::Sum), Self::Op(Op::Prod), Self::Op(Op::Max), Self::Op(Op::Min), Self::Op(Op::Avg), Self::MulSum];
+
+    /// The name that nccl-tests prints for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Op(op) => op.name(),
+            Self::MulSum => "mulsum",
+        }
+    }
+}
+
+/// What rank `rank` multiplies its input by, when ranks do.
+pub(crate) fn factor(rank: u32) -> u32 {
+    1 + rank % 2
+}
+
 /// The inputs of one checked call on all its ranks, and with them its result.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recipe {
-    /// The operator.
-    pub(crate) op: Op,
+    /// What is done with them.
+    pub(crate) reduction: Reduction,
     /// How many ranks take part.
     pub(crate) ranks: u32,
     /// Which call it is: each has other data.
@@ -27,31 +56,52 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
-    /// Fills `data` with the input of `rank`.
-    pub(crate) fn fill<T: Sample>(&self, rank: u32, data: &mut [T]) {
-        for (index, value) in data.iter_mut().enumerate() {
-            *value = T::input(self, self.draw(rank, index as u64), self.turn(rank, index as u64));
+    /// The input of `rank` at `index`.
+    #[inline]
+    pub(crate) fn input<T: Sample>(&self, rank: u32, index: u64) -> T {
+        T::input(self, self.draw(rank, index), self.turn(rank, index))
+    }
+
+    /// Makes the pieces of a buffer what they are to be.
+    pub(crate) fn fill<T: Sample>(&self, data: &mut [T], pieces: &[Piece]) {
+        for (range, content) in pieces {
+            let data = &mut data[range.clone()];
+            match *content {
+                Content::Nothing => poison(data),
+                Content::Input { of, from } => {
+                    data.iter_mut().zip(from..).for_each(|(value, index)| *value = self.input(of, index));
+                }
+                Content::Reduced { from } => {
+                    data.iter_mut().zip(from..).for_each(|(value, index)| *value = T::expected(self, index));
+                }
+            }
         }
     }
 
-    /// How many elements of `result` are wrong.
-    pub(crate) fn wrong<T: Sample>(&self, result: &[T]) -> u64 {
-        let wrong = |&(index, value): &(usize, &T)| !T::accept(self.op, *value, T::expected(self, index as u64));
-        result.iter().enumerate().filter(wrong).count() as u64
-    }
-
-    /// How many elements of `rank`'s own input are no longer what they were.
-    pub(crate) fn spoilt<T: Sample>(&self, rank: u32, input: &[T]) -> u64 {
-        let kept = |(index, value): (usize, &T)| {
-            let first = T::input(self, self.draw(rank, index as u64), self.turn(rank, index as u64));
-            first.as_bytes() == value.as_bytes()
+    /// How many elements of the pieces of a buffer are not what they are to be.
+    pub(crate) fn wrong<T: Sample>(&self, data: &[T], pieces: &[Piece]) -> u64 {
+        let count = |(range, content): &Piece| {
+            let data = &data[range.clone()];
+            let wrong = match *content {
+                Content::Nothing => data.iter().filter(|value| written(std::slice::from_ref(*value)) > 0).count(),
+                Content::Input { of, from } => {
+                    let kept = |(value, index): &(&T, u64)| value.as_bytes() != self.input::<T>(of, *index).as_bytes();
+                    data.iter().zip(from..).filter(kept).count()
+                }
+                Content::Reduced { from } => {
+                    let right =
+                        |(value, index): &(&T, u64)| T::accept(self.reduction, **value, T::expected(self, *index));
+                    data.iter().zip(from..).filter(|element| !right(element)).count()
+                }
+            };
+            wrong as u64
         };
-        input.iter().enumerate().filter(|&element| !kept(element)).count() as u64
+        pieces.iter().map(count).sum()
     }
 
     /// The 64 random bits of one rank's element: two multiplications, each folded.
     #[inline]
-    fn draw(&self, rank: u32, index: u64) -> u64 {
+    pub(super) fn draw(&self, rank: u32, index: u64) -> u64 {
         let seed = index.wrapping_add(self.repetition.wrapping_mul(0xd1b5_4a32_d192_ed03));
         let mixed = (seed ^ (u64::from(rank) << 40)).wrapping_add(u64::from(rank)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -61,16 +111,16 @@ impl Recipe {
     /// A rank's place in an order of the ranks that changes with the index: it says whose turn it is to hold a value when
     /// the budget is not enough for all.
     #[inline]
-    fn turn(&self, rank: u32, index: u64) -> u64 {
+    pub(super) fn turn(&self, rank: u32, index: u64) -> u64 {
         u64::from(rank) + index + self.repetition
     }
 
     /// An input of min or max as its place in the type's order, stretched over 64 bits: from the middle half, except that
     /// one rank, another at each index, has the extreme. So every rank decides the result somewhere, and is missed there.
     #[inline]
-    fn standing(&self, draw: u64, turn: u64) -> u64 {
-        match (turn.is_multiple_of(u64::from(self.ranks)), self.op) {
-            (true, Op::Min) => draw >> 2,
+    pub(super) fn standing(&self, draw: u64, turn: u64) -> u64 {
+        match (turn.is_multiple_of(u64::from(self.ranks)), self.reduction) {
+            (true, Reduction::Op(Op::Min)) => draw >> 2,
             (true, _) => !(draw >> 2),
             (false, _) => (1 << 62) + (draw >> 1),
         }
@@ -79,7 +129,7 @@ impl Recipe {
     /// A whole number of at most `budget` over the ranks in absolute value, summed over all ranks: every rank has an equal
     /// part of the budget; where there are more ranks than that, an equal part of the ranks has 1 each.
     #[inline]
-    fn share(&self, budget: u64, draw: u64, turn: u64) -> i64 {
+    pub(super) fn share(&self, budget: u64, draw: u64, turn: u64) -> i64 {
         let ranks = u64::from(self.ranks);
         let groups = ranks.div_ceil(budget);
         if groups > 1 && !turn.is_multiple_of(groups) {
@@ -102,134 +152,18 @@ pub(crate) fn written<T: Sample>(data: &[T]) -> u64 {
     data.as_bytes().iter().filter(|&&byte| byte != POISON).count() as u64
 }
 
-/// An element type with inputs for which each operator's result is known.
-pub(crate) trait Sample: Element {
-    /// The input made of these random bits.
-    fn input(recipe: &Recipe, draw: u64, turn: u64) -> Self;
-
-    /// The reduction of all ranks' inputs at `index`.
-    fn expected(recipe: &Recipe, index: u64) -> Self;
-
-    /// Whether `found` will do where `expected` should be.
-    fn accept(op: Op, found: Self, expected: Self) -> bool;
-}
-
-macro_rules! integer_samples {
-    ($($type:ty),*) => {$(
-        impl Sample for $type {
-            #[inline]
-            fn input(recipe: &Recipe, draw: u64, turn: u64) -> Self {
-                match recipe.op {
-                    Op::Sum | Op::Avg => draw as $type,
-                    // Odd numbers have inverses modulo a power of two: a product of them never fades to zero.
-                    Op::Prod => draw as $type | 1,
-                    // The order begins at MIN, whether the type has a sign or not.
-                    Op::Min | Op::Max => (recipe.standing(draw, turn) >> (64 - Self::BITS)) as $type ^ Self::MIN,
-                }
-            }
-
-            #[inline]
-            fn expected(recipe: &Recipe, index: u64) -> Self {
-                let inputs = (0..recipe.ranks)
-                    .map(|rank| Self::input(recipe, recipe.draw(rank, index), recipe.turn(rank, index)));
-                match recipe.op {
-                    Op::Sum => inputs.fold(0, Self::wrapping_add),
-                    Op::Prod => inputs.fold(1, Self::wrapping_mul),
-                    Op::Min => inputs.fold(Self::MAX, Self::min),
-                    Op::Max => inputs.fold(Self::MIN, Self::max),
-                    Op::Avg => (i128::from(inputs.fold(0, Self::wrapping_add)) / i128::from(recipe.ranks)) as $type,
-                }
-            }
-
-            #[inline]
-            fn accept(_op: Op, found: Self, expected: Self) -> bool {
-                found == expected
-            }
-        }
-    )*};
-}
-
-integer_samples!(i8, u8, i32, u32, i64, u64);
-
-/// A float type: its bits, and how large numbers are exact in it.
-macro_rules! float_samples {
-    ($($type:ty, bits $bits:ty, whole $whole:expr, power $power:expr, from $from:expr, into $into:expr;)*) => {$(
-        impl Sample for $type {
-            #[inline]
-            fn input(recipe: &Recipe, draw: u64, turn: u64) -> Self {
-                match recipe.op {
-                    Op::Sum | Op::Avg => $from(recipe.share($whole, draw, turn) as f64),
-                    Op::Prod => {
-                        let power = recipe.share($power, draw, turn);
-                        // The sign comes from low bits, the power from high ones.
-                        $from(if draw & 1 == 0 { power_of_two(power) } else { -power_of_two(power) })
-                    }
-                    Op::Min | Op::Max => {
-                        // The order of floats is that of their bits above zero, and the reverse below.
-                        let place = (recipe.standing(draw, turn) >> (64 - <$bits>::BITS)) as $bits;
-                        let top = 1 << (<$bits>::BITS - 1);
-                        let any = <$type>::from_bits(if place & top == 0 { !place } else { place ^ top });
-                        // An exponent lowered by one makes an infinity or NaN finite.
-                        let lowest_of_exponent = <$type>::INFINITY.to_bits() & <$type>::INFINITY.to_bits().wrapping_neg();
-                        if any.is_finite() { any } else { <$type>::from_bits(any.to_bits() & !lowest_of_exponent) }
-                    }
-                }
-            }
-
-            #[inline]
-            fn expected(recipe: &Recipe, index: u64) -> Self {
-                let inputs = (0..recipe.ranks)
-                    .map(|rank| Self::input(recipe, recipe.draw(rank, index), recipe.turn(rank, index)));
-                match recipe.op {
-                    Op::Sum => $from(inputs.map($into).sum::<f64>() + 0.0),
-                    Op::Prod => $from(inputs.map($into).product()),
-                    Op::Min => inputs.min_by(Self::total_cmp).unwrap_or_default(),
-                    Op::Max => inputs.max_by(Self::total_cmp).unwrap_or_default(),
-                    Op::Avg => $from((inputs.map($into).sum::<f64>() + 0.0) / f64::from(recipe.ranks)),
-                }
-            }
-
-            #[inline]
-            fn accept(op: Op, found: Self, expected: Self) -> bool {
-                let (found_bits, expected_bits) = (found.to_bits(), expected.to_bits());
-                if op != Op::Avg || found_bits == expected_bits {
-                    return found_bits == expected_bits;
-                }
-                let place = |bits: $bits| {
-                    let magnitude = i128::from(bits & (<$bits>::MAX >> 1));
-                    if bits >> (<$bits>::BITS - 1) == 0 { magnitude } else { -magnitude }
-                };
-                // Comparing places would call an infinity or NaN a neighbour of the largest number.
-                found.is_finite() && place(found_bits).abs_diff(place(expected_bits)) <= u128::from(AVERAGE_ULPS)
-            }
-        }
-    )*};
-}
-
-// `whole`: up to here every whole number is exact. `power`: 2 to plus or minus this is a normal number.
-float_samples! {
-    f16, bits u16, whole 1 << 11, power 14, from f16::from_f64, into f16::to_f64;
-    bf16, bits u16, whole 1 << 8, power 126, from bf16::from_f64, into bf16::to_f64;
-    f32, bits u32, whole 1 << 24, power 126, from |value: f64| value as f32, into f64::from;
-    f64, bits u64, whole 1 << 53, power 1022, from |value: f64| value, into |value: f64| value;
-}
-
-/// 2 to a power between −1022 and 1023, exactly.
-#[inline]
-fn power_of_two(power: i64) -> f64 {
-    f64::from_bits(((1023 + power) as u64) << 52)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serried::DataType;
+    use half::{bf16, f16};
+    use serried::{DataType, F8E4M3, F8E5M2};
 
     /// One type's own arithmetic, as a kernel would do it: rounded to the type after every step.
     trait Arithmetic: Sample {
         fn combine(op: Op, a: Self, b: Self) -> Self;
         fn finish(op: Op, value: Self, ranks: u32) -> Self;
         fn neighbour(self) -> Self;
+        fn times(self, factor: u32) -> Self;
     }
 
     macro_rules! arithmetic {
@@ -249,23 +183,29 @@ mod tests {
                 fn neighbour(self) -> Self {
                     self ^ 1
                 }
+                fn times(self, factor: u32) -> Self {
+                    self.wrapping_mul(factor as $type)
+                }
             }
         )*};
-        (float $($type:ty, $from:expr, $steps:expr);*) => {$(
+        (float $($type:ty, $from:expr, $into:expr, $steps:expr);*) => {$(
             impl Arithmetic for $type {
                 fn combine(op: Op, a: Self, b: Self) -> Self {
                     match op {
-                        Op::Sum | Op::Avg => a + b,
-                        Op::Prod => a * b,
-                        Op::Min => if a.total_cmp(&b).is_le() { a } else { b },
-                        Op::Max => if a.total_cmp(&b).is_ge() { a } else { b },
+                        Op::Sum | Op::Avg => $from($into(a) + $into(b)),
+                        Op::Prod => $from($into(a) * $into(b)),
+                        Op::Min => if $into(a).total_cmp(&$into(b)).is_le() { a } else { b },
+                        Op::Max => if $into(a).total_cmp(&$into(b)).is_ge() { a } else { b },
                     }
                 }
                 fn finish(op: Op, value: Self, ranks: u32) -> Self {
-                    if op == Op::Avg { value / $from(ranks as f32) } else { value }
+                    if op == Op::Avg { $from($into(value) / f64::from(ranks)) } else { value }
                 }
                 fn neighbour(self) -> Self {
                     Self::from_bits(self.to_bits() ^ $steps)
+                }
+                fn times(self, factor: u32) -> Self {
+                    $from($into(self) * f64::from(factor))
                 }
             }
         )*};
@@ -273,35 +213,55 @@ mod tests {
 
     arithmetic!(int i8, u8, i32, u32, i64, u64);
     // One bit for the exact operators is less than an average's tolerance: a bit worth 4 ulp is more.
-    arithmetic!(float f16, f16::from_f32, 4; bf16, bf16::from_f32, 4; f32, f32::from, 4; f64, f64::from, 4);
+    arithmetic! {
+        float f16, f16::from_f64, f16::to_f64, 4;
+        bf16, bf16::from_f64, bf16::to_f64, 4;
+        f32, |value: f64| value as f32, f64::from, 4;
+        f64, |value: f64| value, |value: f64| value, 4;
+        F8E4M3, |value: f64| F8E4M3::from_f32(value as f32), |value: F8E4M3| f64::from(value.to_f32()), 1;
+        F8E5M2, |value: f64| F8E5M2::from_f32(value as f32), |value: F8E5M2| f64::from(value.to_f32()), 1
+    }
 
     /// More than ranks: each rank's turn comes.
     const COUNT: usize = 401;
     const RANKS: [u32; 8] = [1, 2, 3, 5, 8, 64, 100, 300];
 
+    fn whole<T: Sample>(recipe: &Recipe, content: Content) -> Vec<T> {
+        let mut data = vec![T::new_zeroed(); COUNT];
+        recipe.fill(&mut data, &[(0..COUNT, content)]);
+        data
+    }
+
     fn inputs<T: Sample>(recipe: &Recipe) -> Vec<Vec<T>> {
-        (0..recipe.ranks)
-            .map(|rank| {
-                let mut data = vec![T::new_zeroed(); COUNT];
-                recipe.fill(rank, &mut data);
-                data
-            })
-            .collect()
+        (0..recipe.ranks).map(|of| whole(recipe, Content::Input { of, from: 0 })).collect()
     }
 
     fn reduce<T: Arithmetic>(recipe: &Recipe, inputs: &[Vec<T>], order: impl Iterator<Item = usize>) -> Vec<T> {
         let order: Vec<usize> = order.collect();
+        let (op, factors) = match recipe.reduction {
+            Reduction::Op(op) => (op, false),
+            _ => (Op::Sum, true),
+        };
+        let given = |rank: usize, index: usize| {
+            let input = inputs[rank][index];
+            if factors { input.times(factor(rank as u32)) } else { input }
+        };
         (0..COUNT)
             .map(|index| {
-                let all = order.iter().map(|&rank| inputs[rank][index]);
-                T::finish(recipe.op, all.reduce(|a, b| T::combine(recipe.op, a, b)).expect("ranks >= 1"), recipe.ranks)
+                let all = order.iter().map(|&rank| given(rank, index));
+                T::finish(op, all.reduce(|a, b| T::combine(op, a, b)).expect("ranks >= 1"), recipe.ranks)
             })
             .collect()
     }
 
+    fn wrong<T: Sample>(recipe: &Recipe, result: &[T]) -> u64 {
+        recipe.wrong(result, &[(0..COUNT, Content::Reduced { from: 0 })])
+    }
+
     fn orders_do_not_matter<T: Arithmetic>() {
-        for (op, ranks) in Op::ALL.into_iter().flat_map(|op| RANKS.map(|ranks| (op, ranks))) {
-            let recipe = Recipe { op, ranks, repetition: 3 };
+        for (reduction, ranks) in Reduction::ALL.into_iter().flat_map(|reduction| RANKS.map(|ranks| (reduction, ranks)))
+        {
+            let recipe = Recipe { reduction, ranks, repetition: 3 };
             let inputs = inputs::<T>(&recipe);
             let n = ranks as usize;
             for result in [
@@ -310,40 +270,41 @@ mod tests {
                 reduce(&recipe, &inputs, (0..n).map(|k| (k + n / 2) % n)),
                 reduce(&recipe, &inputs, (0..n).step_by(2).chain((1..n).step_by(2))),
             ] {
-                assert_eq!(recipe.wrong(&result), 0, "{} {op} of {ranks}", T::TYPE);
+                assert_eq!(wrong(&recipe, &result), 0, "{} {} of {ranks}", T::TYPE, reduction.name());
             }
         }
     }
 
     fn errors_are_found<T: Arithmetic>() {
-        for (op, ranks) in Op::ALL.into_iter().flat_map(|op| RANKS.map(|ranks| (op, ranks))) {
-            if op == Op::Avg && T::TYPE.size() == 1 && ranks > 255 {
+        for (reduction, ranks) in Reduction::ALL.into_iter().flat_map(|reduction| RANKS.map(|ranks| (reduction, ranks)))
+        {
+            if reduction == Reduction::Op(Op::Avg) && matches!(T::TYPE, DataType::I8 | DataType::U8) && ranks > 255 {
                 // A byte divided by so many ranks is 0, always.
                 continue;
             }
-            let recipe = Recipe { op, ranks, repetition: 8 };
+            let recipe = Recipe { reduction, ranks, repetition: 8 };
             let (inputs, n) = (inputs::<T>(&recipe), ranks as usize);
-            let name = format!("{} {op} of {ranks}", T::TYPE);
+            let name = format!("{} {} of {ranks}", T::TYPE, reduction.name());
             let right = reduce(&recipe, &inputs, 0..n);
             for at in [0, 1, COUNT / 2, COUNT - 1] {
                 let mut planted = right.clone();
                 planted[at] = planted[at].neighbour();
-                assert_eq!(recipe.wrong(&planted), 1, "{name}: one element at {at}");
+                assert_eq!(wrong(&recipe, &planted), 1, "{name}: one element at {at}");
             }
             let mut stale = vec![T::new_zeroed(); COUNT];
             poison(&mut stale);
-            assert!(recipe.wrong(&stale) as usize > COUNT * 9 / 10, "{name}: nothing written");
+            assert!(wrong(&recipe, &stale) as usize > COUNT * 9 / 10, "{name}: nothing written");
             let shifted = [&right[1..], &right[..1]].concat();
             let other = Recipe { repetition: 9, ..recipe };
-            assert!(other.wrong(&right) > 0, "{name}: the result of the call before");
-            assert!(recipe.wrong(&shifted) > 0, "{name}: shifted by one element");
+            assert!(wrong(&other, &right) > 0, "{name}: the result of the call before");
+            assert!(wrong(&recipe, &shifted) > 0, "{name}: shifted by one element");
             if ranks > 1 {
                 let last = n - 1;
-                assert!(recipe.wrong(&reduce(&recipe, &inputs, 0..last)) > 0, "{name}: the last rank missing");
+                assert!(wrong(&recipe, &reduce(&recipe, &inputs, 0..last)) > 0, "{name}: the last rank missing");
                 // Twice the same smallest value is no error: only min and max forgive it.
                 let twice = (0..last).chain([0]);
-                assert!(recipe.wrong(&reduce(&recipe, &inputs, twice)) > 0, "{name}: rank 0 in the last one's place");
-                assert!(recipe.wrong(&inputs[0]) > 0, "{name}: rank 0's input left as it was");
+                assert!(wrong(&recipe, &reduce(&recipe, &inputs, twice)) > 0, "{name}: rank 0 in the last one's place");
+                assert!(wrong(&recipe, &inputs[0]) > 0, "{name}: rank 0's input left as it was");
             }
         }
     }
@@ -362,6 +323,8 @@ mod tests {
                 $check::<bf16>();
                 $check::<f32>();
                 $check::<f64>();
+                $check::<F8E4M3>();
+                $check::<F8E5M2>();
             }
         )*};
     }
@@ -373,18 +336,40 @@ mod tests {
     }
 
     fn inputs_differ<T: Sample>() {
-        for op in Op::ALL {
-            let recipe = Recipe { op, ranks: 2, repetition: 1 };
-            let (mut a, mut b, mut c) = ([T::new_zeroed(); COUNT], [T::new_zeroed(); COUNT], [T::new_zeroed(); COUNT]);
-            recipe.fill(0, &mut a);
-            recipe.fill(1, &mut b);
-            Recipe { repetition: 2, ..recipe }.fill(0, &mut c);
+        for reduction in Reduction::ALL.into_iter().chain([Reduction::None]) {
+            let recipe = Recipe { reduction, ranks: 2, repetition: 1 };
+            let input = |recipe: &Recipe, of| whole::<T>(recipe, Content::Input { of, from: 0 });
+            let (a, b, c) = (input(&recipe, 0), input(&recipe, 1), input(&Recipe { repetition: 2, ..recipe }, 0));
             let differ = |a: &[T], b: &[T]| a.iter().zip(b).filter(|(a, b)| a.as_bytes() != b.as_bytes()).count();
+            // Few numbers are exact in a float of 8 bits.
+            let enough = if T::TYPE.size() == 1 { COUNT / 2 } else { COUNT * 9 / 10 };
             for (what, count) in
                 [("rank", differ(&a, &b)), ("repetition", differ(&a, &c)), ("index", differ(&a[1..], &a))]
             {
-                assert!(count > COUNT * 9 / 10, "{} {op}: {count} of {COUNT} differ by {what}", T::TYPE);
+                assert!(count > enough, "{} {}: {count} of {COUNT} differ by {what}", T::TYPE, reduction.name());
             }
+        }
+    }
+
+    #[test]
+    fn pieces_are_filled_and_checked_each_by_its_content() {
+        let recipe = Recipe { reduction: Reduction::Op(Op::Sum), ranks: 3, repetition: 5 };
+        let pieces = [
+            (0..2, Content::Nothing),
+            (2..5, Content::Input { of: 1, from: 7 }),
+            (5..9, Content::Reduced { from: 40 }),
+            (9..9, Content::Nothing),
+        ];
+        let mut data = [0_u32; 9];
+        recipe.fill(&mut data, &pieces);
+        assert_eq!(recipe.wrong(&data, &pieces), 0);
+        assert_eq!((data[2], data[4]), (recipe.input(1, 7), recipe.input(1, 9)));
+        let sum = |index| (0..3).map(|rank| recipe.input::<u32>(rank, index)).fold(0, u32::wrapping_add);
+        assert_eq!((data[5], data[8]), (sum(40), sum(43)));
+        for at in 0..9 {
+            let mut planted = data;
+            planted[at] ^= 1;
+            assert_eq!(recipe.wrong(&planted, &pieces), 1, "at {at}");
         }
     }
 
@@ -392,12 +377,21 @@ mod tests {
     fn an_average_may_be_two_units_off_and_no_more() {
         let expected = 1.5_f32;
         let off = |steps: u32| f32::from_bits(expected.to_bits() + steps);
-        assert!(f32::accept(Op::Avg, off(2), expected) && f32::accept(Op::Avg, expected, off(2)));
-        assert!(!f32::accept(Op::Avg, off(3), expected));
-        assert!(!f32::accept(Op::Sum, off(1), expected), "other operators are exact");
-        assert!(f32::accept(Op::Avg, -f32::from_bits(1), f32::from_bits(1)), "one unit to each side of zero");
-        assert!(!f32::accept(Op::Avg, f32::INFINITY, f32::MAX) && !f32::accept(Op::Avg, f32::NAN, f32::MAX));
-        assert!(!f32::accept(Op::Avg, -1.0, 1.0));
+        assert!(
+            f32::accept(Reduction::Op(Op::Avg), off(2), expected)
+                && f32::accept(Reduction::Op(Op::Avg), expected, off(2))
+        );
+        assert!(!f32::accept(Reduction::Op(Op::Avg), off(3), expected));
+        assert!(!f32::accept(Reduction::Op(Op::Sum), off(1), expected), "other operators are exact");
+        assert!(
+            f32::accept(Reduction::Op(Op::Avg), -f32::from_bits(1), f32::from_bits(1)),
+            "one unit to each side of zero"
+        );
+        assert!(
+            !f32::accept(Reduction::Op(Op::Avg), f32::INFINITY, f32::MAX)
+                && !f32::accept(Reduction::Op(Op::Avg), f32::NAN, f32::MAX)
+        );
+        assert!(!f32::accept(Reduction::Op(Op::Avg), -1.0, 1.0));
     }
 
     #[test]

@@ -4,11 +4,14 @@
 
 use crate::perf::buffers::Kind;
 use crate::perf::calls::Average;
+use crate::perf::collective::Collective;
+use crate::perf::data::Reduction;
 use crate::perf::sizes::{Growth, Sizes, parse_size};
 use crate::perf::table::{Stamps, TimeColumn};
+use crate::perf::variant::Variant;
 use clap::{ArgAction, Args, ValueEnum};
 use serried::schedule::Algorithm;
-use serried::{DataType, Op, TransportChoice};
+use serried::{DataType, TransportChoice};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,12 +36,15 @@ pub(crate) struct Flags {
     #[arg(short = 'f', long = "stepfactor", value_name = "FACTOR", help_heading = "Sizes")]
     step_factor: Option<u64>,
 
-    /// Type of the elements: int8 uint8 int32 uint32 int64 uint64 half float double bfloat16, or all.
+    /// Type of the elements: int8 uint8 int32 uint32 int64 uint64 half float double bfloat16 f8e4m3 f8e5m2, or all.
     #[arg(short = 'd', long = "datatype", value_name = "TYPE", default_value = "float", value_parser = parse_types, help_heading = "Operation")]
     data_types: Types,
-    /// Operator: sum prod min max avg, or all.
+    /// Operator: sum prod min max avg mulsum, or all; collectives that reduce nothing have none.
     #[arg(short = 'o', long = "op", value_name = "OP", default_value = "sum", value_parser = parse_ops, help_heading = "Operation")]
-    ops: Ops,
+    reductions: Reductions,
+    /// Root of a collective that has one: a rank, or all of them in turn.
+    #[arg(short = 'r', long = "root", value_name = "RANK", default_value = "0", allow_hyphen_values = true, value_parser = parse_root, help_heading = "Operation")]
+    root: Roots,
 
     /// Timed iterations a size; when absent, as many as fill 0.1 s, and at least 20.
     #[arg(short = 'n', long = "iters", value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Measurement")]
@@ -46,7 +52,7 @@ pub(crate) struct Flags {
     /// Iterations before each timing that are not timed.
     #[arg(short = 'w', long = "warmup_iters", value_name = "COUNT", default_value_t = 1, help_heading = "Measurement")]
     warmup: u64,
-    /// Calls started together in each iteration and then waited for.
+    /// Calls started together in each iteration and then waited for (allreduce, in place).
     #[arg(short = 'm', long = "agg_iters", value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Measurement")]
     aggregate: u32,
     /// Times that the whole table is gone through; 0 is for ever.
@@ -58,7 +64,7 @@ pub(crate) struct Flags {
     /// Checked calls a size and half of the row, besides the timed ones; 0 checks nothing.
     #[arg(short = 'c', long = "check", value_name = "COUNT", default_value_t = 1, help_heading = "Measurement")]
     check: u32,
-    /// 1: each call returns when its result is there. 0: calls are started and waited for (in place only).
+    /// 1: each call returns when its result is there. 0: calls are started and waited for (allreduce, in place).
     #[arg(short = 'z', long = "blocking", value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1), help_heading = "Measurement")]
     blocking: u8,
     /// Memory of the buffers: 0 the process's own, 1 or 2 allocated by serried, which ranks of one host can map.
@@ -77,16 +83,19 @@ pub(crate) struct Flags {
     /// Write settings, rows and summary to this file as JSON (a number is appended when it exists).
     #[arg(short = 'J', long = "output_file", value_name = "FILE", help_heading = "Report")]
     json: Option<PathBuf>,
+    /// Draw the results on this page (HTML): curves of time and bandwidth, and all numbers.
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    html: Option<PathBuf>,
 
     /// Start this many ranks on this machine; without it, join the job that torchrun, mpirun or srun has started.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_LOCAL_RANKS)), help_heading = "Ranks")]
     ranks: Option<u32>,
-    /// How ranks talk [default: what SERRIED_TRANSPORT says, or auto].
-    #[arg(long, value_name = "KIND", help_heading = "Ranks")]
-    transport: Option<TransportName>,
-    /// Algorithm: auto, direct, twoshot, ring, tree, doubling, halving or nhr [default: auto].
-    #[arg(long, value_name = "NAME", value_parser = parse_algorithm, help_heading = "Ranks")]
-    algo: Option<AlgorithmName>,
+    /// How ranks talk; several, with commas between them, are measured in turn [default: what SERRIED_TRANSPORT says, or auto].
+    #[arg(long, value_name = "KIND", value_delimiter = ',', help_heading = "Ranks")]
+    transport: Vec<TransportName>,
+    /// Algorithm: auto, one or several of those the collective has, or all of them in turn [default: auto].
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Ranks")]
+    algo: Vec<String>,
     /// Where ranks run: core puts rank i on the CPU number i modulo their number [default: core with --ranks, else none].
     #[arg(long, value_name = "PLACE", help_heading = "Ranks")]
     bind: Option<Bind>,
@@ -103,9 +112,6 @@ pub(crate) struct Flags {
     /// CUDA graph launches: 0.
     #[arg(short = 'G', long = "cudagraph", value_name = "0", default_value = "0", value_parser = only_zero, hide = true)]
     graphs: u8,
-    /// Root: 0, since an allreduce has none.
-    #[arg(short = 'r', long = "root", value_name = "0", default_value = "0", value_parser = only_zero, hide = true)]
-    root: u8,
     /// Parallel initialisation: 0 or 1, the same with one rank a process.
     #[arg(short = 'p', long = "parallel_init", value_name = "0|1", default_value = "0", hide = true, value_parser = clap::value_parser!(u8).range(0..=1))]
     parallel_init: u8,
@@ -118,15 +124,20 @@ pub(crate) struct Flags {
 }
 
 type Types = Choice<DataType>;
-type Ops = Choice<Op>;
+type Reductions = Choice<Reduction>;
 
 /// One thing or all of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice<T>(pub(crate) Vec<T>);
 
-/// `--algo`: `None` inside is auto.
-#[derive(Clone, Copy, Debug)]
-struct AlgorithmName(Option<Algorithm>);
+/// `-r`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Roots {
+    /// This rank.
+    One(u32),
+    /// Every rank.
+    All,
+}
 
 /// `--transport`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -169,9 +180,13 @@ pub(crate) enum Calling {
 /// What a run is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    pub(crate) collective: Collective,
     pub(crate) sizes: Sizes,
     pub(crate) data_types: Vec<DataType>,
-    pub(crate) ops: Vec<Op>,
+    /// The one `None` where nothing is reduced.
+    pub(crate) reductions: Vec<Reduction>,
+    /// `None` where there is no root.
+    pub(crate) roots: Option<Roots>,
     /// Timed iterations; `None` lets the time decide.
     pub(crate) iterations: Option<u64>,
     pub(crate) warmup: u64,
@@ -185,12 +200,12 @@ pub(crate) struct Plan {
     pub(crate) stamps: Stamps,
     pub(crate) per_call: PerCall,
     pub(crate) json: Option<PathBuf>,
+    pub(crate) html: Option<PathBuf>,
     /// The file that the launcher has made for it.
     pub(crate) report_made: Option<PathBuf>,
     pub(crate) start: Start,
-    pub(crate) transport: Option<TransportChoice>,
-    /// `Some(None)` is auto, whatever the environment says.
-    pub(crate) algorithm: Option<Option<Algorithm>>,
+    /// What is measured in turn, at least one.
+    pub(crate) variants: Vec<Variant>,
     pub(crate) bind: Bind,
     pub(crate) timeout: Option<Duration>,
 }
@@ -206,14 +221,21 @@ pub(crate) enum PerCall {
 
 impl Flags {
     /// The plan, or one sentence that says what does not go together.
-    pub(crate) fn plan(self) -> Result<Plan, String> {
+    pub(crate) fn plan(self, collective: Collective) -> Result<Plan, String> {
         let growth = self.growth()?;
+        let variants = self.variants(collective)?;
         if self.min_bytes > self.max_bytes {
             return Err(format!("-b {} is larger than -e {}", self.min_bytes, self.max_bytes));
         }
         let calling = match (self.blocking, self.aggregate) {
             (1, 1) => Calling::Waiting,
-            (_, calls) => Calling::Started(calls),
+            (_, calls) if collective == Collective::AllReduce => Calling::Started(calls),
+            _ => {
+                return Err(format!(
+                    "-m and -z 0 start calls in place, which is there for all_reduce, not for {}",
+                    collective.name()
+                ));
+            }
         };
         let start = match (self.launched_by, self.ranks) {
             (Some(launcher), _) => Start::LaunchedBy(launcher),
@@ -221,10 +243,20 @@ impl Flags {
             (None, None) => Start::Join,
         };
         let bind = self.bind.unwrap_or(if start == Start::Join { Bind::None } else { Bind::Core });
+        let roots = collective.kind().has_root().then_some(self.root);
+        if let (Start::Launch(ranks), Some(Roots::One(root))) = (start, roots)
+            && root >= ranks
+        {
+            return Err(format!("-r {root}: there is no such rank among {ranks}"));
+        }
+        let reductions = if collective.kind().reduces() { self.reductions.0 } else { vec![Reduction::None] };
         Ok(Plan {
+            collective,
+            variants,
+            roots,
+            reductions,
             sizes: Sizes { first: self.min_bytes, last: self.max_bytes, growth },
             data_types: self.data_types.0,
-            ops: self.ops.0,
             iterations: self.iterations,
             warmup: self.warmup,
             calling,
@@ -236,18 +268,31 @@ impl Flags {
             stamps: if self.stamps == 0 { Stamps::Without } else { Stamps::With },
             per_call: if self.per_call == 0 { PerCall::Untimed } else { PerCall::Timed },
             json: self.json,
+            html: self.html,
             report_made: self.report_made,
             start,
-            transport: self.transport.map(|name| match name {
-                TransportName::Auto => TransportChoice::Auto,
-                TransportName::Shm => TransportChoice::Shm,
-                TransportName::Tcp => TransportChoice::Tcp,
-                TransportName::Verbs => TransportChoice::Verbs,
-            }),
-            algorithm: self.algo.map(|name| name.0),
             bind,
             timeout: (self.timeout > 0).then(|| Duration::from_secs(self.timeout)),
         })
+    }
+
+    /// Every transport with every algorithm.
+    fn variants(&self, collective: Collective) -> Result<Vec<Variant>, String> {
+        let transports = self.transport.iter().map(|name| match name {
+            TransportName::Auto => TransportChoice::Auto,
+            TransportName::Shm => TransportChoice::Shm,
+            TransportName::Tcp => TransportChoice::Tcp,
+            TransportName::Verbs => TransportChoice::Verbs,
+        });
+        let transports: Vec<_> = if self.transport.is_empty() { vec![None] } else { transports.map(Some).collect() };
+        let mut algorithms = Vec::new();
+        for name in &self.algo {
+            algorithms.extend(named_algorithms(name, collective)?);
+        }
+        let algorithms = if self.algo.is_empty() { vec![None] } else { algorithms };
+        let pairs =
+            transports.iter().flat_map(|transport| algorithms.iter().map(move |algorithm| (transport, algorithm)));
+        Ok(pairs.map(|(transport, algorithm)| Variant { transport: *transport, algorithm: *algorithm }).collect())
     }
 
     fn growth(&self) -> Result<Growth, String> {
@@ -274,26 +319,45 @@ fn parse_types(text: &str) -> Result<Types, String> {
     named.map(|data_type| Choice(vec![data_type])).ok_or_else(|| unknown("type", DataType::ALL.map(DataType::name)))
 }
 
-fn parse_ops(text: &str) -> Result<Ops, String> {
+fn parse_ops(text: &str) -> Result<Reductions, String> {
     if text == "all" {
-        return Ok(Choice(Op::ALL.to_vec()));
+        return Ok(Choice(Reduction::ALL.to_vec()));
     }
-    let named = Op::ALL.into_iter().find(|op| op.name() == text);
-    named.map(|op| Choice(vec![op])).ok_or_else(|| unknown("operator", Op::ALL.map(Op::name)))
+    let named = Reduction::ALL.into_iter().find(|reduction| reduction.name() == text);
+    named
+        .map(|reduction| Choice(vec![reduction]))
+        .ok_or_else(|| unknown("operator", Reduction::ALL.map(Reduction::name)))
+}
+
+/// nccl-tests' −1 is every rank.
+fn parse_root(text: &str) -> Result<Roots, String> {
+    if matches!(text, "all" | "-1") {
+        return Ok(Roots::All);
+    }
+    text.parse().map(Roots::One).map_err(|_| "a rank's number, or all".to_owned())
 }
 
 fn unknown<const N: usize>(what: &str, names: [&str; N]) -> String {
     format!("no such {what}; there are {} and all", names.join(", "))
 }
 
-fn parse_algorithm(text: &str) -> Result<AlgorithmName, String> {
-    if text == "auto" {
-        return Ok(AlgorithmName(None));
+/// The algorithms that a name on the command line stands for; `None` is auto.
+fn named_algorithms(name: &str, collective: Collective) -> Result<Vec<Option<Option<Algorithm>>>, String> {
+    let there = Algorithm::serving(collective.kind());
+    match name {
+        "auto" => return Ok(vec![Some(None)]),
+        "all" => return Ok(there.iter().map(|algorithm| Some(Some(*algorithm))).collect()),
+        _ => {}
     }
-    let named = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == text);
-    let unknown =
-        || format!("no such algorithm; there are {} and auto", Algorithm::ALL.map(Algorithm::name).join(", "));
-    named.map(|algorithm| AlgorithmName(Some(algorithm))).ok_or_else(unknown)
+    let named = there.iter().find(|algorithm| algorithm.name() == name);
+    named.map(|algorithm| vec![Some(Some(*algorithm))]).ok_or_else(|| {
+        let names: Vec<_> = there.iter().map(|algorithm| algorithm.name()).collect();
+        format!(
+            "--algo {name}: {} has no such algorithm; there are {}, auto and all",
+            collective.name(),
+            names.join(", ")
+        )
+    })
 }
 
 fn only_one(text: &str) -> Result<u8, String> {
@@ -305,17 +369,14 @@ fn only_one(text: &str) -> Result<u8, String> {
 }
 
 fn only_zero(text: &str) -> Result<u8, String> {
-    if text == "0" {
-        Ok(0)
-    } else {
-        Err("an allreduce on host memory has no such thing, so this can only be 0".to_owned())
-    }
+    if text == "0" { Ok(0) } else { Err("host memory has no such thing, so this can only be 0".to_owned()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser;
+    use serried::Op;
 
     #[derive(Parser)]
     struct Line {
@@ -326,14 +387,20 @@ mod tests {
     fn plan(line: &str) -> Result<Plan, String> {
         let line = Line::try_parse_from(std::iter::once("perf").chain(line.split_whitespace()))
             .map_err(|why| why.to_string())?;
-        line.flags.plan()
+        line.flags.plan(Collective::AllReduce)
+    }
+
+    fn plan_of(collective: Collective, line: &str) -> Result<Plan, String> {
+        let line = Line::try_parse_from(std::iter::once("perf").chain(line.split_whitespace()))
+            .map_err(|why| why.to_string())?;
+        line.flags.plan(collective)
     }
 
     #[test]
     fn nothing_given_is_the_documented_default() {
         let plan = plan("").expect("defaults go together");
         assert_eq!((plan.sizes.first, plan.sizes.last, plan.sizes.growth), (8, 128 << 20, Growth::Factor(2)));
-        assert_eq!((plan.data_types, plan.ops), (vec![DataType::F32], vec![Op::Sum]));
+        assert_eq!((plan.data_types, plan.reductions), (vec![DataType::F32], vec![Reduction::Op(Op::Sum)]));
         assert_eq!((plan.iterations, plan.warmup, plan.cycles, plan.check), (None, 1, Some(1), 1));
         assert_eq!((plan.calling, plan.average, plan.memory), (Calling::Waiting, Average::Mean, Kind::Private));
         assert_eq!((plan.start, plan.bind, plan.timeout), (Start::Join, Bind::None, None));
@@ -343,7 +410,7 @@ mod tests {
     fn flags_of_nccl_tests_mean_what_they_mean_there() {
         let plan = plan("-b 0 -e 1G -i 64K -d all -o all -n 7 -w 0 -m 3 -N 0 -a 3 -c 2 -z 0 -T 9 -C 1 -S 1 -I 1 -R 2 -J x -g 1 -t 1").expect("valid");
         assert_eq!((plan.sizes.first, plan.sizes.last, plan.sizes.growth), (0, 1 << 30, Growth::Bytes(65_536)));
-        assert_eq!((plan.data_types.len(), plan.ops.len()), (10, 5));
+        assert_eq!((plan.data_types.len(), plan.reductions.len()), (12, 6));
         assert_eq!((plan.iterations, plan.warmup, plan.cycles, plan.check), (Some(7), 0, None, 2));
         assert_eq!((plan.calling, plan.average, plan.memory), (Calling::Started(3), Average::Max, Kind::Mapped));
         assert_eq!((plan.time, plan.stamps, plan.per_call), (TimeColumn::Cpu, Stamps::With, PerCall::Timed));
@@ -354,12 +421,24 @@ mod tests {
     fn ranks_are_bound_when_they_are_started_here() {
         let launched = plan("--ranks 4 --transport shm --algo ring").expect("valid");
         assert_eq!((launched.start, launched.bind), (Start::Launch(4), Bind::Core));
-        assert!(
-            matches!(launched.transport, Some(TransportChoice::Shm)) && matches!(launched.algorithm, Some(Some(_)))
-        );
+        assert_eq!(launched.variants.len(), 1);
+        assert_eq!(launched.variants[0].name(), "ring over shm");
         assert_eq!(plan("--ranks 4 --bind none").expect("valid").bind, Bind::None);
         assert_eq!(plan("--ranks 4 --launched-by 12").expect("valid").start, Start::LaunchedBy(12));
-        assert!(matches!(plan("--algo auto").expect("valid").algorithm, Some(None)));
+        assert!(matches!(plan("--algo auto").expect("valid").variants[0].algorithm, Some(None)));
+    }
+
+    #[test]
+    fn a_collective_has_the_algorithms_operators_and_roots_that_are_its_own() {
+        let broadcast = plan_of(Collective::Broadcast, "-r all -o all --algo all --transport shm,tcp").expect("valid");
+        assert_eq!((broadcast.roots, broadcast.reductions), (Some(Roots::All), vec![Reduction::None]));
+        assert_eq!(broadcast.variants.len(), 2 * Algorithm::serving(Collective::Broadcast.kind()).len());
+        let gather = plan_of(Collective::AllGather, "-r 7 --ranks 2").expect("nccl-tests takes a root everywhere");
+        assert_eq!(gather.roots, None);
+        let why = plan_of(Collective::Scatter, "--ranks 2 -r 2").expect_err("ranks are 0 and 1");
+        assert!(why.contains("no such rank"), "{why}");
+        let why = plan_of(Collective::AllGather, "-m 2").expect_err("only allreduces are started");
+        assert!(why.contains("all_gather"), "{why}");
     }
 
     #[test]
@@ -372,15 +451,16 @@ mod tests {
             ("-g 2", "only be 1"),
             ("-t 4", "only be 1"),
             ("-G 1", "only be 0"),
-            ("-r 1", "only be 0"),
+            ("-r first", "a rank's number"),
             ("-d quad", "bfloat16"),
-            ("-o mulsum", "avg and all"),
+            ("-o median", "mulsum and all"),
             ("-n 0", "0 is not in 1.."),
             ("-m 0", "0 is not in 1..=1024"),
             ("-a 4", "4 is not in 0..=3"),
             ("--ranks 0", "0 is not in 1..=1024"),
             ("--transport pigeon", "possible values"),
-            ("--algo pigeon", "and auto"),
+            ("--algo pigeon", "auto and all"),
+            ("--algo bruck", "all_reduce has no such algorithm"),
             ("-b twelve", "is not a size"),
         ] {
             let why = plan(line).expect_err(line);

@@ -4,11 +4,14 @@
 
 use crate::perf::buffers::{Batch, Buffer, GUARD_BYTES};
 use crate::perf::calls::{Average, Calls, agree, agree_counts, barrier};
-use crate::perf::data::{Recipe, Sample, poison, written};
+use crate::perf::collective::{Place, Seat};
+use crate::perf::data::{Recipe, Reduction};
 use crate::perf::flags::{Calling, PerCall, Plan};
 use crate::perf::histogram::{Histogram, Spread};
 use crate::perf::progress::Progress;
-use crate::perf::table::{Half, TimeColumn};
+use crate::perf::samples::Sample;
+use crate::perf::table::{Half, TimeColumn, Work};
+use crate::perf::task::{Task, Waiting};
 use rustix::time::{ClockId, clock_gettime};
 use serried::{Op, Result};
 use std::time::{Duration, Instant};
@@ -24,15 +27,6 @@ const TRIAL_ITERATIONS: u64 = 1 << 20;
 
 /// About what it takes to make one rank's input of one element again, for the progress line.
 const CHECKED_SECONDS: f64 = 3e-9;
-
-/// Where a call's result goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Into another buffer than the input's.
-    Out,
-    /// Over the input.
-    In,
-}
 
 /// What was measured of one half of a row.
 #[derive(Clone, Copy, Debug)]
@@ -71,91 +65,38 @@ impl<'a, C: Calls> Bench<'a, C> {
         Ok(Self { calls, plan, progress, src, dst, repetition: 0 })
     }
 
-    /// Measures `count` elements; `None` for what there is not: started calls out of place.
-    pub(crate) fn measure<T: Sample>(&mut self, place: Place, count: usize, op: Op) -> Result<Option<Measured>> {
+    /// Measures one half of a row; `None` for what there is not: started calls out of place, and what has no form in place.
+    pub(crate) fn measure<T: Sample>(&mut self, place: Place, work: &Work) -> Result<Option<Measured>> {
         let Self { calls, plan, progress, .. } = *self;
+        let count = work.count as usize;
+        let (rank, ranks, root) = (calls.rank(), calls.size(), work.root.unwrap_or(0));
+        let seat = Seat { collective: work.collective, count, rank, ranks, root, place };
         let guard = GUARD_BYTES / size_of::<T>();
         let mut task = match (plan.calling, place) {
             (Calling::Started(_), Place::Out) => return Ok(None),
-            (Calling::Started(calls), Place::In) => Task::Started(Batch::allocate(plan.memory, calls as usize, count)?),
-            (Calling::Waiting, Place::Out) => {
-                let (dst, behind) = self.dst.elements(count);
-                Task::OutOfPlace { src: self.src.elements(count).0, dst, behind: &mut behind[..guard] }
+            (Calling::Started(calls), Place::In) => {
+                Task::Started(Batch::allocate(plan.memory, calls as usize, count)?, work.reduction)
             }
-            (Calling::Waiting, Place::In) => {
-                let (data, behind) = self.dst.elements(count);
-                Task::InPlace { data, behind: &mut behind[..guard] }
+            (Calling::Waiting, Place::In) if !work.collective.is_in_place() => return Ok(None),
+            (Calling::Waiting, _) => {
+                let input = seat.input().map(|elements| self.src.elements(elements).0);
+                let (output, behind) = self.dst.elements(seat.output());
+                Task::Waiting(Waiting::new(seat, work.reduction, input, output, &mut behind[..guard]))
             }
         };
-        let shift = &mut Shift { calls, plan, progress, op, repetition: &mut self.repetition, each_seconds: 0.0 };
+        let reduction = work.reduction;
+        let shift =
+            &mut Shift { calls, plan, progress, reduction, repetition: &mut self.repetition, each_seconds: 0.0 };
         let (lap, iterations, spread) = shift.time::<T>(&mut task)?;
         let wrong = shift.check(&mut task)?;
         let per_call = (iterations * task.calls() as u64) as f64;
         let wall = agree(calls, lap.wall.as_secs_f64() / per_call, plan.average)?;
         let cpu = agree(calls, lap.cpu.as_secs_f64() / per_call, plan.average)?;
         let shown = if plan.time == TimeColumn::Wall { wall } else { cpu };
-        let alg_bw = if count == 0 { 0.0 } else { (count * size_of::<T>()) as f64 / wall / 1e9 };
-        let ranks = f64::from(calls.size());
-        let half = Half { time_us: shown * 1e6, alg_bw, bus_bw: alg_bw * 2.0 * (ranks - 1.0) / ranks, wrong };
+        let bytes = work.bytes();
+        let alg_bw = if bytes == 0 { 0.0 } else { bytes as f64 / wall / 1e9 };
+        let half = Half { time_us: shown * 1e6, alg_bw, bus_bw: alg_bw * work.collective.bus_factor(ranks), wrong };
         Ok(Some(Measured { half, iterations, spread }))
-    }
-}
-
-/// What is called, and on which memory.
-enum Task<'b, T: Sample> {
-    OutOfPlace { src: &'b mut [T], dst: &'b mut [T], behind: &'b mut [T] },
-    InPlace { data: &'b mut [T], behind: &'b mut [T] },
-    Started(Batch<T>),
-}
-
-impl<T: Sample> Task<'_, T> {
-    /// Calls an iteration.
-    fn calls(&self) -> usize {
-        match self {
-            Self::Started(batch) => batch.calls(),
-            Self::OutOfPlace { .. } | Self::InPlace { .. } => 1,
-        }
-    }
-
-    /// Elements of all calls of an iteration.
-    fn elements(&self) -> usize {
-        match self {
-            Self::OutOfPlace { dst, .. } => dst.len(),
-            Self::InPlace { data, .. } => data.len(),
-            Self::Started(batch) => batch.elements(),
-        }
-    }
-
-    /// Makes the inputs of one iteration, and spoils whatever it must write or leave alone.
-    fn prepare(&mut self, rank: u32, recipe: impl Fn(usize) -> Recipe) {
-        match self {
-            Self::OutOfPlace { src, dst, behind } => {
-                recipe(0).fill(rank, src);
-                poison(dst);
-                poison(behind);
-            }
-            Self::InPlace { data, behind } => {
-                recipe(0).fill(rank, data);
-                poison(behind);
-            }
-            Self::Started(batch) => batch.each(|call, data| recipe(call).fill(rank, data)),
-        }
-    }
-
-    /// Elements that are wrong after one iteration, and bytes that were written behind the output.
-    fn wrong(&mut self, rank: u32, recipe: impl Fn(usize) -> Recipe) -> u64 {
-        match self {
-            // The input must be what it was, too.
-            Self::OutOfPlace { src, dst, behind } => {
-                recipe(0).wrong(dst) + written(behind) + recipe(0).spoilt(rank, src)
-            }
-            Self::InPlace { data, behind } => recipe(0).wrong(data) + written(behind),
-            Self::Started(batch) => {
-                let mut wrong = 0;
-                batch.each(|call, data| wrong += recipe(call).wrong(data));
-                wrong
-            }
-        }
     }
 }
 
@@ -171,7 +112,7 @@ struct Shift<'b, C> {
     calls: &'b C,
     plan: &'b Plan,
     progress: &'b Progress,
-    op: Op,
+    reduction: Reduction,
     repetition: &'b mut u64,
     /// About how long an iteration takes, once that is known.
     each_seconds: f64,
@@ -215,12 +156,8 @@ impl<C: Calls> Shift<'_, C> {
     }
 
     fn lap<T: Sample>(&self, task: &mut Task<'_, T>, iterations: u64, each: Option<&mut Histogram>) -> Result<Lap> {
-        let (calls, op) = (self.calls, self.op);
-        match task {
-            Task::OutOfPlace { src, dst, .. } => lap(iterations, each, || calls.all_reduce_into(src, dst, op)),
-            Task::InPlace { data, .. } => lap(iterations, each, || calls.all_reduce(data, op)),
-            Task::Started(batch) => lap(iterations, each, || calls.all_reduce_batch(batch, op)),
-        }
+        let calls = self.calls;
+        lap(iterations, each, || task.run(calls))
     }
 
     /// Wrong elements over all ranks in the first checked iteration that has any; `None` when none is to be checked.
@@ -233,7 +170,7 @@ impl<C: Calls> Shift<'_, C> {
             self.progress.phase("checking", self.each_seconds + made);
             task.prepare(rank, recipe);
             self.lap(task, 1, None)?;
-            let mut wrong = [task.wrong(rank, recipe)];
+            let mut wrong = [task.wrong(recipe)];
             agree_counts(self.calls, &mut wrong, Op::Sum)?;
             found = Some(wrong[0]);
             if wrong[0] > 0 {
@@ -245,9 +182,9 @@ impl<C: Calls> Shift<'_, C> {
 
     /// New data for each call of the next iteration.
     fn recipes<T: Sample>(&mut self, task: &Task<'_, T>) -> impl Fn(usize) -> Recipe + Copy + use<C, T> {
-        let (op, ranks, first) = (self.op, self.calls.size(), *self.repetition);
+        let (reduction, ranks, first) = (self.reduction, self.calls.size(), *self.repetition);
         *self.repetition += task.calls() as u64;
-        move |call| Recipe { op, ranks, repetition: first + call as u64 }
+        move |call| Recipe { reduction, ranks, repetition: first + call as u64 }
     }
 }
 
@@ -288,132 +225,4 @@ fn spread_of_all(calls: &impl Calls, mine: &Histogram) -> Result<Option<Spread>>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::perf::flags::Flags;
-    use clap::Parser;
-    use serried::Element;
-    use std::cell::Cell;
-    use zerocopy::IntoBytes;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        flags: Flags,
-    }
-
-    /// A rank alone, whose calls of more than one element go wrong from one of them on.
-    #[derive(Default)]
-    struct Erring {
-        made: Cell<u64>,
-        wrong_from: u64,
-        error: Option<Mistake>,
-    }
-
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mistake {
-        FlipsOneBit,
-        WritesNothing,
-        Fails,
-    }
-
-    const COUNT: usize = 100;
-
-    impl Erring {
-        fn call<T: Element>(&self, result: &mut [T], input: Option<&[T]>) -> Result<()> {
-            let made = self.made.get() + u64::from(result.len() == COUNT);
-            self.made.set(made);
-            let error = self.error.filter(|_| result.len() == COUNT && made > self.wrong_from);
-            if let Some(input) = input
-                && error != Some(Mistake::WritesNothing)
-            {
-                result.copy_from_slice(input);
-            }
-            match error {
-                Some(Mistake::FlipsOneBit) => result[COUNT / 2..].as_mut_bytes()[0] ^= 1,
-                Some(Mistake::Fails) => return Err(serried::Error::InvalidArgument { what: "no".to_owned() }),
-                Some(Mistake::WritesNothing) | None => {}
-            }
-            Ok(())
-        }
-    }
-
-    impl Calls for Erring {
-        fn rank(&self) -> u32 {
-            0
-        }
-
-        fn size(&self) -> u32 {
-            1
-        }
-
-        fn all_reduce<T: Element>(&self, data: &mut [T], _op: Op) -> Result<()> {
-            self.call(data, None)
-        }
-
-        fn all_reduce_into<T: Element>(&self, src: &[T], dst: &mut [T], _op: Op) -> Result<()> {
-            self.call(dst, Some(src))
-        }
-
-        fn all_reduce_batch<T: Element>(&self, batch: &mut Batch<T>, _op: Op) -> Result<()> {
-            let Batch::Private(buffers) = batch else { unreachable!("the tests ask for no other") };
-            buffers.iter_mut().try_for_each(|buffer| self.call(buffer, None))
-        }
-    }
-
-    fn measure(line: &str, calls: &Erring, place: Place) -> Result<Option<Measured>> {
-        let line = format!("perf -b 400 -e 400 -n 5 -w 2 {line}");
-        let plan = Line::try_parse_from(line.split_whitespace()).expect("valid flags").flags.plan().expect("a plan");
-        let progress = Progress::new(1);
-        Bench::new(calls, &plan, &progress)?.measure::<f32>(place, COUNT, Op::Sum)
-    }
-
-    fn wrong(line: &str, calls: &Erring, place: Place) -> Option<u64> {
-        measure(line, calls, place).expect("no call fails").expect("this half exists").half.wrong
-    }
-
-    #[test]
-    fn warm_up_timed_and_checked_calls_are_as_many_as_asked_for() {
-        let calls = Erring::default();
-        assert_eq!(wrong("-c 3", &calls, Place::Out), Some(0));
-        assert_eq!(calls.made.get(), 2 + 5 + 3);
-        assert_eq!(wrong("-c 0", &calls, Place::In), None, "nothing was checked");
-        assert_eq!(calls.made.get(), 10 + 2 + 5);
-        assert_eq!(wrong("-c 1 -m 4", &calls, Place::In), Some(0));
-        assert_eq!(calls.made.get(), 17 + 4 * (2 + 5 + 1));
-        assert!(measure("-m 4", &calls, Place::Out).expect("no call fails").is_none(), "started calls are in place");
-    }
-
-    #[test]
-    fn a_wrong_result_of_a_checked_call_is_counted() {
-        let flip = || Erring { error: Some(Mistake::FlipsOneBit), ..Erring::default() };
-        assert_eq!(wrong("", &flip(), Place::Out), Some(1));
-        assert_eq!(wrong("", &flip(), Place::In), Some(1));
-        assert_eq!(wrong("-m 3", &flip(), Place::In), Some(3), "one in each call of the batch");
-        let third = Erring { wrong_from: 2 + 5 + 2, ..flip() };
-        assert_eq!(wrong("-c 3", &third, Place::Out), Some(1), "the third checked call");
-        let stale = Erring { error: Some(Mistake::WritesNothing), ..Erring::default() };
-        assert_eq!(wrong("", &stale, Place::Out), Some(COUNT as u64));
-    }
-
-    #[test]
-    fn a_failing_call_ends_the_measurement() {
-        let failing = Erring { error: Some(Mistake::Fails), wrong_from: 4, ..Erring::default() };
-        assert!(measure("", &failing, Place::Out).is_err());
-        assert_eq!(failing.made.get(), 5);
-    }
-
-    #[test]
-    fn an_open_number_of_iterations_fills_the_time() {
-        let plan =
-            Line::try_parse_from(["perf", "-e", "8", "-I", "1"]).expect("valid flags").flags.plan().expect("a plan");
-        let (calls, progress) = (Erring::default(), Progress::new(1));
-        let mut bench = Bench::new(&calls, &plan, &progress).expect("there is memory");
-        let measured = bench.measure::<u8>(Place::Out, 8, Op::Max).expect("no call fails").expect("this half exists");
-        // A copy of 8 bytes takes far less than 5 µs, so 0.1 s hold more than 20,000.
-        assert!(measured.iterations > 20_000, "{}", measured.iterations);
-        let spread = measured.spread.expect("it was asked for");
-        assert!(spread.min_us <= spread.p50_us && spread.p50_us <= spread.p99_us && spread.p99_us <= spread.max_us);
-        assert!(spread.min_us <= spread.avg_us && spread.avg_us <= spread.max_us);
-    }
-}
+mod tests;

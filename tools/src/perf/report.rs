@@ -9,6 +9,7 @@ use crate::perf::ranks::Presence;
 use crate::perf::sizes::Growth;
 use crate::perf::table::{TimeColumn, Work, reaches};
 use crate::perf::timestamp::utc;
+use crate::perf::variant::Variant;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result, Write};
@@ -70,16 +71,18 @@ impl<W: Write> Report<W> {
     }
 
     /// Adds a row.
-    pub(crate) fn row(&mut self, work: &Work, out_of_place: Option<&Measured>, in_place: &Measured) -> Result<()> {
+    pub(crate) fn row(&mut self, variant: &Variant, work: &Work, halves: [Option<&Measured>; 2]) -> Result<()> {
         let half = |measured: Option<&Measured>| measured.map_or(Value::Null, |measured| self.half(measured));
         let row = json!({
             "size": work.bytes(),
             "count": work.count,
             "type": work.data_type.name(),
-            "redop": work.op.name(),
-            "root": -1,
-            "out_of_place": half(out_of_place),
-            "in_place": half(Some(in_place)),
+            "redop": work.reduction.name(),
+            "root": work.root_number(),
+            "algorithm": variant.algorithm(),
+            "transport": variant.transport(),
+            "out_of_place": half(halves[0]),
+            "in_place": half(halves[1]),
             "timestamp": utc(SystemTime::now()),
         });
         let comma = if self.rows == 0 { "" } else { ",\n" };
@@ -133,7 +136,7 @@ fn config(plan: &Plan, ranks: &[Presence]) -> Value {
         })
         .collect();
     json!({
-        "collective": "all_reduce",
+        "collective": plan.collective.name(),
         "nthreads": 1,
         "ngpus": 1,
         "minimum_bytes": plan.sizes.first,
@@ -145,7 +148,6 @@ fn config(plan: &Plan, ranks: &[Presence]) -> Value {
         "aggregated_iterations": aggregated,
         "blocking_collectives": !started,
         "validation": plan.check,
-        "transport": plan.transport.map(|transport| format!("{transport:?}").to_lowercase()),
         "devices": devices,
     })
 }

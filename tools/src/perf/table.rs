@@ -2,8 +2,10 @@
 //!
 //! Pure: numbers in, text out. It measures and prints nothing.
 
+use crate::perf::collective::Collective;
+use crate::perf::data::Reduction;
 use crate::perf::timestamp::{FORMAT, utc};
-use serried::{DataType, Op};
+use serried::DataType;
 use std::time::SystemTime;
 
 /// What one half of a row (out of place, or in place) found.
@@ -13,7 +15,7 @@ pub(crate) struct Half {
     pub(crate) time_us: f64,
     /// Bytes of the message over the time, in units of 1e9 bytes a second.
     pub(crate) alg_bw: f64,
-    /// `alg_bw` times 2(n−1)/n: what each link carries.
+    /// `alg_bw` times the collective's factor: what each link carries.
     pub(crate) bus_bw: f64,
     /// Wrong elements over all ranks; `None` when nothing was checked.
     pub(crate) wrong: Option<u64>,
@@ -22,18 +24,29 @@ pub(crate) struct Half {
 /// The left part of a row: which work was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Work {
-    /// Whole elements on each rank.
+    /// The collective.
+    pub(crate) collective: Collective,
+    /// Whole elements of the message or of a block.
     pub(crate) count: u64,
-    /// Their type.
+    /// How many ranks there are.
+    pub(crate) ranks: u32,
+    /// The elements' type.
     pub(crate) data_type: DataType,
-    /// The operator.
-    pub(crate) op: Op,
+    /// What is done with them.
+    pub(crate) reduction: Reduction,
+    /// The root, where there is one.
+    pub(crate) root: Option<u32>,
 }
 
 impl Work {
-    /// The bytes of the message: the asked size, rounded down to whole elements.
+    /// The bytes of the message or of all blocks: the asked size, rounded down to whole elements.
     pub(crate) fn bytes(&self) -> u64 {
-        self.count * self.data_type.size() as u64
+        self.collective.bytes(self.count, self.data_type.size(), self.ranks)
+    }
+
+    /// The root as nccl-tests prints it: −1 for none.
+    pub(crate) fn root_number(&self) -> i64 {
+        self.root.map_or(-1, i64::from)
     }
 }
 
@@ -76,13 +89,12 @@ pub(crate) fn header(time: TimeColumn, stamps: Stamps) -> String {
     )
 }
 
-/// One row, with its end of line. A half that was not measured (started calls exist in place only) is N/A in every column.
-pub(crate) fn row(work: &Work, out_of_place: Option<&Half>, in_place: &Half, stamp: Option<SystemTime>) -> String {
-    let (data_type, op) = (work.data_type.name(), work.op.name());
-    // An allreduce has no root: nccl-tests prints −1.
-    let left = format!("{:>12}  {:>12}  {data_type:>8}  {op:>6}  {:>6}", work.bytes(), work.count, -1);
+/// One row, with its end of line. A half that was not measured (not everything exists in and out of place) is N/A in every column.
+pub(crate) fn row(work: &Work, halves: [Option<&Half>; 2], stamp: Option<SystemTime>) -> String {
+    let (data_type, op, root) = (work.data_type.name(), work.reduction.name(), work.root_number());
+    let left = format!("{:>12}  {:>12}  {data_type:>8}  {op:>6}  {root:>6}", work.bytes(), work.count);
     let stamp = stamp.map_or_else(String::new, |now| format!("{:>21}", utc(now)));
-    format!("{left}{}{}{stamp}\n", half(out_of_place), half(Some(in_place)))
+    format!("{left}{}{}{stamp}\n", half(halves[0]), half(halves[1]))
 }
 
 /// The lines below the rows: `failed_halves` had wrong elements, and `least_bus_bw` is what the average must reach nine
@@ -163,6 +175,16 @@ mod tests {
     use super::*;
     use std::time::{Duration, UNIX_EPOCH};
 
+    use serried::Op;
+
+    const SMALL: Work = Work {
+        collective: Collective::AllReduce,
+        count: 2,
+        ranks: 2,
+        data_type: DataType::F32,
+        reduction: Reduction::Op(Op::Sum),
+        root: None,
+    };
     const HALF: Half = Half { time_us: 10.12, alg_bw: 0.0008, bus_bw: 0.0008, wrong: Some(0) };
 
     #[test]
@@ -181,17 +203,32 @@ mod tests {
 
     #[test]
     fn rows_are_nccl_tests_byte_for_byte() {
-        let work = Work { count: 2, data_type: DataType::F32, op: Op::Sum };
         let in_place = Half { time_us: 10.02, wrong: None, ..HALF };
         assert_eq!(
-            row(&work, Some(&HALF), &in_place, None),
+            row(&SMALL, [Some(&HALF), Some(&in_place)], None),
             "           8             2     float     sum      -1    10.12    0.00    0.00       0    10.02    0.00    0.00     N/A\n"
         );
-        let work = Work { count: 67_108_864, data_type: DataType::Bf16, op: Op::Prod };
+        let work = Work { count: 67_108_864, data_type: DataType::Bf16, reduction: Reduction::Op(Op::Prod), ..SMALL };
         let large = Half { time_us: 123_456.7, alg_bw: 1087.154, bus_bw: 2038.4, wrong: Some(1_234_567) };
         assert_eq!(
-            row(&work, None, &large, Some(UNIX_EPOCH + Duration::from_secs(86_400))),
+            row(&work, [None, Some(&large)], Some(UNIX_EPOCH + Duration::from_secs(86_400))),
             "   134217728      67108864  bfloat16    prod      -1      N/A     N/A     N/A     N/A   123457  1087.2  2038.4  1.23457e+06  1970-01-02 00:00:00\n"
+        );
+    }
+
+    #[test]
+    fn blocks_and_roots_have_their_columns() {
+        let work = Work {
+            collective: Collective::Gather,
+            count: 3,
+            ranks: 4,
+            root: Some(2),
+            reduction: Reduction::None,
+            ..SMALL
+        };
+        assert!(
+            row(&work, [Some(&HALF), None], None)
+                .starts_with("          48             3     float    none       2    10.12")
         );
     }
 

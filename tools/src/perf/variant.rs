@@ -1,0 +1,39 @@
+//! What is measured in turn in one run: transports and algorithms.
+
+use serried::schedule::Algorithm;
+use serried::{Config, TransportChoice};
+
+/// One way of doing the same calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Variant {
+    /// `None` is what the environment says.
+    pub(crate) transport: Option<TransportChoice>,
+    /// `None` is what the environment says, `Some(None)` auto whatever it says.
+    pub(crate) algorithm: Option<Option<Algorithm>>,
+}
+
+impl Variant {
+    /// The settings of a communicator that does it so.
+    pub(crate) fn config(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        config.transport = self.transport.unwrap_or(config.transport);
+        config.algorithm = self.algorithm.unwrap_or(config.algorithm);
+        config
+    }
+
+    /// The algorithm's name, if one is set.
+    pub(crate) fn algorithm(&self) -> Option<&'static str> {
+        self.algorithm.map(|algorithm| algorithm.map_or("auto", Algorithm::name))
+    }
+
+    /// The transport's name, if one is set.
+    pub(crate) fn transport(&self) -> Option<String> {
+        self.transport.map(|transport| format!("{transport:?}").to_lowercase())
+    }
+
+    /// Both, in words.
+    pub(crate) fn name(&self) -> String {
+        let algorithm = self.algorithm().unwrap_or("auto");
+        self.transport().map_or_else(|| algorithm.to_owned(), |transport| format!("{algorithm} over {transport}"))
+    }
+}
