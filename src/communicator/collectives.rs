@@ -14,7 +14,8 @@ use zerocopy::IntoBytes;
 ///
 /// All of them end with [`Error::Mismatch`](crate::Error::Mismatch) when ranks disagree about the call, with [`Error::Peer`](crate::Error::Peer) when a
 /// rank fails, with [`Error::Timeout`](crate::Error::Timeout) when one does not come within the operation timeout. Outputs then hold nothing useful.
-/// [`Error::InvalidArgument`](crate::Error::InvalidArgument) refuses lengths that do not fit each other and roots that are not there; then nothing has happened.
+/// [`Error::InvalidArgument`](crate::Error::InvalidArgument) refuses lengths that do not fit each other and roots that are not there. A call that is
+/// refused counts as made: ranks that all refuse it go on together, and those that wait in it for a rank that refused it get a mismatch that says so.
 impl Communicator {
     /// Replaces `data` by its reduction over all ranks: element by element, and the same bits on every rank.
     pub fn all_reduce<T: Element>(&self, data: &mut [T], op: impl Operator<T>) -> Result<()> {

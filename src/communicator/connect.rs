@@ -11,6 +11,7 @@ mod verbs;
 use super::card::Card;
 use super::config::TransportChoice;
 use super::links::{LinkReport, Refusal, SHM, TCP, VERBS};
+use super::meet::OwnRail;
 use super::watch::CallWatch;
 use crate::bootstrap::Control;
 use crate::engine::Watch;
@@ -33,7 +34,37 @@ const FIRST: u32 = 0;
 /// The longest reason for which a side declines; a longer one is cut.
 const REASON_BYTES: usize = 400;
 
-/// What making links for a call needs to know.
+/// What making links needs to know of a communicator.
+pub(super) struct LinkMaker {
+    pub(super) cards: Arc<[Card]>,
+    pub(super) transport: TransportChoice,
+    pub(super) rail: OwnRail,
+    pub(super) tcp: TcpSettings,
+    pub(super) sockets: u32,
+    /// How long a call may take.
+    pub(super) timeout: Duration,
+    /// Collective calls so far.
+    pub(super) collectives: u64,
+}
+
+impl LinkMaker {
+    /// Makes links for `call`.
+    pub(super) fn connector<'a>(&'a self, control: &'a Control, call: Call) -> Connector<'a> {
+        Connector {
+            control,
+            cards: &self.cards,
+            transport: self.transport,
+            rail: self.rail.as_ref().map_err(String::as_str),
+            tcp: &self.tcp,
+            sockets: self.sockets,
+            call,
+            watch: CallWatch::new(control, self.timeout, &[], self.collectives),
+            timeout: self.timeout,
+        }
+    }
+}
+
+/// Makes links for one call.
 pub(super) struct Connector<'a> {
     pub(super) control: &'a Control,
     pub(super) cards: &'a [Card],

@@ -2,7 +2,7 @@
 
 use super::card::Card;
 use super::config::{Config, TransportChoice};
-use super::connect::Connector;
+use super::connect::LinkMaker;
 use super::lending::Lending;
 use super::links::LinkReport;
 use super::meet::{Meeting, OwnRail};
@@ -20,9 +20,11 @@ use crate::transport::tcp::TcpSettings;
 use crate::transport::{Fault, Link};
 use crate::tune::{Choice, Reach, Tables};
 use crate::types::{Call, CollectiveKind, Op};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
+use zerocopy::IntoBytes;
 
 /// When a link breaks, the control plane usually knows why a moment later; a death is to be named within a second.
 pub(super) const VERDICT_GRACE: Duration = Duration::from_millis(500);
@@ -40,7 +42,7 @@ pub(super) struct Executor {
     /// How the links came to be, by peer.
     reports: Vec<Option<LinkReport>>,
     backoff: Backoff,
-    cards: Vec<Card>,
+    cards: Arc<[Card]>,
     /// The programs whose links are there: kind, algorithm and root.
     connected: HashSet<(CollectiveKind, Algorithm, u32)>,
     /// Where the blocks begin that a running call takes and gives, if their sizes are uneven; kept, so that nothing is allocated.
@@ -80,7 +82,7 @@ impl Executor {
             streams: vec![false; size as usize],
             reports: vec![None; size as usize],
             backoff: Backoff::new()?,
-            cards,
+            cards: cards.into(),
             connected: HashSet::new(),
             starts: Default::default(),
             scaled: Vec::new(),
@@ -97,6 +99,16 @@ impl Executor {
         })
     }
 
+    /// The host of each rank, numbered in the order of their first ranks.
+    pub(super) fn hosts(&self) -> Vec<u32> {
+        let mut numbers = HashMap::new();
+        let number = |card: &Card| {
+            let next = numbers.len() as u32;
+            *numbers.entry(card.host.clone()).or_insert(next)
+        };
+        self.cards.iter().map(number).collect()
+    }
+
     /// The RDMA port, for a communicator that shares it.
     pub(super) fn rail(&self) -> OwnRail {
         self.rail.clone()
@@ -104,11 +116,13 @@ impl Executor {
 
     /// One collective call, from its arguments to its end. A failure breaks the communicator here and, by the control plane, everywhere.
     pub(super) fn collective(&mut self, control: &Control, request: Request<'_>) -> Result<()> {
-        request.check(self.rank, self.size)?;
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
         self.sequence += 1;
+        if let Err(error) = request.check(self.rank, self.size) {
+            return Err(self.refuse(control, &request, error));
+        }
         let choice = match request.counts {
             Counts::Exchanged { .. } => *self.tables.uneven_exchange(),
             _ => *self.tables.choice(request.kind, request.bytes(self.size)),
@@ -126,6 +140,15 @@ impl Executor {
             return Err(self.fail(control, error));
         }
         Ok(())
+    }
+
+    /// A call that makes no sense here counts as made: ranks that all refuse it go on together, and those that wait for this one in it hear why.
+    #[cold]
+    fn refuse(&self, control: &Control, request: &Request<'_>, error: Error) -> Error {
+        let (data_type, op) = (request.data_type(), request.reduction.number());
+        let call = Call::new(request.kind, self.sequence, request.root, 0, data_type, op, Call::REFUSED);
+        control.state(self.sequence, call.as_bytes());
+        error
     }
 
     #[inline]
@@ -265,27 +288,40 @@ impl Executor {
     /// Links to those of `peers`, which ascend, that have none yet.
     pub(super) fn connect(&mut self, control: &Control, call: Call, mut peers: Vec<u32>) -> Result<()> {
         peers.retain(|peer| self.engine.link(*peer).is_none());
-        let connector = Connector {
-            control,
-            cards: &self.cards,
-            transport: self.transport,
-            rail: self.rail.as_ref().map_err(String::as_str),
-            tcp: &self.tcp,
-            sockets: self.sockets,
-            call,
-            watch: CallWatch::new(control, self.timeout, &[], self.sequence),
-            timeout: self.timeout,
-        };
-        for (link, report) in connector.connect(&peers)? {
-            let peer = report.peer;
-            if let (Link::Verbs(_), Some(lending)) = (&link, &mut self.lending) {
-                lending.begin();
-            }
-            self.streams[peer as usize] = link.ends_in_order();
-            self.engine.connect(peer, link);
-            self.reports[peer as usize] = Some(report);
+        for (link, report) in self.link_maker().connector(control, call).connect(&peers)? {
+            self.engine.connect(report.peer, link);
+            self.note_link(report);
         }
         Ok(())
+    }
+
+    /// Whether there is a link to `peer`.
+    pub(super) fn is_linked(&self, peer: u32) -> bool {
+        self.engine.link(peer).is_some()
+    }
+
+    /// What making links needs, apart from this executor.
+    pub(super) fn link_maker(&self) -> LinkMaker {
+        LinkMaker {
+            cards: self.cards.clone(),
+            transport: self.transport,
+            rail: self.rail.clone(),
+            tcp: self.tcp.clone(),
+            sockets: self.sockets,
+            timeout: self.timeout,
+            collectives: self.sequence,
+        }
+    }
+
+    /// Remembers what a new link is.
+    pub(super) fn note_link(&mut self, report: LinkReport) {
+        let peer = report.peer;
+        let link = self.engine.link(peer).expect("it was just made");
+        if let (Link::Verbs(_), Some(lending)) = (link, &mut self.lending) {
+            lending.begin();
+        }
+        self.streams[peer as usize] = link.ends_in_order();
+        self.reports[peer as usize] = Some(report);
     }
 
     /// Why the engine stopped: what the control plane knows comes first, since a broken link is often only a symptom.

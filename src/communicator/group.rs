@@ -3,6 +3,7 @@
 use super::Communicator;
 use super::messages::Message;
 use super::request::Request;
+use super::started::refuse_in_a_waker;
 use crate::error::{Error, Result};
 use crate::types::Element;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use zerocopy::IntoBytes;
 /// # }
 /// ```
 #[derive(Debug, Default)]
+#[must_use = "nothing is sent before the group runs"]
 pub struct Group<'a> {
     parts: Vec<Part<'a>>,
 }
@@ -77,6 +79,7 @@ impl<'a> Group<'a> {
         if parts.is_empty() {
             return last.run();
         }
+        refuse_in_a_waker()?;
         std::thread::scope(|scope| {
             let start = |part: Part<'a>| {
                 let what = format!("rank {}: starting a thread for a group", part.communicator.rank());

@@ -110,7 +110,7 @@ impl Executor {
         let mut peers: Vec<u32> = messages.iter().map(Message::peer).collect();
         peers.sort_unstable();
         peers.dedup();
-        self.connect(control, calls[0], peers)?;
+        peers.retain(|peer| !self.is_linked(*peer));
         let buffers: Vec<_> = messages.iter().map(|message| Some(message.data())).collect();
         self.lend(&buffers);
         let mut batch = Batch::default();
@@ -126,7 +126,11 @@ impl Executor {
             let unused = kernels(message.data_type, Op::Sum);
             batch.push(end, Job::new(*call, end, unused, self.size, layout, MESSAGE_SLICES_IN_FLIGHT, buffers));
         }
-        self.drive(control, calls[0], &mut batch)
+        if peers.is_empty() {
+            self.drive(control, calls[0], &mut batch)
+        } else {
+            self.drive_arriving(control, calls[0], batch, &peers)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Communicators: what a user holds. Joining, calls, and the end of both.
 
+mod arrivals;
 mod card;
 mod collectives;
 mod config;
@@ -32,7 +33,7 @@ use executor::Executor;
 use meet::OwnRail;
 use started::Queue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use zerocopy::IntoBytes;
 
 /// A group of ranks that call collectives together: this rank's handle on it.
@@ -52,6 +53,8 @@ struct Shared {
     rank: u32,
     size: u32,
     control: Control,
+    /// The host of each rank, numbered in the order of their first ranks.
+    hosts: Vec<u32>,
     /// What a communicator made of this one begins with.
     config: Config,
     executor: Mutex<Executor>,
@@ -88,8 +91,10 @@ impl Communicator {
     fn over(control: Control, local_rank: u32, config: &Config, rail: Option<OwnRail>) -> Result<Self> {
         let (rank, size) = (control.rank(), control.size());
         let _span = tracing::info_span!("communicator", rank, size).entered();
-        let executor = Mutex::new(Executor::prepare(&control, local_rank, config, rail)?);
-        let shared = Arc::new(Shared { rank, size, control, config: config.clone(), executor });
+        let executor = Executor::prepare(&control, local_rank, config, rail)?;
+        let hosts = executor.hosts();
+        let executor = Mutex::new(executor);
+        let shared = Arc::new(Shared { rank, size, control, hosts, config: config.clone(), executor });
         Ok(Self { shared, queue: Arc::default(), local_rank })
     }
 
@@ -108,6 +113,21 @@ impl Communicator {
         self.local_rank
     }
 
+    /// How many hosts the ranks are on.
+    pub fn hosts(&self) -> u32 {
+        self.shared.hosts.iter().max().map_or(0, |last| last + 1)
+    }
+
+    /// The host of `rank`; hosts are numbered from 0 in the order of their first ranks. `None` if there is no such rank.
+    pub fn host(&self, rank: u32) -> Option<u32> {
+        self.shared.hosts.get(rank as usize).copied()
+    }
+
+    /// The ranks on `host`, ascending.
+    pub fn ranks_on(&self, host: u32) -> impl Iterator<Item = u32> + '_ {
+        (0..self.size()).filter(move |rank| self.shared.hosts[*rank as usize] == host)
+    }
+
     /// Connects this rank with every peer, and says how they talk and why not better: one report for each peer, in the order of ranks.
     ///
     /// A collective call: all ranks make it. Otherwise two ranks connect when an algorithm first needs it, and most pairs never do.
@@ -124,10 +144,10 @@ impl Communicator {
     /// # Errors
     /// The error that broke it on this rank, or the news of what broke it on another. While a call runs, only the news is looked at.
     pub fn health(&self) -> Result<()> {
-        if let Ok(executor) = self.shared.executor.try_lock()
-            && let Some(error) = executor.broken()
-        {
-            return Err(error.clone());
+        match self.shared.executor.try_lock() {
+            Ok(executor) => executor.broken().cloned().map_or(Ok(()), Err)?,
+            Err(TryLockError::Poisoned(_)) => drop(self.shared.executor()),
+            Err(TryLockError::WouldBlock) => {}
         }
         match self.shared.control.verdict() {
             Some(failure) => Err(failure.error(self.rank(), Operation::Idle)),

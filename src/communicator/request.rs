@@ -28,6 +28,8 @@ pub(super) enum Counts<'a> {
     Shared(&'a [usize]),
     /// What this rank gives to each rank, and gets from each.
     Exchanged { given: &'a [usize], got: &'a [usize] },
+    /// None; a number that all ranks are to have in common.
+    Agreed(u64),
 }
 
 /// No input, where a rank gives nothing.
@@ -92,6 +94,11 @@ impl<'a> Request<'a> {
         Self::moving(CollectiveKind::Barrier, DataType::U8, NOTHING, &mut [])
     }
 
+    /// All ranks wait for each other, to do together what `number` stands for.
+    pub(super) fn agreeing(number: u64) -> Self {
+        Self { counts: Counts::Agreed(number), ..Self::barrier() }
+    }
+
     /// The same with blocks of uneven sizes, in elements: rank r's block has `counts[r]`, one after the other in buffers that hold all. For
     /// reduce_scatter, all_gather, gather and scatter; all ranks give the same counts.
     #[must_use]
@@ -118,13 +125,14 @@ impl<'a> Request<'a> {
             Counts::Even => self.even_count(size) as u64,
             Counts::Shared(counts) => Call::uneven(counts),
             Counts::Exchanged { .. } => Call::uneven(&[]),
+            Counts::Agreed(number) => number,
         }
     }
 
     /// Bytes of the message or of the largest block.
     pub(super) fn bytes(&self, size: u32) -> usize {
         let elements = match self.counts {
-            Counts::Even => self.even_count(size),
+            Counts::Even | Counts::Agreed(_) => self.even_count(size),
             Counts::Shared(counts) => counts.iter().copied().max().unwrap_or(0),
             Counts::Exchanged { given, .. } => given.iter().copied().max().unwrap_or(0),
         };
@@ -159,8 +167,8 @@ impl<'a> Request<'a> {
                 [extent, extent]
             }
             Counts::Exchanged { given, got } => [uneven(given, of_input), uneven(got, of_output)],
-            Counts::Even if self.kind.is_of_blocks() => [Extent::Blocks { ranks, elements: self.even_count(ranks) }; 2],
-            Counts::Even => [Extent::Message(self.even_count(ranks)); 2],
+            _ if self.kind.is_of_blocks() => [Extent::Blocks { ranks, elements: self.even_count(ranks) }; 2],
+            _ => [Extent::Message(self.even_count(ranks)); 2],
         }
     }
 
@@ -170,6 +178,7 @@ impl<'a> Request<'a> {
         let whole = self.output.len() & (self.data_type().size() - 1) == 0;
         if self.kind == CollectiveKind::AllReduce
             && whole
+            && matches!(self.counts, Counts::Even)
             && self.input.is_none_or(|input| input.len() == self.output.len())
         {
             return Ok(());
@@ -217,6 +226,11 @@ impl<'a> Request<'a> {
                 return Err("a rank must get from itself what it gives itself".to_owned());
             }
             return Ok((Some(self.bytes_of(given)?), Some(self.bytes_of(got)?)));
+        }
+        if matches!(self.counts, Counts::Shared(_))
+            && (!self.kind.is_of_blocks() || self.kind == CollectiveKind::Barrier)
+        {
+            return Err(NO_COUNTS.to_owned());
         }
         if !self.kind.is_of_blocks() {
             let whole = self.output.len();
@@ -269,12 +283,15 @@ impl<'a> Request<'a> {
 
     fn refuse_counts(&self, fit: bool, all: [&[usize]; 2], size: u32) -> Result<(), String> {
         if !fit {
-            return Err("it takes no such counts".to_owned());
+            return Err(NO_COUNTS.to_owned());
         }
-        match all.into_iter().find(|counts| counts.len() != size as usize) {
-            Some(counts) => Err(format!("there are {} counts for {size} ranks", counts.len())),
-            None => Ok(()),
+        if let Some(counts) = all.into_iter().find(|counts| counts.len() != size as usize) {
+            return Err(format!("there are {} counts for {size} ranks", counts.len()));
         }
+        // As if all blocks were as long as the longest: that is how slots are laid out.
+        let longest = all.into_iter().flatten().copied().max().unwrap_or(0);
+        let bytes = longest.checked_mul(size as usize).and_then(|all| all.checked_mul(self.data_type().size()));
+        bytes.filter(|bytes| isize::try_from(*bytes).is_ok()).map(|_| ()).ok_or_else(too_large)
     }
 
     fn bytes_of(&self, counts: &[usize]) -> Result<usize, String> {
@@ -282,6 +299,8 @@ impl<'a> Request<'a> {
         elements.and_then(|elements| elements.checked_mul(self.data_type().size())).ok_or_else(too_large)
     }
 }
+
+const NO_COUNTS: &str = "it takes no such counts";
 
 fn too_large() -> String {
     "the blocks are more than memory can hold".to_owned()

@@ -1,9 +1,10 @@
 //! Communicators made of others: of some of their ranks, or of all once more.
 
-use super::{Communicator, Config};
 use super::request::Request;
+use super::{Communicator, Config};
 use crate::bootstrap::{Control, UniqueId};
 use crate::error::{Error, Result};
+use crate::types::Call;
 
 /// What each rank says of where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,8 @@ struct Wish {
 /// # Further communicators
 ///
 /// Collective calls on a communicator, the *parent*, that make others out of its ranks. Each has a control plane, links and errors of its own: what breaks
-/// one leaves the other whole. Devices are shared. All ranks of the parent take part, also those that are in none of the new ones.
+/// one leaves the other whole. Devices are shared. All ranks of the parent take part, also those that are in none of the new ones; ranks that do different
+/// things (a split and a subset, subsets of other ranks, some other call) get [`Error::Mismatch`].
 ///
 /// Errors are those of the collectives and of [`create`](Self::create).
 impl Communicator {
@@ -27,11 +29,21 @@ impl Communicator {
 
     /// As [`split`](Self::split), with settings of its own; the ranks of a new communicator must have in common what those of any must.
     pub fn split_with(&self, color: Option<u32>, key: i64, config: &Config) -> Result<Option<Self>> {
+        self.part(SPLIT, Wish { color, key }, config)
+    }
+
+    /// All ranks do the same `kind` of thing, which tells what each wishes.
+    fn part(&self, kind: u64, wish: Wish, config: &Config) -> Result<Option<Self>> {
         config.check()?;
-        let wishes = self.tell_all(&Wish { color, key }.to_bytes())?;
+        self.queue.wait_until_idle()?;
+        // Held throughout, so that of two threads one comes after the other here as it does on other ranks.
+        let mut executor = self.shared.executor();
+        let control = &self.shared.control;
+        executor.collective(control, Request::agreeing(kind))?;
+        let wishes = control.exchange(&wish.to_bytes())?;
         let wishes = wishes.iter().enumerate().map(|(rank, bytes)| Wish::from_bytes(rank, bytes));
         let wishes = wishes.collect::<Result<Vec<Wish>>>()?;
-        let members = members(&wishes, color);
+        let members = members(&wishes, wish.color);
         let place = members.iter().position(|member| *member == self.rank());
         // The first member of each new communicator holds its rendezvous.
         let made = (place == Some(0)).then(|| UniqueId::create_for_members(&config.control));
@@ -40,22 +52,26 @@ impl Communicator {
             Some(Ok(id)) => id.to_string(),
             Some(Err(error)) => format!("{REFUSED}{error}"),
         };
-        let told = self.shared.control.exchange(told.as_bytes())?;
+        let told = control.exchange(told.as_bytes())?;
         let Some(rank) = place else { return Ok(None) };
         let said = String::from_utf8_lossy(&told[members[0] as usize]).into_owned();
         if let Some(reason) = said.strip_prefix(REFUSED) {
             let what = format!("rank {}: rank {} could not hold the rendezvous of a split", self.rank(), members[0]);
             return Err(Error::System { what, reason: reason.to_owned() });
         }
+        // Another choice of devices, or of whether to use any, is another port.
+        let same = config.verbs == self.shared.config.verbs && config.transport == self.shared.config.transport;
+        let rail = same.then(|| executor.rail());
+        drop(executor);
         let id: UniqueId = said.parse()?;
         let control = Control::join(&id, rank as u32, members.len() as u32, &config.control)?;
-        let rail = self.shared.executor().rail();
-        Self::over(control, self.local_rank, config, Some(rail)).map(Some)
+        Self::over(control, self.local_rank, config, rail).map(Some)
     }
 
     /// A communicator of the same ranks.
     pub fn duplicate(&self) -> Result<Self> {
-        let new = self.split(Some(0), i64::from(self.rank()))?;
+        let wish = Wish { color: Some(0), key: i64::from(self.rank()) };
+        let new = self.part(DUPLICATE, wish, &self.shared.config)?;
         Ok(new.expect("a rank with a color is in a communicator"))
     }
 
@@ -74,15 +90,16 @@ impl Communicator {
             }
         }
         let place = ranks.iter().position(|rank| *rank == self.rank());
-        self.split(place.map(|_| 0), place.unwrap_or(0) as i64)
-    }
-
-    /// An exchange over the control plane, which ranks that call something else instead find out about.
-    fn tell_all(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
-        self.run(Request::barrier())?;
-        self.shared.control.exchange(mine)
+        let listed: Vec<usize> = ranks.iter().map(|rank| *rank as usize).collect();
+        let wish = Wish { color: place.map(|_| 0), key: place.unwrap_or(0) as i64 };
+        self.part(Call::uneven(&listed), wish, &self.shared.config)
     }
 }
+
+/// What ranks that split agree on; of a subset it is made of the list.
+const SPLIT: u64 = 1;
+/// Likewise for a duplicate.
+const DUPLICATE: u64 = 2;
 
 /// Begins what stands for a unique id where there is none.
 const REFUSED: &str = "!";

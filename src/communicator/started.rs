@@ -5,6 +5,7 @@
 //! ranks count on it.
 
 use crate::error::{Error, Result};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// A call in flight. Gives the buffer back by [`wait`](Self::wait), [`test`](Self::test) or `.await` (on any executor).
+/// A call in flight. Gives the buffer back by [`wait`](Self::wait) or `.await`, on any executor; [`test`](Self::test) tells whether it would at once.
+///
+/// The call owns its buffer until it has ended, whatever happens to the handle: dropping or forgetting it lets the call go on, since other ranks count on it,
+/// and the buffer is freed at its end on the thread that ran it. A dropped call's error shows in the next call, as every error that breaks a communicator.
 #[derive(Debug)]
 #[must_use = "the buffer comes back through the handle"]
 pub struct Handle<B>(Arc<Outcome<B>>);
@@ -34,8 +38,14 @@ enum State<B> {
 impl<B> Handle<B> {
     /// Blocks until the call is done and gives the buffer back; after an error the buffer is gone. Ends by the operation timeout of this call and
     /// of those before it at the latest.
+    ///
+    /// # Errors
+    /// The call's own; [`Error::InvalidArgument`] in a waker, if the call is not done: that is the thread that runs started calls.
     pub fn wait(self) -> Result<B> {
         let mut state = lock(&self.0.state);
+        if RUNS_CALLS.get() && matches!(*state, State::Running(_)) {
+            return Err(in_a_waker());
+        }
         loop {
             match std::mem::replace(&mut *state, State::Taken) {
                 State::Done(result) => return result,
@@ -74,6 +84,21 @@ fn taken() -> Error {
     Error::InvalidArgument { what: "a handle was asked for a result that it had already given".into() }
 }
 
+thread_local! {
+    /// This thread runs a communicator's started calls, and the wakers of those who wait for them.
+    static RUNS_CALLS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Refuses what would wait, on a thread that runs started calls, for a thread that may wait for this one.
+pub(super) fn refuse_in_a_waker() -> Result<()> {
+    if RUNS_CALLS.get() { Err(in_a_waker()) } else { Ok(()) }
+}
+
+fn in_a_waker() -> Error {
+    let what = "a blocking call was made in a waker, on the thread that runs started calls".into();
+    Error::InvalidArgument { what }
+}
+
 fn panicked() -> Error {
     Error::System { what: "running a started call".into(), reason: "it panicked".into() }
 }
@@ -92,6 +117,9 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Line {
     waiting: VecDeque<Work>,
+    /// Calls so far.
+    started: u64,
+    ended: u64,
     thread: Option<std::thread::JoinHandle<()>>,
     closed: bool,
 }
@@ -126,6 +154,7 @@ impl Queue {
         }
         self.pending.fetch_add(1, Ordering::Relaxed);
         line.waiting.push_back(Box::new(work));
+        line.started += 1;
         drop(line);
         self.changed.notify_all();
         Ok(Handle(outcome))
@@ -144,10 +173,11 @@ impl Queue {
     fn wait_for_all(&self) -> Result<()> {
         let line = lock(&self.work);
         if line.thread.as_ref().is_some_and(|thread| thread.thread().id() == std::thread::current().id()) {
-            let what = "a blocking call was made in a waker, on the thread that runs started calls".into();
-            return Err(Error::InvalidArgument { what });
+            return Err(in_a_waker());
         }
-        let busy = |_: &mut Line| self.pending.load(Ordering::Acquire) != 0;
+        // Those that other threads start from now on are not waited for.
+        let last = line.started;
+        let busy = |line: &mut Line| line.ended < last;
         drop(self.changed.wait_while(line, busy).unwrap_or_else(PoisonError::into_inner));
         Ok(())
     }
@@ -160,29 +190,35 @@ impl Queue {
             line.thread.take()
         };
         self.changed.notify_all();
-        // The last handle's waker may drop the communicator on the progress thread itself, which then ends by itself.
-        if let Some(thread) = thread
-            && thread.thread().id() != std::thread::current().id()
-        {
+        match thread {
+            // A waker may drop the communicator on the progress thread itself: what is queued still runs before the links go.
+            Some(thread) if thread.thread().id() == std::thread::current().id() => while self.run_next() {},
             // An error here is a panic in a waker, which has nowhere to go.
-            drop(thread.join());
+            Some(thread) => drop(thread.join()),
+            None => {}
         }
     }
 
+    /// Runs the next queued call; whether there was one.
+    fn run_next(&self) -> bool {
+        let Some(work) = lock(&self.work).waiting.pop_front() else { return false };
+        // A waker is the caller's code; if it panics, the calls behind this one still run.
+        drop(catch_unwind(AssertUnwindSafe(work)));
+        lock(&self.work).ended += 1;
+        self.pending.fetch_sub(1, Ordering::Release);
+        self.changed.notify_all();
+        true
+    }
+
     fn run(&self) {
-        let mut line = lock(&self.work);
+        RUNS_CALLS.set(true);
         loop {
-            if let Some(work) = line.waiting.pop_front() {
-                drop(line);
-                // A waker is the caller's code; if it panics, the calls behind this one still run.
-                drop(catch_unwind(AssertUnwindSafe(work)));
-                line = lock(&self.work);
-                self.pending.fetch_sub(1, Ordering::Release);
-                self.changed.notify_all();
-            } else if line.closed {
+            while self.run_next() {}
+            let line = lock(&self.work);
+            let idle = |line: &mut Line| line.waiting.is_empty() && !line.closed;
+            let line = self.changed.wait_while(line, idle).unwrap_or_else(PoisonError::into_inner);
+            if line.waiting.is_empty() {
                 return;
-            } else {
-                line = self.changed.wait(line).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }

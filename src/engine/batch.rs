@@ -7,7 +7,7 @@ use crate::schedule::Message;
 use crate::transport::Transport;
 use std::collections::VecDeque;
 
-/// The messages that one rank sends and receives.
+/// The messages that one rank sends and receives. Those to and from a peer that has no link wait for it.
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
     /// By peer and direction, in order.
@@ -34,7 +34,12 @@ impl<'a> Batch<'a> {
 impl<T: Transport> Work<T> for Batch<'_> {
     fn poll(&mut self, engine: &mut Engine<T>) -> Result<Progress, Stop> {
         let (mut moved, mut all_done) = (false, true);
-        for (_, queue) in &mut self.queues {
+        for (end, queue) in &mut self.queues {
+            // Its link is still being made.
+            if engine.link(end.peer()).is_none() {
+                all_done &= queue.is_empty();
+                continue;
+            }
             while let Some(job) = queue.front_mut() {
                 match engine.poll(job)? {
                     Progress::Done => {

@@ -11,6 +11,15 @@ pub enum Message {
     Receive(u32),
 }
 
+impl Message {
+    /// The rank at the other end.
+    pub fn peer(self) -> u32 {
+        match self {
+            Self::Send(peer) | Self::Receive(peer) => peer,
+        }
+    }
+}
+
 impl Schedule for Message {
     fn parts(&self) -> u32 {
         1

@@ -138,6 +138,9 @@ impl Call {
 
     const UNEVEN: u64 = 1 << 63;
 
+    /// Stands for the algorithm of a call that was not made because its arguments make no sense on this rank.
+    pub(crate) const REFUSED: u8 = u8::MAX;
+
     /// Connecting all ranks, as the `sequence`-th call of their communicator.
     pub fn connect(sequence: u64) -> Self {
         let kind = CollectiveKind::Connect as u8;
@@ -168,8 +171,13 @@ impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = self.kind();
         write!(f, "{} #{}", kind.map_or("?", CollectiveKind::name), self.sequence)?;
-        if matches!(kind, Some(CollectiveKind::Connect | CollectiveKind::Barrier)) {
-            return Ok(());
+        if self.algorithm == Self::REFUSED {
+            return f.write_str(", which that rank refused for its arguments");
+        }
+        match (kind, self.count) {
+            (Some(CollectiveKind::Connect), _) | (Some(CollectiveKind::Barrier), 0) => return Ok(()),
+            (Some(CollectiveKind::Barrier), number) => return write!(f, " of a split or subset ({number:x})"),
+            _ => {}
         }
         let data_type = DataType::from_number(self.data_type).map_or("?", DataType::name);
         match self.count & Self::UNEVEN {

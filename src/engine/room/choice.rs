@@ -26,6 +26,13 @@ pub(super) fn piece_bytes(ranks: usize, bytes: usize) -> usize {
     if ranks == 2 { (bytes / PIECES_PAIR).clamp(PIECE_BYTES_MIN, max) } else { max }
 }
 
+/// How many bytes of the message, or of each of so many `blocks` of which the longest has `longest` bytes, go in a piece of a collective that is carried.
+pub(super) fn carried_bytes(ranks: usize, blocks: usize, longest: usize) -> usize {
+    const LINE_BYTES: usize = 64;
+    let wanted = piece_bytes(ranks, blocks * longest);
+    (wanted / blocks / LINE_BYTES * LINE_BYTES).max(LINE_BYTES)
+}
+
 /// How an output is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stores {

@@ -1,154 +1,72 @@
-//! Every collective but the allreduce: in exchanges, as *direct* is. Each rank shows what it has of a slice, and takes what it wants of what others show.
+//! Every collective but the allreduce. What fits one slot goes in a *turn*, as *direct* does it: each rank shows what it has, and takes what it wants of what others
+//! show. What does not is carried in pieces (see [`super::carry`]).
 //!
-//! A byte is written once by its giver and read once by each taker, and nobody else; that is the floor without memory that both map. What does not fit one slot
-//! goes in slices, and while takers read one, its giver fills the other.
+//! A byte is written once by its giver and read once by each taker, and by nobody else; that is the floor without memory that both map.
 //!
 //! # Why nothing is overwritten that somebody still reads
 //!
-//! In an allreduce everybody waits for everybody, and the slots' safety rests on that (see `direct`). Here a taker may want nothing of a rank, and a root nothing of
-//! anybody. So a rank that has not seen all tags of a turn remembers that, and sees them before it shows anything in the next: the root may be one turn ahead of
-//! those that it gives to, and no more.
+//! Where everybody takes from everybody, everybody waits for everybody, and the slots' safety rests on that, as in `direct`. Where there is a root, a taker may want
+//! nothing of most ranks, and a root nothing of anybody. Those turns have slots of their own, [`LEADS`](super::layout::LEADS) to a rank. A rank remembers the
+//! turns whose tags it has not all seen, and sees those of turn t before it shows anything in turn t + LEADS − 1: all have finished turn t − 1 then, and
+//! nobody reads the slot of that turn, which is the one to be written. So a root may be some turns ahead of those that it gives to, which are then
+//! never waited for, and wait for nobody else.
 
-use super::direct::Shown;
+use super::direct::{Shown, Slot};
 use super::layout::EXCHANGE_BYTES;
+use super::shape::{Shape, Wants, cut};
 use super::{Room, Scene};
-use crate::engine::{Extent, Layout, Part, Watch};
-use crate::reduce::{Kernels, kernels};
-use crate::schedule::Chunks;
+use crate::engine::{Extent, Part, Watch};
+use crate::reduce::Kernels;
 use crate::transport::shm::line::LINE_PAYLOAD_BYTES;
-use crate::types::{CollectiveKind, DataType, Op};
 use crate::{Call, Result};
 use std::ops::Range;
 
-/// A turn of which not all tags were seen.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unseen {
-    call: Call,
-    tag: u64,
-}
-
-/// One rank's part in one call.
-struct Task<'a> {
-    part: Part,
-    layout: Layout<'a>,
-    ranks: u32,
-    kernels: &'a Kernels,
+/// One rank's buffers in one call.
+pub(super) struct Task<'a> {
+    pub(super) shape: Shape<'a>,
     src: Option<&'a [u8]>,
-    dst: &'a mut [u8],
-}
-
-/// Whom a rank wants something of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wants {
-    Everybody,
-    /// Only this seat.
-    One(usize),
-    Nobody,
+    pub(super) dst: &'a mut [u8],
 }
 
 impl Task<'_> {
-    /// Into how many chunks a slice is cut.
-    fn parts(&self) -> u32 {
-        if self.part.kind.is_of_blocks() { self.ranks } else { 1 }
+    /// Bytes of the own input, until the same bytes of the output are written.
+    #[inline]
+    pub(super) fn input(&self, at: Range<usize>) -> &[u8] {
+        &self.src.unwrap_or(self.dst)[at]
     }
 
-    fn wants(&self) -> Wants {
-        let at_root = self.part.rank == self.part.root;
-        match self.part.kind {
-            CollectiveKind::Broadcast | CollectiveKind::Scatter if at_root => Wants::Nobody,
-            CollectiveKind::Broadcast | CollectiveKind::Scatter => Wants::One(self.part.root as usize),
-            CollectiveKind::Reduce | CollectiveKind::Gather if !at_root => Wants::Nobody,
-            _ => Wants::Everybody,
-        }
-    }
-
-    /// Whether ranks show a block for each rank, each at its place, rather than one.
-    fn shows_all(&self) -> bool {
-        matches!(self.part.kind, CollectiveKind::ReduceScatter | CollectiveKind::Scatter | CollectiveKind::AllToAll)
-    }
-
-    /// The chunk that this rank takes from `seat`, as it names it, and where in what is shown it lies.
-    fn taken(&self, slice: u32, seat: u32) -> (u32, Range<usize>) {
-        let parts = self.parts();
-        let chunk = match self.part.kind {
-            CollectiveKind::AllGather | CollectiveKind::Barrier | CollectiveKind::Gather => seat,
-            CollectiveKind::ReduceScatter | CollectiveKind::Scatter => self.part.rank,
-            // By distance, which is the same seen from either end.
-            CollectiveKind::AllToAll => (self.part.rank + self.ranks - seat) % self.ranks,
-            _ => 0,
-        };
-        let start = if self.shows_all() { chunk as usize * self.layout.slice_width(slice) } else { 0 };
-        (chunk, start..start + self.layout.received(slice, Chunks::one(chunk), parts) as usize)
-    }
-
-    /// Bytes that `seat` shows.
-    fn shown_bytes(&self, slice: u32, seat: u32) -> usize {
-        let gives = match self.part.kind {
-            CollectiveKind::Broadcast | CollectiveKind::Scatter => seat == self.part.root,
-            _ => true,
-        };
-        match (gives, self.shows_all()) {
-            (false, _) => 0,
-            (true, true) => self.layout.slice_width(slice) * self.ranks as usize,
-            (true, false) => self.taken_of(slice, seat),
-        }
-    }
-
-    /// Bytes of the one block, or message, that `seat` shows.
-    fn taken_of(&self, slice: u32, seat: u32) -> usize {
-        let chunk = if self.part.kind.is_of_blocks() { seat } else { 0 };
-        self.layout.received(slice, Chunks::one(chunk), self.parts()) as usize
-    }
-
-    /// The own input of a chunk, if this rank has one.
-    fn own(&self, slice: u32, chunk: u32) -> Option<&[u8]> {
-        let place = self.layout.own(slice, chunk, self.parts())?;
-        Some(&self.src.unwrap_or(self.dst)[place])
-    }
-
-    /// The pieces that this rank shows, each with its place in what is shown.
-    fn pieces(&self, slice: u32) -> impl Iterator<Item = (usize, &[u8])> {
-        let width = if self.shows_all() { self.layout.slice_width(slice) } else { 0 };
-        (0..self.parts()).filter_map(move |chunk| Some((chunk as usize * width, self.own(slice, chunk)?)))
-    }
-
-    /// Where a chunk that is taken belongs.
-    fn result(&mut self, slice: u32, chunk: u32) -> Option<&mut [u8]> {
-        let place = self.layout.result(slice, chunk, self.parts())?;
-        Some(&mut self.dst[place])
-    }
-
-    /// Leaves the reduction of the own chunk and the other rank's.
-    fn fold(&mut self, slice: u32, chunk: u32, theirs: &[u8]) {
-        let parts = self.parts();
-        let places = (self.layout.own(slice, chunk, parts), self.layout.result(slice, chunk, parts));
-        let (Some(own), Some(result)) = places else { return };
-        let result = &mut self.dst[result];
-        match self.src {
-            Some(src) => (self.kernels.combine)(result, &src[own], theirs),
-            None => (self.kernels.reduce)(result, theirs),
-        }
-        if let Some(finish) = self.kernels.finish {
-            finish(result, 2);
-        }
-    }
-
-    /// The own block, which nobody sends.
-    fn keep_own(&mut self, slice: u32) {
-        let Some(src) = self.src else { return };
-        let (chunk, _) = self.taken(slice, self.part.rank);
-        let parts = self.parts();
-        if let (Some(own), Some(result)) =
-            (self.layout.own(slice, chunk, parts), self.layout.result(slice, chunk, parts))
+    /// The slice of the own block, which nobody sends.
+    #[inline]
+    pub(super) fn keep_own(&mut self, slice: usize, width: usize) {
+        let me = self.shape.part.rank as usize;
+        let Some(src) = self.src.filter(|_| !self.shape.reduces()) else { return };
+        if self.shape.gives(me)
+            && (self.shape.wants() == Wants::Everybody || self.shape.part.rank == self.shape.part.root)
         {
-            self.dst[result].copy_from_slice(&src[own]);
+            let (given, taken) = (cut(&self.shape.given(me), slice, width), cut(&self.shape.taken(me), slice, width));
+            self.dst[taken].copy_from_slice(&src[given]);
+        }
+    }
+
+    /// Leaves the reduction of the own input and the only other rank's: of two, either order gives the same bits.
+    #[inline]
+    pub(super) fn fold_pair(&mut self, kernels: &Kernels, slice: usize, width: usize, theirs: &[u8]) {
+        let me = self.shape.part.rank as usize;
+        let (given, taken) = (cut(&self.shape.given(me), slice, width), cut(&self.shape.taken(me), slice, width));
+        let result = &mut self.dst[taken];
+        match self.src {
+            Some(src) => (kernels.combine)(result, &src[given], theirs),
+            None => (kernels.reduce)(result, theirs),
+        }
+        if let Some(finish) = kernels.finish {
+            finish(result, 2);
         }
     }
 }
 
 impl Room {
     /// Runs `call`, any collective but the allreduce (and an all-to-all of uneven blocks, whose sizes not all know), as `part`; `extent` says what is moved, in elements of `element`
-    /// bytes. Buffers are what the [`Layout`] of that makes of them; `None` is in place, and a rank that gives nothing gives no bytes. After an error `dst` holds
+    /// bytes. Buffers are what [`Layout`](crate::engine::Layout) makes of them; `None` is in place, and a rank that gives nothing gives no bytes. After an error `dst` holds
     /// anything, and every later call ends with the same error.
     ///
     /// # Errors
@@ -168,119 +86,171 @@ impl Room {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let ranks = self.size() as u32;
-        let all =
-            matches!(part.kind, CollectiveKind::ReduceScatter | CollectiveKind::Scatter | CollectiveKind::AllToAll);
-        let slice_bytes = if all { EXCHANGE_BYTES / ranks as usize / 64 * 64 } else { EXCHANGE_BYTES };
-        let layout = Layout::new(part, extent, extent, element, slice_bytes);
-        let mut task = Task { part, layout, ranks, kernels, src, dst };
+        let shape = Shape::new(part, extent, element);
+        let mut task = Task { shape, src, dst };
         let scene = Scene { call, fingerprint: call.fingerprint(), kernels, watch };
-        for slice in 0..layout.slices() {
-            if let Err(error) = self.turn(&scene, &mut task, slice) {
-                return Err(self.break_with(call, error));
-            }
+        let shown = if shape.shows_each() { shape.longest * self.size() } else { shape.longest };
+        let done = if shown <= EXCHANGE_BYTES { self.turn(&scene, &mut task) } else { self.carry(&scene, &mut task) };
+        if let Err(error) = done {
+            return Err(self.break_with(call, error));
         }
         Ok(())
     }
 
-    /// One exchange.
-    fn turn(&mut self, scene: &Scene<'_>, task: &mut Task<'_>, slice: u32) -> Result<()> {
-        self.settle(scene.watch)?;
-        self.turn = self.turn.wrapping_add(1);
-        let tag = scene.flag(self.turn);
-        let bytes = task.shown_bytes(slice, task.part.rank);
-        self.show_pieces(task, slice, bytes, tag);
+    /// One turn for all that there is.
+    fn turn(&mut self, scene: &Scene<'_>, task: &mut Task<'_>) -> Result<()> {
+        let shape = task.shape;
+        if shape.part.kind.has_root() {
+            return self.led_turn(scene, task);
+        }
+        let tag = self.begin_turn(scene)?;
+        self.show_blocks(task, self.slot(self.me), tag);
         self.ring();
-        let wants = task.wants();
-        if wants != Wants::Everybody && self.size() > 1 {
-            self.unseen = Some(Unseen { call: *scene.call, tag });
+        match () {
+            () if shape.reduces() && self.size() == 2 => self.take_and_reduce_pair(scene, task, tag)?,
+            () if shape.reduces() => self.take_and_reduce(scene, task, tag, |room, seat| room.slot(seat))?,
+            () => self.take_from_all(scene, task, tag, |room, seat| room.slot(seat))?,
         }
-        match wants {
-            Wants::Nobody => task.keep_own(slice),
-            Wants::One(seat) => self.take(scene, task, slice, seat, tag)?,
-            Wants::Everybody if task.part.kind.reduces() && self.size() == 2 => {
-                self.take_and_reduce_pair(scene, task, slice, tag)?;
-            }
-            Wants::Everybody if task.part.kind.reduces() => self.take_and_reduce(scene, task, slice, tag)?,
-            Wants::Everybody => {
-                task.keep_own(slice);
-                self.wait_beside(scene, |peer| self.shown(peer, tag))?;
-                let others = (1..self.size()).map(|ahead| (self.me + ahead) % self.size());
-                for seat in others {
-                    self.take(scene, task, slice, seat, tag)?;
-                }
-            }
+        self.saw_everybody();
+        Ok(())
+    }
+
+    /// One turn of a call that has a root: who wants nothing of others goes on without seeing them.
+    fn led_turn(&mut self, scene: &Scene<'_>, task: &mut Task<'_>) -> Result<()> {
+        self.settle_for_lead(scene.watch)?;
+        self.turn = self.turn.wrapping_add(1);
+        let (shape, turn, tag) = (task.shape, self.turn, scene.flag(self.turn));
+        self.leave_turn(scene.call);
+        self.show_blocks(task, Slot::lead(self.me, turn), tag);
+        self.ring();
+        let slot = |_: &Self, seat| Slot::lead(seat, turn);
+        match shape.wants() {
+            Wants::Nobody => task.keep_own(0, shape.longest),
+            Wants::One(seat) => self.take(scene, task, seat, tag, slot)?,
+            Wants::Everybody if shape.reduces() => self.take_and_reduce(scene, task, tag, slot)?,
+            Wants::Everybody => self.take_from_all(scene, task, tag, slot)?,
         }
         Ok(())
     }
 
-    /// Sees the tags of the last turn that were not seen then.
+    /// Sees the end of what came before, and gives the tag of the next turn in which everybody takes from everybody.
     #[inline]
-    pub(super) fn settle(&mut self, watch: &dyn Watch) -> Result<()> {
-        match self.unseen.take() {
-            None => Ok(()),
-            Some(unseen) => self.see(unseen, watch),
+    pub(super) fn begin_turn(&mut self, scene: &Scene<'_>) -> Result<u64> {
+        self.settle_turns(scene.watch)?;
+        self.turn = self.turn.wrapping_add(1);
+        Ok(scene.flag(self.turn))
+    }
+
+    /// Waits until every other rank has come to this turn.
+    pub(super) fn wait_for_tags(&self, scene: &Scene<'_>, tag: u64) -> Result<()> {
+        let awaited = |peer| self.slot(peer).awaited(peer, tag);
+        if self.size() > 2 {
+            self.wait_beside(scene, awaited)?;
         }
+        (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(scene, awaited(peer)))
     }
 
-    fn see(&self, unseen: Unseen, watch: &dyn Watch) -> Result<()> {
-        let Unseen { call, tag } = unseen;
-        let scene =
-            Scene { call: &call, fingerprint: call.fingerprint(), kernels: kernels(DataType::U8, Op::Max), watch };
-        self.wait_beside(&scene, |peer| self.shown(peer, tag))?;
-        (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(&scene, self.shown(peer, tag)))
-    }
-
-    fn show_pieces(&mut self, task: &Task<'_>, slice: u32, bytes: usize, tag: u64) {
-        let slot = self.slot(self.me);
+    /// Shows what this rank gives: one block, or one for each rank at equal distances.
+    #[inline]
+    fn show_blocks(&mut self, task: &Task<'_>, slot: Slot, tag: u64) {
+        let shape = task.shape;
+        if !shape.gives(self.me) {
+            return self.show(slot, &[], tag);
+        }
+        if !shape.shows_each() {
+            return self.show(slot, task.input(shape.given(self.me)), tag);
+        }
+        let bytes = shape.longest * self.size();
         if bytes <= LINE_PAYLOAD_BYTES {
             let mut line = [0; LINE_PAYLOAD_BYTES];
-            for (at, piece) in task.pieces(slice) {
-                line[at..at + piece.len()].copy_from_slice(piece);
+            for seat in 0..self.size() {
+                let given = task.input(shape.given(seat));
+                line[seat * shape.longest..][..given.len()].copy_from_slice(given);
             }
             return self.show(slot, &line[..bytes], tag);
         }
-        for (at, piece) in task.pieces(slice) {
-            self.fill_slot(slot, at, piece);
+        // To whom it gives nothing but what it keeps, it need not show it; but a fold takes its own input from here.
+        let keeps = self.size() == 2 || !shape.reduces();
+        let me = self.me;
+        for seat in (0..self.size()).filter(|seat| !keeps || *seat != me) {
+            self.fill_slot(slot, seat * shape.longest, task.input(shape.given(seat)));
         }
         self.announce(slot, tag);
     }
 
-    /// Takes what `seat` shows for this rank.
-    fn take(&self, scene: &Scene<'_>, task: &mut Task<'_>, slice: u32, seat: usize, tag: u64) -> Result<()> {
-        let (chunk, place) = task.taken(slice, seat as u32);
-        let shown = Shown { bytes: task.shown_bytes(slice, seat as u32), tag };
-        self.look(scene, seat, shown, |all| {
-            if let Some(result) = task.result(slice, chunk) {
-                result.copy_from_slice(&all[place]);
-            }
-        })
+    /// Where in what `seat` shows this rank's part lies.
+    #[inline]
+    fn place_of(&self, task: &Task<'_>, seat: usize) -> Range<usize> {
+        let start = if task.shape.shows_each() { self.me * task.shape.longest } else { 0 };
+        start..start + task.shape.taken(seat).len()
     }
 
-    /// Folds what the only other rank shows into the own input: of two, either order gives the same bits. The own slot may be the other's again.
-    fn take_and_reduce_pair(&self, scene: &Scene<'_>, task: &mut Task<'_>, slice: u32, tag: u64) -> Result<()> {
-        let seat = 1 - self.me;
-        let (chunk, place) = task.taken(slice, seat as u32);
-        let shown = Shown { bytes: task.shown_bytes(slice, seat as u32), tag };
-        self.look(scene, seat, shown, |all| task.fold(slice, chunk, &all[place]))
+    /// Bytes that `seat` shows, where it matters whether they fit a line.
+    #[inline]
+    fn shown_bytes(&self, task: &Task<'_>, seat: usize) -> usize {
+        if task.shape.shows_each() { task.shape.longest * self.size() } else { task.shape.shown_by(seat) }
+    }
+
+    /// Takes what `seat` shows for this rank.
+    #[inline]
+    fn take(
+        &self,
+        scene: &Scene<'_>,
+        task: &mut Task<'_>,
+        seat: usize,
+        tag: u64,
+        slot: impl Fn(&Self, usize) -> Slot,
+    ) -> Result<()> {
+        let at = self.place_of(task, seat);
+        let shown = Shown { slot: slot(self, seat), bytes: self.shown_bytes(task, seat), tag };
+        self.look(scene, seat, shown, |all| task.dst[task.shape.taken(seat)].copy_from_slice(&all[at]))
+    }
+
+    /// Takes what each of the others shows for this rank, those after it first, so that not all read the same.
+    #[inline]
+    fn take_from_all(
+        &self,
+        scene: &Scene<'_>,
+        task: &mut Task<'_>,
+        tag: u64,
+        slot: impl Fn(&Self, usize) -> Slot + Copy,
+    ) -> Result<()> {
+        task.keep_own(0, task.shape.longest);
+        if self.size() > 2 {
+            self.wait_beside(scene, |seat| slot(self, seat).awaited(seat, tag))?;
+        }
+        let mut others = (self.me + 1..self.size()).chain(0..self.me);
+        others.try_for_each(|seat| self.take(scene, task, seat, tag, slot))
+    }
+
+    /// Folds what the only other rank shows into the own input. The own slot may be the other's again.
+    fn take_and_reduce_pair(&self, scene: &Scene<'_>, task: &mut Task<'_>, tag: u64) -> Result<()> {
+        let (seat, longest) = (1 - self.me, task.shape.longest);
+        let at = self.place_of(task, seat);
+        let shown = Shown { slot: self.slot(seat), bytes: self.shown_bytes(task, seat), tag };
+        self.look(scene, seat, shown, |all| task.fold_pair(scene.kernels, 0, longest, &all[at]))
     }
 
     /// Folds what everybody shows, in the order of ranks. The own input is read from the own slot, for in place the output no longer has it when its turn comes.
-    fn take_and_reduce(&self, scene: &Scene<'_>, task: &mut Task<'_>, slice: u32, tag: u64) -> Result<()> {
-        self.wait_beside(scene, |peer| self.shown(peer, tag))?;
-        let (kernels, ranks) = (task.kernels, task.ranks);
+    fn take_and_reduce(
+        &self,
+        scene: &Scene<'_>,
+        task: &mut Task<'_>,
+        tag: u64,
+        slot: impl Fn(&Self, usize) -> Slot,
+    ) -> Result<()> {
+        self.wait_beside(scene, |seat| slot(self, seat).awaited(seat, tag))?;
         for seat in 0..self.size() {
-            let (chunk, place) = task.taken(slice, seat as u32);
-            let shown = Shown { bytes: task.shown_bytes(slice, seat as u32), tag };
+            let at = self.place_of(task, seat);
+            let shown = Shown { slot: slot(self, seat), bytes: self.shown_bytes(task, seat), tag };
             self.look(scene, seat, shown, |all| {
-                if let Some(result) = task.result(slice, chunk) {
-                    match seat {
-                        0 => result.copy_from_slice(&all[place]),
-                        _ => (kernels.reduce)(result, &all[place]),
-                    }
-                    if let Some(finish) = kernels.finish.filter(|_| seat + 1 == ranks as usize) {
-                        finish(result, ranks);
-                    }
+                let result = &mut task.dst[task.shape.taken(seat)];
+                match seat {
+                    0 => result.copy_from_slice(&all[at]),
+                    _ => (scene.kernels.reduce)(result, &all[at]),
+                }
+                if let Some(finish) = scene.kernels.finish.filter(|_| seat + 1 == self.size()) {
+                    finish(result, self.size() as u32);
                 }
             })?;
         }

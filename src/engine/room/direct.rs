@@ -19,7 +19,7 @@
 //!
 //! Calls that take the other way in between change nothing: turns count exchanges of this way only, and the slots are its own.
 
-use super::layout::{EXCHANGE_BYTES, exchange_at, line_at};
+use super::layout::{EXCHANGE_BYTES, LEADS, PARITIES, exchange_at, line_at};
 use super::wait::Awaited;
 use super::{Buffers, Room, Scene};
 use crate::Result;
@@ -28,16 +28,31 @@ use crate::transport::shm::line::{LINE_PAYLOAD_BYTES, SHORT_BYTES};
 /// Where in a line its tag is.
 const TAG_AT: usize = LINE_PAYLOAD_BYTES;
 
-/// A slot: in which region, and which of the region's two.
+/// A slot: in which region, and which of the region's.
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
     region: usize,
-    parity: usize,
+    index: usize,
+}
+
+impl Slot {
+    /// Where `rank` writes in a turn that has a root.
+    #[inline]
+    pub(super) fn lead(rank: usize, turn: u32) -> Self {
+        Self { region: rank, index: PARITIES + turn as usize % LEADS }
+    }
+
+    /// What says that `rank`, whose slot it is, has shown something with this tag.
+    #[inline]
+    pub(super) fn awaited(self, rank: usize, tag: u64) -> Awaited {
+        Awaited { peer: rank, region: self.region, at: line_at(self.index) + TAG_AT, flag: tag, or_later: false }
+    }
 }
 
 /// What a rank shows in a turn.
 #[derive(Clone, Copy)]
 pub(super) struct Shown {
+    pub(super) slot: Slot,
     pub(super) bytes: usize,
     pub(super) tag: u64,
 }
@@ -59,9 +74,7 @@ impl Room {
     /// One exchange of at most [`EXCHANGE_BYTES`].
     #[inline]
     fn exchange(&mut self, scene: &Scene<'_>, buffers: &mut Buffers<'_>) -> Result<()> {
-        self.settle(scene.watch)?;
-        self.turn = self.turn.wrapping_add(1);
-        let tag = scene.flag(self.turn);
+        let tag = self.begin_turn(scene)?;
         self.show(self.slot(self.me), buffers.input(), tag);
         self.ring();
         if self.size() == 2 { self.fold_pair(scene, buffers, tag) } else { self.fold_all(scene, buffers, tag) }
@@ -71,55 +84,57 @@ impl Room {
     #[inline]
     pub(super) fn slot(&self, rank: usize) -> Slot {
         let parity = self.turn as usize % 2;
-        if self.size() == 2 { Slot { region: (rank + parity) % 2, parity: 0 } } else { Slot { region: rank, parity } }
+        if self.size() == 2 {
+            Slot { region: (rank + parity) % 2, index: 0 }
+        } else {
+            Slot { region: rank, index: parity }
+        }
     }
 
     #[inline]
     pub(super) fn show(&mut self, slot: Slot, input: &[u8], tag: u64) {
         let region = &mut self.regions[slot.region];
-        let at = line_at(slot.parity);
+        let at = line_at(slot.index);
         let line = region.line(at);
         if input.len() <= SHORT_BYTES {
             line.publish_short(input, tag);
         } else if input.len() <= LINE_PAYLOAD_BYTES {
             line.publish_long(input, tag);
         } else {
-            region.bytes_mut(exchange_at(slot.parity), input.len()).copy_from_slice(input);
+            region.bytes_mut(exchange_at(slot.index), input.len()).copy_from_slice(input);
             region.line(at).publish_short(&[], tag);
         }
     }
 
     /// Puts part of what is larger than a line into the slot.
     pub(super) fn fill_slot(&mut self, slot: Slot, at: usize, part: &[u8]) {
-        self.regions[slot.region].bytes_mut(exchange_at(slot.parity) + at, part.len()).copy_from_slice(part);
+        self.regions[slot.region].bytes_mut(exchange_at(slot.index) + at, part.len()).copy_from_slice(part);
     }
 
     /// Says that the slot is filled.
     pub(super) fn announce(&self, slot: Slot, tag: u64) {
-        self.regions[slot.region].line(line_at(slot.parity)).publish_short(&[], tag);
+        self.regions[slot.region].line(line_at(slot.index)).publish_short(&[], tag);
     }
 
     /// What says that `rank` has shown its input.
     #[inline]
-    pub(super) fn shown(&self, rank: usize, tag: u64) -> Awaited {
-        let slot = self.slot(rank);
-        Awaited { peer: rank, region: slot.region, at: line_at(slot.parity) + TAG_AT, flag: tag }
+    fn shown(&self, rank: usize, tag: u64) -> Awaited {
+        self.slot(rank).awaited(rank, tag)
     }
 
     /// Waits for what `rank` shows and hands it to `with`.
     #[inline]
     pub(super) fn look(&self, scene: &Scene<'_>, rank: usize, shown: Shown, with: impl FnOnce(&[u8])) -> Result<()> {
-        let Shown { bytes: len, tag } = shown;
-        let slot = self.slot(rank);
+        let Shown { slot, bytes: len, tag } = shown;
         let region = &self.regions[slot.region];
-        let at = line_at(slot.parity);
-        self.wait(scene, self.shown(rank, tag))?;
+        let at = line_at(slot.index);
+        self.wait(scene, slot.awaited(rank, tag))?;
         if len <= SHORT_BYTES {
             with(&region.line(at).short_payload()[..len]);
         } else if len <= LINE_PAYLOAD_BYTES {
             with(&region.line(at).long_payload()[..len]);
         } else {
-            with(region.bytes(exchange_at(slot.parity), len));
+            with(region.bytes(exchange_at(slot.index), len));
         }
         Ok(())
     }
@@ -128,10 +143,15 @@ impl Room {
     fn fold_pair(&self, scene: &Scene<'_>, buffers: &mut Buffers<'_>, tag: u64) -> Result<()> {
         // Of two inputs either order gives the same bits.
         let Buffers { src, dst } = buffers;
-        self.look(scene, 1 - self.me, Shown { bytes: dst.len(), tag }, |theirs| match src {
-            Some(src) => (scene.kernels.combine)(dst, src, theirs),
-            None => (scene.kernels.reduce)(dst, theirs),
-        })?;
+        self.look(
+            scene,
+            1 - self.me,
+            Shown { slot: self.slot(1 - self.me), bytes: dst.len(), tag },
+            |theirs| match src {
+                Some(src) => (scene.kernels.combine)(dst, src, theirs),
+                None => (scene.kernels.reduce)(dst, theirs),
+            },
+        )?;
         if let Some(finish) = scene.kernels.finish {
             finish(dst, 2);
         }
@@ -143,9 +163,11 @@ impl Room {
         // The own input is read from the own slot like any other: in place, `dst` no longer has it when its turn comes.
         let dst = &mut *buffers.dst;
         let len = dst.len();
-        self.look(scene, 0, Shown { bytes: len, tag }, |first| dst.copy_from_slice(first))?;
+        self.look(scene, 0, Shown { slot: self.slot(0), bytes: len, tag }, |first| dst.copy_from_slice(first))?;
         for rank in 1..self.size() {
-            self.look(scene, rank, Shown { bytes: len, tag }, |input| (scene.kernels.reduce)(dst, input))?;
+            self.look(scene, rank, Shown { slot: self.slot(rank), bytes: len, tag }, |input| {
+                (scene.kernels.reduce)(dst, input)
+            })?;
         }
         if let Some(finish) = scene.kernels.finish {
             finish(dst, self.size() as u32);

@@ -14,7 +14,7 @@ pub(super) const FILLED_AT: usize = 3 * APART;
 /// Flag of *two-shot*: pieces whose own part the rank has folded and written back.
 pub(super) const FOLDED_AT: usize = 4 * APART;
 /// What the rank offers to let the others map: places of input and output.
-pub(super) const OFFER_AT: usize = (5 + PARITIES) * APART;
+pub(super) const OFFER_AT: usize = (5 + SLOTS) * APART;
 /// Flag: the offer is made.
 pub(super) const OFFERED_AT: usize = OFFER_AT + APART;
 /// Whether the rank could map all that was offered.
@@ -26,21 +26,24 @@ pub(super) const DONE_AT: usize = ANSWER_AT + APART;
 /// Bytes of a region's words.
 pub(super) const WORDS_BYTES: usize = DONE_AT + APART;
 
-/// Slots of *direct*: a rank may be one exchange ahead of another, never two.
+/// Slots of turns in which everybody takes from everybody: a rank may be one turn ahead of another, never two.
 pub(super) const PARITIES: usize = 2;
+/// Slots of turns that have a root, after those: it may be so many turns ahead, less one.
+pub(super) const LEADS: usize = 8;
+const SLOTS: usize = PARITIES + LEADS;
 
-/// The line of *direct*'s slot number `parity`.
-pub(super) const fn line_at(parity: usize) -> usize {
-    5 * APART + parity * APART
+/// The line of slot number `index`.
+pub(super) const fn line_at(index: usize) -> usize {
+    5 * APART + index * APART
 }
 
-/// What one exchange of *direct* moves: well above the size up to which reading everything pays, so that a larger message run that
-/// way by choice still moves in few exchanges.
+/// What one turn moves: well above the size up to which reading everything pays in an allreduce, so that a larger message run that
+/// way by choice still moves in few turns.
 pub(super) const EXCHANGE_BYTES: usize = 32 << 10;
 
-/// Where *direct*'s slot number `parity` begins.
-pub(super) const fn exchange_at(parity: usize) -> usize {
-    parity * EXCHANGE_BYTES
+/// Where slot number `index` begins.
+pub(super) const fn exchange_at(index: usize) -> usize {
+    index * EXCHANGE_BYTES
 }
 
 /// Slots of *two-shot*: one that is filled, one that is folded, one that is gathered, and one of slack.
@@ -54,12 +57,12 @@ pub(super) const fn piece_bytes_max(ranks: usize) -> usize {
 
 /// Where the slot of *two-shot*'s piece number `piece` begins.
 pub(super) const fn ring_at(ranks: usize, piece: usize) -> usize {
-    PARITIES * EXCHANGE_BYTES + piece % RING_SLOTS * piece_bytes_max(ranks)
+    SLOTS * EXCHANGE_BYTES + piece % RING_SLOTS * piece_bytes_max(ranks)
 }
 
 /// Payload bytes of a region.
 pub(super) const fn payload_bytes(ranks: usize) -> usize {
-    PARITIES * EXCHANGE_BYTES + RING_SLOTS * piece_bytes_max(ranks)
+    SLOTS * EXCHANGE_BYTES + RING_SLOTS * piece_bytes_max(ranks)
 }
 
 /// What a fold of more than two inputs does at a time: small beside an L1 cache, large beside the cost of a call.
@@ -133,7 +136,7 @@ mod tests {
     #[test]
     fn slots_do_not_overlap() {
         for ranks in 2..=64 {
-            assert!(exchange_at(PARITIES - 1) + EXCHANGE_BYTES <= ring_at(ranks, 0));
+            assert!(exchange_at(SLOTS - 1) + EXCHANGE_BYTES <= ring_at(ranks, 0));
             assert_eq!(ring_at(ranks, RING_SLOTS), ring_at(ranks, 0));
             assert!(ring_at(ranks, RING_SLOTS - 1) + piece_bytes_max(ranks) <= payload_bytes(ranks));
         }

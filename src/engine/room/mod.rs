@@ -12,6 +12,7 @@
 //! The caller's thread does all of it. Nothing here allocates or locks, and only a wait that lasts enters the system
 //! (`wait`). No `unsafe`: [`crate::transport::shm`] has it.
 
+mod carry;
 mod choice;
 mod collective;
 mod descriptor;
@@ -21,9 +22,11 @@ mod layout;
 mod mapped;
 #[cfg(test)]
 mod mapped_tests;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod two_shot;
+mod unseen;
 mod wait;
 
 pub use choice::{DIRECT, TWO_SHOT};
@@ -33,6 +36,7 @@ use crate::reduce::Kernels;
 use crate::transport::shm::Region;
 use crate::{Call, Error, Result};
 use descriptor::State;
+use unseen::Unseen;
 use wait::Waiter;
 
 /// The most ranks of one room; all of them look at each other's flags.
@@ -49,9 +53,9 @@ pub struct Room {
     me: usize,
     /// Exchanges that *direct* has made, modulo 2³²; the same on every rank.
     turn: u32,
-    /// The last turn, if not all ranks' tags of it were seen.
-    unseen: Option<collective::Unseen>,
-    /// Pieces that *two-shot* has carried through, modulo 2³²; the same on every rank.
+    /// What of earlier calls was not seen to its end.
+    unseen: Unseen,
+    /// Pieces that went through the ring of slots, modulo 2³²; the same on every rank.
     pieces: u32,
     /// Agreements about mapped buffers that were sought, modulo 2³²; the same on every rank.
     agreements: u32,
@@ -136,7 +140,7 @@ impl Room {
             ranks,
             me,
             turn: 0,
-            unseen: None,
+            unseen: Unseen::default(),
             pieces: 0,
             agreements: 0,
             opened: Vec::new(),

@@ -30,6 +30,7 @@ const _: () = assert!(2 * LAG < RING_SLOTS, "a slot is gathered before it is fil
 
 impl Room {
     pub(super) fn two_shot(&mut self, scene: &Scene<'_>, mut buffers: Buffers<'_>) -> Result<()> {
+        self.settle(scene.watch)?;
         if self.mapped(scene, &mut buffers)? {
             return Ok(());
         }
@@ -171,7 +172,7 @@ impl Room {
 
     /// Waits until every other rank's flag is at `number` of this call.
     pub(super) fn wait_for_all_at(&self, scene: &Scene<'_>, at: usize, number: u32) -> Result<()> {
-        let awaited = |peer| Awaited { peer, region: peer, at, flag: scene.flag(number) };
+        let awaited = |peer| Awaited { peer, region: peer, at, flag: scene.flag(number), or_later: false };
         if self.size() > 2 {
             self.wait_beside(scene, awaited)?;
         }

@@ -57,6 +57,15 @@ pub(super) struct Awaited {
     pub(super) region: usize,
     pub(super) at: usize,
     pub(super) flag: u64,
+    /// A greater number will do in any call.
+    pub(super) or_later: bool,
+}
+
+impl Awaited {
+    #[inline]
+    fn is(&self, seen: u64) -> bool {
+        reached(seen, self.flag) || (self.or_later && is_later(seen, self.flag))
+    }
 }
 
 impl Room {
@@ -66,7 +75,7 @@ impl Room {
         let word = self.regions[awaited.region].word(awaited.at);
         let looks = if self.size() == 2 && !self.waiter.crowded.get() { FIRST_LOOKS } else { 1 };
         for _ in 0..looks {
-            if reached(word.load(Ordering::Acquire), awaited.flag) {
+            if awaited.is(word.load(Ordering::Acquire)) {
                 return Ok(());
             }
             std::hint::spin_loop();
@@ -88,7 +97,7 @@ impl Room {
 
     #[inline]
     fn arrived(&self, awaited: Awaited) -> bool {
-        reached(self.regions[awaited.region].word(awaited.at).load(Ordering::Acquire), awaited.flag)
+        awaited.is(self.regions[awaited.region].word(awaited.at).load(Ordering::Acquire))
     }
 
     #[cold]
@@ -145,13 +154,17 @@ impl Room {
 
     /// Looks for a rank that shows another call.
     ///
-    /// One that shows a later call may be right: it has what it needed of this one. But then everything that this rank can wait
-    /// for was set before, so it is seen now.
+    /// One that shows an earlier call has yet to come. One that shows a later call may be right: it has what it needed of this one, and need not wait for
+    /// the rank that is waited for here. But if it is that rank, all that can be waited for was set before, so it is seen now.
     fn compare(&self, scene: &Scene<'_>, awaited: Awaited) -> Result<()> {
-        for (peer, region) in self.regions.iter().enumerate() {
+        for (peer, region) in self.regions.iter().enumerate().filter(|(peer, _)| *peer != self.me) {
             let Some((theirs, state)) = descriptor::read(region) else { continue };
-            let stale = state == State::Waited && theirs.sequence < scene.call.sequence;
-            if peer != self.me && !stale && theirs != *scene.call && !self.arrived(awaited) {
+            let excused = match theirs.sequence.cmp(&scene.call.sequence) {
+                std::cmp::Ordering::Less => state == State::Waited,
+                std::cmp::Ordering::Equal => theirs == *scene.call,
+                std::cmp::Ordering::Greater => state == State::Waited && peer != awaited.peer,
+            };
+            if !excused && !self.arrived(awaited) {
                 let (rank, peer) = (self.ranks[self.me], self.ranks[peer]);
                 return Err(Error::Mismatch { rank, ours: *scene.call, peer, theirs });
             }
@@ -198,6 +211,12 @@ impl Room {
 fn reached(seen: u64, flag: u64) -> bool {
     let ahead = (seen as u32).wrapping_sub(flag as u32).cast_signed();
     seen == flag || (seen >> 32 == flag >> 32 && ahead >= 0)
+}
+
+/// Whether the number of the flag that is `seen` is beyond that of `flag`.
+#[inline]
+fn is_later(seen: u64, flag: u64) -> bool {
+    (seen as u32).wrapping_sub(flag as u32).cast_signed() > 0
 }
 
 /// Wakes everybody who sleeps until the rank of this region moves on.

@@ -1,0 +1,90 @@
+//! What a rank has not seen the end of. Where a call has a root, a rank may want nothing of others: it goes on to the next call, and looks only later, for several
+//! turns at once, whether all came to the same one.
+
+use super::direct::Slot;
+use super::layout::LEADS;
+use super::wait::Awaited;
+use super::{Room, Scene};
+use crate::engine::Watch;
+use crate::reduce::kernels;
+use crate::types::{DataType, Op};
+use crate::{Call, Result};
+
+/// Turns, and pieces of a carried call, whose ends this rank has not seen.
+#[derive(Debug, Default)]
+pub(super) struct Unseen {
+    /// The calls of the last turns, by turn modulo their number; none where all tags were seen.
+    turns: [Option<Call>; LEADS],
+    /// How many.
+    count: u32,
+    /// Pieces that this rank gave: the call, how many, and who takes them (one, or everybody).
+    pieces: Option<(Call, u32, Option<usize>)>,
+}
+
+/// So many turns are looked at together, when as many as there are slots are unseen: each look fetches a line from another core.
+const TOGETHER: u32 = LEADS as u32 / 2;
+
+impl Room {
+    /// Remembers that not all tags of this turn were seen.
+    #[inline]
+    pub(super) fn leave_turn(&mut self, call: &Call) {
+        self.unseen.turns[self.turn as usize % LEADS] = Some(*call);
+        self.unseen.count += 1;
+    }
+
+    /// Remembers that pieces were given whose taking was not seen.
+    pub(super) fn leave_pieces(&mut self, call: &Call, number: u32, taker: Option<usize>) {
+        self.unseen.pieces = Some((*call, number, taker));
+    }
+
+    /// Everybody has come to this rank's call: nothing of earlier ones is unseen.
+    #[inline]
+    pub(super) fn saw_everybody(&mut self) {
+        self.unseen.pieces = None;
+    }
+
+    /// Sees so many of the unseen turns that the next one has a slot of its own.
+    #[inline]
+    pub(super) fn settle_for_lead(&mut self, watch: &dyn Watch) -> Result<()> {
+        if self.unseen.count < LEADS as u32 - 1 { Ok(()) } else { self.see_turns(TOGETHER, watch) }
+    }
+
+    /// Sees all unseen turns: whoever shows something where all take part may write over what was shown in the last.
+    #[inline]
+    pub(super) fn settle_turns(&mut self, watch: &dyn Watch) -> Result<()> {
+        if self.unseen.count == 0 { Ok(()) } else { self.see_turns(self.unseen.count, watch) }
+    }
+
+    /// Sees everything: whoever fills slots of the ring may write over what others still read.
+    pub(super) fn settle(&mut self, watch: &dyn Watch) -> Result<()> {
+        self.settle_turns(watch)?;
+        let Some((call, number, taker)) = self.unseen.pieces else { return Ok(()) };
+        self.wait_until_taken(&scene_of(&call, watch), number, taker)?;
+        self.unseen.pieces = None;
+        Ok(())
+    }
+
+    /// Sees the first `count` of the unseen turns.
+    fn see_turns(&mut self, count: u32, watch: &dyn Watch) -> Result<()> {
+        for _ in 0..count {
+            let turn = self.turn.wrapping_sub(self.unseen.count - 1);
+            let call = self.unseen.turns[turn as usize % LEADS].expect("a turn that was left");
+            let scene = scene_of(&call, watch);
+            let awaited = |peer| {
+                let slot = Slot::lead(peer, turn);
+                // A peer that is further on has shown another call there since; it has seen this rank's tag of the turn then, and found no mismatch.
+                Awaited { or_later: true, ..slot.awaited(peer, scene.flag(turn)) }
+            };
+            if self.size() > 2 {
+                self.wait_beside(&scene, awaited)?;
+            }
+            (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(&scene, awaited(peer)))?;
+            self.unseen.count -= 1;
+        }
+        Ok(())
+    }
+}
+
+fn scene_of<'a>(call: &'a Call, watch: &'a dyn Watch) -> Scene<'a> {
+    Scene { call, fingerprint: call.fingerprint(), kernels: kernels(DataType::U8, Op::Max), watch }
+}
