@@ -102,6 +102,9 @@ fn own_rail(rank: u32, size: u32, local_rank: u32, config: &Config) -> Result<Ow
     Ok(found)
 }
 
+/// Says that a rank has opened all regions, and can read the memory of all ranks besides.
+const READS: &str = "reads";
+
 /// The room of all ranks, if every one of them can map every other's region. All ranks come to the same answer.
 fn enter_room(control: &Control, own: Region, cards: &[Card], transport: TransportChoice) -> Result<Option<Room>> {
     let (rank, size) = (control.rank(), control.size());
@@ -113,14 +116,22 @@ fn enter_room(control: &Control, own: Region, cards: &[Card], transport: Transpo
             (None, None) => unreachable!("every card was seen to have a region"),
         })
         .collect();
-    let mine = opened.as_ref().map_or_else(|error| format!("rank {rank}: {error}"), |_| String::new());
+    let room = opened.and_then(|regions| Room::new(rank as usize, (0..size).collect(), regions));
+    let mine = match &room {
+        Ok(room) if room.can_read_all() => READS.to_owned(),
+        Ok(_) => String::new(),
+        Err(error) => format!("rank {rank}: {error}"),
+    };
     let answers = control.exchange(mine.as_bytes())?;
-    let refusal = answers.iter().find(|answer| !answer.is_empty());
-    match (opened, refusal) {
-        (Ok(mut regions), None) => {
-            // Every rank has opened it, and none will again.
-            regions[rank as usize].close_descriptor();
-            Room::new(rank as usize, (0..size).collect(), regions).map(Some)
+    let refusal = answers.iter().find(|answer| !answer.is_empty() && answer.as_slice() != READS.as_bytes());
+    match (room, refusal) {
+        (Ok(mut room), None) => {
+            if answers.iter().all(|answer| answer.as_slice() == READS.as_bytes()) {
+                room.let_read();
+            }
+            // Every rank has opened the own region, and none will again.
+            room.close_descriptor();
+            Ok(Some(room))
         }
         (_, refusal) => {
             let why = refusal.map_or(String::new(), |refusal| String::from_utf8_lossy(refusal).into_owned());

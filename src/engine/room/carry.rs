@@ -44,7 +44,7 @@ impl Room {
         self.saw_everybody();
         let blocks = if shape.shows_each() { self.size() } else { 1 };
         let width = choice::carried_bytes(self.size(), blocks, shape.longest);
-        let stores = choice::stores(self.size(), task.dst.len(), !shape.part.in_place);
+        let stores = choice::stores(self.size(), task.dst.len(), !(shape.part.in_place && shape.reduces()));
         let swaps = self.size() == 2 && !shape.part.kind.has_root();
         let pieces = Pieces { width, count: shape.longest.div_ceil(width), stores, swaps };
         let fills = (0..self.size()).any(|seat| self.gives_to(task, seat));
@@ -68,7 +68,7 @@ impl Room {
     }
 
     /// Whether this rank gives `seat`, another one, something.
-    fn gives_to(&self, task: &Task<'_>, seat: usize) -> bool {
+    pub(super) fn gives_to(&self, task: &Task<'_>, seat: usize) -> bool {
         let wanted = !task.shape.is_for_root() || seat == task.shape.part.root as usize;
         seat != self.me && wanted && task.shape.gives(self.me)
     }
@@ -116,8 +116,13 @@ impl Room {
                 }
             }
         }
-        self.raise(scene, TAKEN_AT, number);
+        self.raise_taken(scene, number);
         Ok(())
+    }
+
+    /// Says that this rank has taken so many pieces of everybody it wants something of.
+    pub(super) fn raise_taken(&self, scene: &Scene<'_>, number: u32) {
+        self.raise(scene, TAKEN_AT, number);
     }
 
     fn count_of(&self, scene: &Scene<'_>, seat: usize, at: usize, number: u32) -> Awaited {

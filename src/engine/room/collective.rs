@@ -90,7 +90,11 @@ impl Room {
         let mut task = Task { shape, src, dst };
         let scene = Scene { call, fingerprint: call.fingerprint(), kernels, watch };
         let shown = if shape.shows_each() { shape.longest * self.size() } else { shape.longest };
-        let done = if shown <= EXCHANGE_BYTES { self.turn(&scene, &mut task) } else { self.carry(&scene, &mut task) };
+        let done = match () {
+            () if self.is_read(&shape) => self.read_across(&scene, &mut task),
+            () if shown <= EXCHANGE_BYTES => self.turn(&scene, &mut task),
+            () => self.carry(&scene, &mut task),
+        };
         if let Err(error) = done {
             return Err(self.break_with(call, error));
         }

@@ -23,8 +23,10 @@ pub(super) const ANSWER_AT: usize = OFFERED_AT + APART;
 pub(super) const AGREED_AT: usize = ANSWER_AT + 64;
 /// Flag: the rank has done its part in everybody's mapped buffers.
 pub(super) const DONE_AT: usize = ANSWER_AT + APART;
+/// The process that made the region, and something in it to read.
+pub(super) const PROCESS_AT: usize = DONE_AT + APART;
 /// Bytes of a region's words.
-pub(super) const WORDS_BYTES: usize = DONE_AT + APART;
+pub(super) const WORDS_BYTES: usize = PROCESS_AT + APART;
 
 /// Slots of turns in which everybody takes from everybody: a rank may be one turn ahead of another, never two.
 pub(super) const PARITIES: usize = 2;

@@ -22,6 +22,7 @@ mod layout;
 mod mapped;
 #[cfg(test)]
 mod mapped_tests;
+mod read;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,8 @@ pub struct Room {
     /// Where a fold of more than two inputs grows before it is handed out.
     scratch: Box<[u8]>,
     waiter: Waiter,
+    /// All ranks can read each other's memory.
+    reads: bool,
     /// Why no further call can be made.
     broken: Option<Error>,
 }
@@ -109,7 +112,9 @@ impl Room {
     /// # Errors
     /// [`Error::System`] if there is no room for it.
     pub fn region(ranks: usize) -> Result<Region> {
-        Region::create(layout::WORDS_BYTES, layout::payload_bytes(ranks))
+        let region = Region::create(layout::WORDS_BYTES, layout::payload_bytes(ranks))?;
+        read::sign(&region)?;
+        Ok(region)
     }
 
     /// Bytes of shared memory that one rank of a room of `ranks` takes.
@@ -148,8 +153,24 @@ impl Room {
             places: Vec::with_capacity(n),
             scratch: vec![0; layout::SCRATCH_BYTES].into(),
             waiter: Waiter::default(),
+            reads: false,
             broken: None,
         })
+    }
+
+    /// Whether this rank can read the memory of all others, by the system.
+    pub fn can_read_all(&self) -> bool {
+        (0..self.size()).filter(|seat| *seat != self.me).all(|seat| read::is_readable(&self.regions[seat]))
+    }
+
+    /// Lets large collectives that only move data do it so: once all ranks have said that they can.
+    pub fn let_read(&mut self) {
+        self.reads = true;
+    }
+
+    /// Nobody opens the own region any more.
+    pub fn close_descriptor(&mut self) {
+        self.regions[self.me].close_descriptor();
     }
 
     /// The number of ranks in the room.

@@ -5,8 +5,10 @@
 
 pub mod line;
 pub mod link;
+pub mod process;
 pub mod region;
 
 pub use line::Line;
 pub use link::ShmLink;
+pub use process::Process;
 pub use region::{Card, Region, room_bytes};
