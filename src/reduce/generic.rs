@@ -56,7 +56,7 @@ pub(super) trait Features {
     fn finish<A: Average>(acc: &mut [u8], ranks: u32);
 }
 
-struct Baseline;
+pub(super) struct Baseline;
 
 impl Features for Baseline {
     fn reduce<F: Fold>(acc: &mut [u8], x: &[u8]) {
@@ -70,8 +70,10 @@ impl Features for Baseline {
     fn interleave<W: Fold, T: Fold>(step: Interleaved<'_>) {
         #[cfg(target_arch = "x86_64")]
         super::x86_64::interleave::<W, T, super::x86_64::Sse2>(step);
+        #[cfg(target_arch = "aarch64")]
+        super::aarch64::interleave::<W, T>(step);
         // Safe Rust has no other stores than plain ones.
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         interleave::<T>(step);
     }
 
@@ -114,7 +116,11 @@ pub(super) fn own<F: Fold>() -> &'static Kernels {
         const KERNELS: [Kernels; 3] =
             [entry::<super::x86_64::Avx512, F>(), entry::<super::x86_64::Avx2, F>(), entry::<Baseline, F>()];
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    impl<F: Fold> Sets<F> {
+        const KERNELS: [Kernels; 2] = [entry::<Baseline, F>(); 2];
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     impl<F: Fold> Sets<F> {
         const KERNELS: [Kernels; 1] = [entry::<Baseline, F>()];
     }
@@ -173,11 +179,11 @@ fn whole_cells<C>(bytes: &[u8]) -> usize {
 }
 
 /// Copies with plain stores, where safe Rust has no others.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
     out.copy_from_slice(src);
 }
 
-/// Plain stores need no fence.
+/// Plain stores need no fence, nor do those of aarch64.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn fence() {}

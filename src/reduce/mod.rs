@@ -13,8 +13,10 @@
 //!
 //! This module knows element types and operators, nothing of ranks, messages or where memory comes from. The meaning of every
 //! operator is written once, for one element (`fold`, `half`, `types::float8`); `generic` runs it over slices; each instruction set
-//! (`x86_64`) is the same loops compiled with more features.
+//! (`x86_64`, `aarch64`) is the same loops compiled with more features.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod fold;
 mod generic;
 mod half;
@@ -87,8 +89,12 @@ pub fn copy_streaming(out: &mut [u8], src: &[u8]) {
 
 /// The parts of [`copy_streaming`], for many copies and one fence: `stream` copies, `fence` orders what was copied before
 /// everything that follows.
+#[cfg(target_arch = "aarch64")]
+pub(crate) use aarch64::stream;
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use generic::{fence, stream};
+pub(crate) use generic::fence;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) use generic::stream;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{fence, stream};
 
@@ -106,7 +112,9 @@ struct InstructionSet {
 /// Every instruction set of this architecture, the widest first; the last is always available.
 #[cfg(target_arch = "x86_64")]
 static INSTRUCTION_SETS: [&InstructionSet; 3] = [&x86_64::AVX512, &x86_64::AVX2, &generic::BASELINE];
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+static INSTRUCTION_SETS: [&InstructionSet; 2] = [&aarch64::NEON, &generic::BASELINE];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 static INSTRUCTION_SETS: [&InstructionSet; 1] = [&generic::BASELINE];
 
 fn chosen() -> &'static InstructionSet {
