@@ -1,8 +1,8 @@
-//! Speed of the reduce kernels beside memcpy of the same bytes in the same run: what matters is the ratio, the machine
+//! Speed of the reduce kernels beside memcpy of the same bytes, and beside c = a + b, in the same run: what matters are the ratios, the machine
 //! moves.
 //!
-//! Each figure is the bytes of one operand a second. A sum reads two operands where memcpy reads one, so 1.0 is out of reach
-//! once the operands do not fit a cache; what a kernel must not be is slower than memory allows.
+//! Each figure is the bytes of one operand a second. A sum reads two operands where memcpy reads one, so once they do not fit a cache its bound is
+//! the machine's own c = a + b: here the plainest loop over `f32`, whose time is all loads and stores.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serried::reduce::{copy_streaming, instruction_set, kernels};
@@ -21,12 +21,20 @@ fn ratios(_: &mut Criterion) {
         "instruction set: {}; GB/s of one operand and ratio to memcpy, best of many short runs",
         instruction_set()
     );
-    println!("{:>10} {:<30} {:>8} {:>7}", "bytes", "kernel", "GB/s", "ratio");
+    println!("{:>10} {:<30} {:>8} {:>8} {:>8}", "bytes", "kernel", "GB/s", "/memcpy", "/c=a+b");
     for bytes in SIZES {
         let (mut out, mut acc, a, b) = operands(bytes);
         let memcpy = rate(bytes, || black_box(&mut out[..]).copy_from_slice(black_box(&a)));
-        let print = |name: &str, rate: f64| println!("{bytes:>10} {name:<30} {rate:>8.1} {:>7.2}", rate / memcpy);
+        let (x, y) = (floats(bytes), floats(bytes));
+        let mut z = floats(bytes);
+        let sum = rate(bytes, || {
+            black_box(&mut z[..]).iter_mut().zip(black_box(&x)).zip(&y).for_each(|((z, x), y)| *z = x + y);
+        });
+        let print = |name: &str, rate: f64| {
+            println!("{bytes:>10} {name:<30} {rate:>8.1} {:>8.2} {:>8.2}", rate / memcpy, rate / sum);
+        };
         print("memcpy", memcpy);
+        print("c = a + b", sum);
         print("copy_streaming", rate(bytes, || copy_streaming(black_box(&mut out), black_box(&a))));
         for data_type in TYPES {
             for op in [Op::Sum, Op::Max] {
@@ -69,6 +77,10 @@ fn operands(bytes: usize) -> (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) {
         memory
     };
     (touched(), touched(), touched(), touched())
+}
+
+fn floats(bytes: usize) -> Vec<f32> {
+    vec![black_box(1.0); bytes / 4]
 }
 
 /// GB/s of the fastest of many runs, each long enough for the clock.

@@ -232,6 +232,7 @@ fn calls_of_changing_kind_and_root_follow_each_other() {
                     let (which, count, root) = (below(9), counts[below(10)], below(size as usize) as u32);
                     let late = below(20 * size as usize);
                     if late == comm.rank() as usize {
+                        // why: that a rank is late is what is tested.
                         std::thread::sleep(LATE);
                     }
                     any_call(&comm, which, count, root, seed);

@@ -185,7 +185,7 @@ fn floats_of_8_bits_move_and_reduce_everywhere() {
         everywhere(comm, label, Op::Prod, given, move |index| from(exact(index).product()));
         everywhere(comm, label, Op::Avg, given, move |index| from(exact(index).sum::<f32>() / size as f32));
         let mut all = vec![from(0.0); 100 * size as usize];
-        comm.all_gather(&vec![from(comm.rank() as f32); 100], &mut all).expect(label);
+        comm.all_gather(&[from(comm.rank() as f32); 100], &mut all).expect(label);
         assert!((0..).zip(&all).all(|(index, value)| *value == from((index / 100) as f32)), "{label}");
     }
     for (label, config) in configs() {

@@ -109,13 +109,22 @@ struct InstructionSet {
     table: Table,
 }
 
+/// How many instruction sets are told apart on this architecture.
+const SETS: usize = if cfg!(target_arch = "x86_64") {
+    3
+} else if cfg!(target_arch = "aarch64") {
+    2
+} else {
+    1
+};
+
 /// Every instruction set of this architecture, the widest first; the last is always available.
 #[cfg(target_arch = "x86_64")]
-static INSTRUCTION_SETS: [&InstructionSet; 3] = [&x86_64::AVX512, &x86_64::AVX2, &generic::BASELINE];
+static INSTRUCTION_SETS: [&InstructionSet; SETS] = [&x86_64::AVX512, &x86_64::AVX2, &generic::BASELINE];
 #[cfg(target_arch = "aarch64")]
-static INSTRUCTION_SETS: [&InstructionSet; 2] = [&aarch64::NEON, &generic::BASELINE];
+static INSTRUCTION_SETS: [&InstructionSet; SETS] = [&aarch64::NEON, &generic::BASELINE];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-static INSTRUCTION_SETS: [&InstructionSet; 1] = [&generic::BASELINE];
+static INSTRUCTION_SETS: [&InstructionSet; SETS] = [&generic::BASELINE];
 
 fn chosen() -> &'static InstructionSet {
     INSTRUCTION_SETS[chosen_index()]

@@ -10,8 +10,12 @@ const HEADER: &str = "\
 ";
 
 fn perf(line: &str) -> Command {
+    perf_of("all_reduce", line)
+}
+
+fn perf_of(collective: &str, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_serried"));
-    command.args(["perf", "all_reduce"]).args(line.split_whitespace());
+    command.args(["perf", collective]).args(line.split_whitespace());
     let ours = ["SERRIED_RANK", "SERRIED_SIZE", "SERRIED_ID", "SERRIED_LOG", "NCCL_DEBUG", "NCCL_TESTS_MIN_BW"];
     let launchers = ["RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"];
     for name in ours.into_iter().chain(launchers) {
@@ -21,7 +25,11 @@ fn perf(line: &str) -> Command {
 }
 
 fn run(line: &str) -> (Output, String) {
-    let output = perf(line).output().expect("the program was built");
+    run_of("all_reduce", line)
+}
+
+fn run_of(collective: &str, line: &str) -> (Output, String) {
+    let output = perf_of(collective, line).output().expect("the program was built");
     let text = String::from_utf8(output.stdout.clone()).expect("text");
     assert!(
         output.status.success(),
@@ -64,13 +72,69 @@ fn every_type_and_operator_is_right_for_awkward_sizes_and_numbers_of_ranks() {
     for ranks in [1, 3] {
         let (_, text) = run(&format!("--ranks {ranks} -b 0 -e 60 -i 15 -d all -o all -n 2 -w 0 -c 2"));
         let rows = rows(&text);
-        assert_eq!(rows.len(), 5 * 10 * 5);
+        assert_eq!(rows.len(), 5 * 12 * 6);
         assert!(rows.iter().all(|row| row[8] == "0" && row[12] == "0"), "{text}");
         let sizes = |name: &str| -> Vec<&str> {
             rows.iter().filter(|row| row[2..4] == [name, "sum"]).map(|row| row[0]).collect()
         };
         assert_eq!(sizes("uint8"), ["0", "15", "30", "45", "60"]);
         assert_eq!(sizes("double"), ["0", "8", "24", "40", "56"], "whole elements only");
+    }
+}
+
+const COLLECTIVES: [&str; 10] = [
+    "all_reduce",
+    "reduce",
+    "reduce_scatter",
+    "broadcast",
+    "all_gather",
+    "gather",
+    "scatter",
+    "alltoall",
+    "sendrecv_perf",
+    "barrier",
+];
+
+#[test]
+fn every_collective_is_right_over_every_transport_by_every_algorithm_and_root() {
+    for (index, collective) in COLLECTIVES.into_iter().enumerate() {
+        for ranks in [1, 2, 3] {
+            let line = format!("--ranks {ranks} -r all --algo all --transport shm,tcp -b 0 -e 1M -f 300 -n 2 -w 0");
+            let (_, text) = run_of(collective, &line);
+            let rows = rows(&text);
+            assert!(rows.len() >= 2 * 3 || index == 9, "{text}");
+            assert!(rows.iter().all(|row| row[8] == "0" && matches!(row[12], "0" | "N/A")), "{collective}: {text}");
+            let rooted = ["reduce", "broadcast", "gather", "scatter"].contains(&collective);
+            let roots: Vec<&str> = rows.iter().map(|row| row[4]).collect();
+            assert_eq!(rooted, !roots.contains(&"-1") && roots.contains(&(ranks - 1).to_string().as_str()), "{text}");
+            assert_eq!(rows[0][3], if collective.contains("reduce") { "sum" } else { "none" });
+        }
+    }
+}
+
+#[test]
+fn every_type_and_operator_of_every_collective_is_right() {
+    for collective in COLLECTIVES {
+        let (_, text) = run_of(collective, "--ranks 3 -d all -o all -b 100 -e 100K -f 1000 -n 1 -w 0");
+        let rows = rows(&text);
+        let operators = if collective.contains("reduce") { 6 } else { 1 };
+        assert_eq!(rows.len(), 2 * 12 * operators, "{text}");
+        assert!(rows.iter().all(|row| row[8] == "0" && matches!(row[12], "0" | "N/A")), "{collective}: {text}");
+    }
+}
+
+#[test]
+fn a_page_shows_every_curve() {
+    let path = std::env::temp_dir().join(format!("serried-perf-{}.html", std::process::id()));
+    let line = format!("--ranks 2 --algo ring,direct -b 64 -e 4K -f 8 -n 2 --html {}", path.display());
+    run_of("all_gather", &line);
+    let page = std::fs::read_to_string(&path).expect("it was written");
+    std::fs::remove_file(path).expect("it was there");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
+    for words in
+        ["serried perf all_gather, 2 ranks", "ring, float, out of place", "direct, float, in place", "a plain copy"]
+    {
+        assert!(page.contains(words), "{words}");
     }
 }
 
@@ -131,9 +195,11 @@ fn what_makes_no_sense_is_one_sentence_and_status_2() {
         ("--ranks 2 -b 12Q", "12Q"),
         ("--ranks 2 -b 2K -e 1K", "larger"),
         ("--ranks 2 -g 4", "--ranks"),
-        ("--ranks 2 -o mulsum", "mulsum"),
+        ("--ranks 2 -o median", "median"),
         ("--ranks 2 -d complex", "complex"),
         ("--ranks 2 --algo pigeon", "pigeon"),
+        ("--ranks 2 --algo bruck", "bruck"),
+        ("--ranks 2 --html /nowhere/page.html", "/nowhere"),
         ("--ranks 2 --transport pigeon", "pigeon"),
         ("--ranks two", "two"),
         ("--ranks 2 --speed high", "--speed"),
