@@ -345,6 +345,8 @@ fn unknown<const N: usize>(what: &str, names: [&str; N]) -> String {
 fn named_algorithms(name: &str, collective: Collective) -> Result<Vec<Option<Option<Algorithm>>>, String> {
     let there = Algorithm::serving(collective.kind());
     match name {
+        // Messages have no algorithms: then all there is is auto.
+        "all" if there.is_empty() => return Ok(vec![Some(None)]),
         "auto" => return Ok(vec![Some(None)]),
         "all" => return Ok(there.iter().map(|algorithm| Some(Some(*algorithm))).collect()),
         _ => {}
