@@ -207,6 +207,27 @@ fn ranks_that_disagree_get_an_error_that_names_both_calls() {
             })
         });
         assert!(error.contains("uneven blocks"), "{error}");
+        // What one rank gives another is not what that one expects: less, as much as whole slices less, and more.
+        for (given, due) in [(5, 6), (1 << 20, (1 << 20) + (1 << 19)), (3 << 20, 1 << 20)] {
+            let counts = |rank: u32, with: usize| -> Vec<usize> {
+                (0..3).map(|peer| if rank + peer == 1 { with } else { 2 }).collect()
+            };
+            let errors: Vec<Error> = ranks(3, &config, |comm| {
+                let rank = comm.rank();
+                let (give, get) = match rank {
+                    0 => (counts(0, given), counts(0, 2)),
+                    1 => (counts(1, 2), counts(1, due)),
+                    _ => (vec![2; 3], vec![2; 3]),
+                };
+                let (input, mut output) = (vec![1i32; give.iter().sum()], vec![0; get.iter().sum()]);
+                comm.all_to_all_v(&input, &give, &mut output, &get).and_then(|()| comm.barrier()).err()
+            })
+            .into_iter()
+            .flatten()
+            .collect();
+            let mismatch = errors.iter().any(|error| matches!(error, Error::Mismatch { .. }));
+            assert!(mismatch, "{given} for {due}: {errors:?}");
+        }
         let error = all(|comm| match comm.rank() {
             0 => comm.send(&[1i32; 8], 1),
             1 => comm.recv(&mut [1i32; 9], 0),

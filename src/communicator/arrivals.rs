@@ -36,6 +36,8 @@ impl Executor {
         peers: &[u32],
     ) -> Result<()> {
         let maker = self.link_maker();
+        // What they are is not known yet; as streams they get time for their last words.
+        peers.iter().for_each(|peer| self.take_for_stream(*peer));
         std::thread::scope(|scope| {
             let (arrive, arriving) = channel();
             for peer in peers.iter().copied() {

@@ -144,11 +144,17 @@ impl Executor {
 
     /// A call that makes no sense here counts as made: ranks that all refuse it go on together, and those that wait for this one in it hear why.
     #[cold]
-    fn refuse(&self, control: &Control, request: &Request<'_>, error: Error) -> Error {
+    pub(super) fn refuse(&self, control: &Control, request: &Request<'_>, error: Error) -> Error {
         let (data_type, op) = (request.data_type(), request.reduction.number());
         let call = Call::new(request.kind, self.sequence, request.root, 0, data_type, op, Call::REFUSED);
         control.state(self.sequence, call.as_bytes());
         error
+    }
+
+    /// Refuses to meet the others in what they agree on, as a call of its own.
+    pub(super) fn refuse_to_agree(&mut self, control: &Control, error: Error) -> Error {
+        self.sequence += 1;
+        self.refuse(control, &Request::barrier(), error)
     }
 
     #[inline]
@@ -180,7 +186,10 @@ impl Executor {
             // The callers' code may do anything; the other ranks are to hear of it at once.
             let ran = catch_unwind(AssertUnwindSafe(|| self.run(control, call, choice, request)));
             ran.unwrap_or_else(|_| {
-                Err(Error::InvalidArgument { what: format!("rank {}: {call}: its operator panicked", self.rank) })
+                let what = format!("rank {}: {call}: its operator panicked", self.rank);
+                let error = Error::InvalidArgument { what };
+                self.room.iter_mut().for_each(|room| room.give_up(call, &error));
+                Err(error)
             })
         } else if request.reduction.scales() {
             let request = request.scaled(&mut scaled, self.rank, self.size);
@@ -311,6 +320,11 @@ impl Executor {
             timeout: self.timeout,
             collectives: self.sequence,
         }
+    }
+
+    /// Waits for what `peer` may have sent before it left, until it is known how it sends.
+    pub(super) fn take_for_stream(&mut self, peer: u32) {
+        self.streams[peer as usize] = true;
     }
 
     /// Remembers what a new link is.

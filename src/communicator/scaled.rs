@@ -21,19 +21,19 @@ impl<'a> Request<'a> {
             _ => {}
         }
         let bytes = self.input.map_or(self.output.len(), <[u8]>::len);
-        memory.clear();
-        memory.try_reserve(bytes).map_err(|error| Error::System {
+        memory.try_reserve(bytes.saturating_sub(memory.len())).map_err(|error| Error::System {
             what: format!("rank {rank}: {bytes} bytes for the multiples of a {}'s input", self.kind.name()),
             reason: error.to_string(),
         })?;
-        memory.resize(bytes, 0);
-        reduction.scale_into(self.input.unwrap_or(self.output), memory);
+        memory.resize(bytes.max(memory.len()), 0);
+        let scaled = &mut memory[..bytes];
+        reduction.scale_into(self.input.unwrap_or(self.output), scaled);
         // Out of place a rank gives only its block of a result to be written; in place it has given the place for all.
         let own = match self.kind {
             CollectiveKind::ReduceScatter if self.input.is_none() => self.own_block(rank as usize, size as usize),
             _ => 0..self.output.len(),
         };
-        Ok(Self { input: Some(memory), output: &mut self.output[own], ..self })
+        Ok(Self { input: Some(scaled), output: &mut self.output[own], ..self })
     }
 
     /// Where this rank's block lies among all, in bytes.

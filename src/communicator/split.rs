@@ -34,11 +34,11 @@ impl Communicator {
 
     /// All ranks do the same `kind` of thing, which tells what each wishes.
     fn part(&self, kind: u64, wish: Wish, config: &Config) -> Result<Option<Self>> {
-        config.check()?;
         self.queue.wait_until_idle()?;
         // Held throughout, so that of two threads one comes after the other here as it does on other ranks.
         let mut executor = self.shared.executor();
         let control = &self.shared.control;
+        config.check().map_err(|error| executor.refuse_to_agree(control, error))?;
         executor.collective(control, Request::agreeing(kind))?;
         let wishes = control.exchange(&wish.to_bytes())?;
         let wishes = wishes.iter().enumerate().map(|(rank, bytes)| Wish::from_bytes(rank, bytes));
@@ -78,9 +78,12 @@ impl Communicator {
     /// A communicator of `ranks`, which get new numbers in that order; `None` on the others. All ranks of the parent give the same list.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if a rank is not there or is there twice; then nothing has happened.
+    /// [`Error::InvalidArgument`] if a rank is not there or is there twice.
     pub fn subset(&self, ranks: &[u32]) -> Result<Option<Self>> {
-        let bad = |why: String| Error::InvalidArgument { what: format!("rank {}: subset: {why}", self.rank()) };
+        let bad = |why: String| {
+            let error = Error::InvalidArgument { what: format!("rank {}: subset: {why}", self.rank()) };
+            self.shared.executor().refuse_to_agree(&self.shared.control, error)
+        };
         for (index, rank) in ranks.iter().enumerate() {
             if *rank >= self.size() {
                 return Err(bad(format!("there is no rank {rank}; ranks are 0 to {}", self.size() - 1)));

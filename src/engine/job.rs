@@ -78,6 +78,11 @@ impl<'a, S: Schedule> Job<'a, S> {
         self.call
     }
 
+    /// What both ends of a message of which only they know the elements must agree on; for others the call.
+    pub(super) fn call_of(&self, elements: Option<usize>) -> Call {
+        elements.map_or(self.call, |elements| self.call.with_count(Call::uneven(&[elements])))
+    }
+
     /// Whether every slice is through.
     pub fn is_done(&self) -> bool {
         self.cursors[..self.lanes].iter().all(|cursor| cursor.slice >= self.layout.slices())

@@ -172,6 +172,25 @@ impl<'a> Layout<'a> {
         self.message_bytes(&self.result, slice, chunks, parts)
     }
 
+    /// All that this rank gives in `chunks`, over all slices, in elements, where only the two ends of a message know it: an exchange of blocks of uneven sizes.
+    pub fn given(&self, chunks: Chunks, parts: u32) -> Option<usize> {
+        Self::known_to_two(&self.own, chunks, parts)
+    }
+
+    /// All that it gets in them.
+    pub fn due(&self, chunks: Chunks, parts: u32) -> Option<usize> {
+        Self::known_to_two(&self.result, chunks, parts)
+    }
+
+    fn known_to_two(view: &View<'_>, chunks: Chunks, parts: u32) -> Option<usize> {
+        let (Extent::Uneven { counts, .. }, Shown::Ahead(_) | Shown::Behind(_)) = (view.extent, view.shown) else {
+            return None;
+        };
+        let (ranks, grain) = (counts.len() as u32, parts / counts.len() as u32);
+        let block = |index: u32| counts[view.shown.block(index / grain, ranks) as usize];
+        Some(chunks.indices(parts).map(block).sum())
+    }
+
     fn message_bytes(&self, view: &View<'_>, slice: u32, chunks: Chunks, parts: u32) -> u64 {
         let elements: usize = chunks.indices(parts).map(|index| self.locate(view, slice, index, parts).count).sum();
         (elements * self.element) as u64

@@ -2,6 +2,7 @@
 
 use super::job::Cursor;
 use super::{Engine, Job, Stop, broken};
+use crate::Call;
 use crate::schedule::{Chunks, Schedule, Step};
 use crate::transport::{Fault, Head, Transport};
 
@@ -56,7 +57,8 @@ impl<T: Transport> Engine<T> {
                 cursor.next_step();
                 return Ok(true);
             }
-            let head = Head { call: job.call, slice: cursor.slice, step: cursor.step, bytes };
+            let call = job.call_of(job.layout.given(chunks, job.schedule.parts()));
+            let head = Head { call, slice: cursor.slice, step: cursor.step, bytes };
             if !link.open(lane, &head).map_err(|fault| broken(to, link, fault))? {
                 return Ok(false);
             }
@@ -87,13 +89,12 @@ impl<T: Transport> Engine<T> {
     }
 
     /// Whether the expected message has begun to arrive. Its head is checked once.
-    fn met<S: Schedule>(
+    fn met(
         link: &mut T,
-        job: &Job<'_, S>,
         lane: usize,
         cursor: &mut Cursor,
         from: u32,
-        bytes: u64,
+        (call, bytes): (Call, u64),
     ) -> Result<bool, Stop> {
         if cursor.open {
             return Ok(true);
@@ -101,7 +102,7 @@ impl<T: Transport> Engine<T> {
         let Some(head) = link.head(lane).map_err(|fault| broken(from, link, fault))? else {
             return Ok(false);
         };
-        if head.call != job.call {
+        if head.call != call {
             return Err(Stop::Mismatch { peer: from, theirs: head.call });
         }
         if head.slice != cursor.slice || head.bytes != bytes {
@@ -135,7 +136,8 @@ impl<T: Transport> Engine<T> {
             cursor.next_step();
             return Ok(true);
         }
-        if !Self::met(link, job, lane, cursor, from, bytes)? {
+        let call = job.call_of(job.layout.due(chunks, parts));
+        if !Self::met(link, lane, cursor, from, (call, bytes))? {
             return Ok(false);
         }
         let memory = &mut self.memory[job.space][lane];
@@ -176,7 +178,7 @@ impl<T: Transport> Engine<T> {
             cursor.next_step();
             return Ok(true);
         }
-        if !Self::met(link, job, lane, cursor, from, bytes)? {
+        if !Self::met(link, lane, cursor, from, (job.call, bytes))? {
             return Ok(false);
         }
         let element = job.layout.element();

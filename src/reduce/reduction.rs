@@ -49,7 +49,7 @@ pub trait Combine<T: Element>: 'static {
 
     /// `a` and `b` combined. It must be associative as far as the result is to be independent of the algorithm, and commutative to the bit if all ranks are to
     /// end with the same bits: ranks combine the same elements, but not in the same order. A panic here ends the call with an error on every rank, and the
-    /// communicator with it.
+    /// communicator with it. It must not call the communicator, which waits for it.
     fn combine(a: T, b: T) -> T;
 }
 

@@ -141,6 +141,11 @@ impl Call {
     /// Stands for the algorithm of a call that was not made because its arguments make no sense on this rank.
     pub(crate) const REFUSED: u8 = u8::MAX;
 
+    /// The same call with another count.
+    pub(crate) fn with_count(self, count: u64) -> Self {
+        Self { count, ..self }
+    }
+
     /// Connecting all ranks, as the `sequence`-th call of their communicator.
     pub fn connect(sequence: u64) -> Self {
         let kind = CollectiveKind::Connect as u8;

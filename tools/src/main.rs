@@ -50,7 +50,7 @@ Examples:
 
 The columns, for the out-of-place half and then the in-place half of each row:
   size          the message in bytes, whole elements; of reduce_scatter, all_gather, gather, scatter and all_to_all all
-                blocks together
+                blocks together, which are whole elements (nccl-tests rounds blocks of some down to 16 bytes)
   count         elements of the message, or of a block
   type, redop   the elements' type and the operator
   root          -1 where there is none

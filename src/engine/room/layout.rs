@@ -25,8 +25,10 @@ pub(super) const AGREED_AT: usize = ANSWER_AT + 64;
 pub(super) const DONE_AT: usize = ANSWER_AT + APART;
 /// The process that made the region, and something in it to read.
 pub(super) const PROCESS_AT: usize = DONE_AT + APART;
+/// Whether the rank has given up: its buffers are its own again, whoever still reads them.
+pub(super) const GONE_AT: usize = PROCESS_AT + APART;
 /// Bytes of a region's words.
-pub(super) const WORDS_BYTES: usize = PROCESS_AT + APART;
+pub(super) const WORDS_BYTES: usize = GONE_AT + APART;
 
 /// Slots of turns in which everybody takes from everybody: a rank may be one turn ahead of another, never two.
 pub(super) const PARITIES: usize = 2;

@@ -23,6 +23,7 @@ use crate::Result;
 use crate::memory::{self, DROPPED_AT, Shared, WORDS_BYTES};
 use crate::transport::shm::{Card, Region};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -54,14 +55,15 @@ impl Room {
         let answer = self.open(buffers.dst.len()).is_some();
         self.regions[self.me].word(ANSWER_AT).store(answer.into(), Ordering::Relaxed);
         self.raise(scene, AGREED_AT, self.agreements);
-        let done = self.run_agreed(scene, buffers);
-        if done.is_err()
+        // A caller's own operator may panic. Peers may still write to the output then, as after any failure.
+        let done = catch_unwind(AssertUnwindSafe(|| self.run_agreed(scene, buffers)));
+        if !matches!(done, Ok(Ok(_)))
             && answer
             && let Err(error) = memory::detach(buffers.dst)
         {
             tracing::error!(%error, "a peer that resumes may still write into the failed call's output");
         }
-        done
+        done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Offers the call's buffers and reads what everybody offers, once: a peer may change its words at any time. Whether all offers are whole.

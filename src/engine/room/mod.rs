@@ -215,11 +215,20 @@ impl Room {
         })
     }
 
+    /// Ends the room's work because of something outside of it.
+    #[cold]
+    pub fn give_up(&mut self, call: &Call, error: &Error) {
+        if self.broken.is_none() {
+            let _ = self.break_with(call, error.clone());
+        }
+    }
+
     /// Ends the room's work, and leaves the call for all to see: others may have yet to find out what this rank has found.
     #[cold]
     fn break_with(&mut self, call: &Call, error: Error) -> Error {
         let state = if matches!(error, Error::Mismatch { .. }) { State::Disagreed } else { State::Waited };
         descriptor::publish(&self.regions[self.me], call, state);
+        read::give_up(&self.regions[self.me]);
         wait::wake_sleepers(&self.regions[self.me]);
         self.broken = Some(error.clone());
         error

@@ -1,15 +1,16 @@
 //! Large collectives that only move data, without slots: who wants something reads it from where it lies, by [`Process::read`]. Each byte is copied once.
 //!
-//! A turn in which everybody sees everybody shows the addresses; a giver leaves when all its takers have read.
+//! A turn in which everybody sees everybody shows the addresses; a giver leaves when all its takers have read. One that gives up before (it waited too long, another
+//! has failed) says so before its caller has the buffer again, and who reads looks at that afterwards: what it has read may then be anything.
 
 use super::collective::Task;
 use super::direct::Shown;
-use super::layout::PROCESS_AT;
+use super::layout::{GONE_AT, PROCESS_AT};
 use super::shape::{Shape, Wants};
 use super::{Room, Scene};
 use crate::transport::shm::{Process, Region};
 use crate::{Error, Result};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 /// From so many bytes between two ranks on, the system's way of reading costs less than a second copy.
 const READ_BYTES_MIN: usize = 32 << 10;
@@ -34,6 +35,13 @@ pub(super) fn is_readable(region: &Region) -> bool {
         (region.word(ADDRESS_AT).load(Ordering::Relaxed), region.word(NONCE_AT).load(Ordering::Relaxed));
     let mut read = [0; 8];
     process_of(region).read(address, &mut read).is_ok() && u64::from_ne_bytes(read) == nonce
+}
+
+/// Says that this rank's buffers are its own again.
+pub(super) fn give_up(region: &Region) {
+    region.word(GONE_AT).store(1, Ordering::SeqCst);
+    // Whatever the caller writes to them comes after.
+    fence(Ordering::SeqCst);
 }
 
 fn process_of(region: &Region) -> Process {
@@ -84,17 +92,20 @@ impl Room {
             address = bytes.try_into().map_or(0, u64::from_ne_bytes);
         })?;
         let into = &mut task.dst[shape.taken(seat)];
-        process_of(&self.regions[seat]).read(address + start as u64, into).or_else(|error| {
-            // A rank that has died cannot be read: that is the better news.
-            scene.watch.check(scene.call, self.ranks[seat])?;
-            let what = format!(
-                "rank {}: {}: reading {} bytes from rank {}",
-                self.ranks[self.me],
-                scene.call,
-                into.len(),
-                self.ranks[seat]
-            );
-            Err(Error::System { what, reason: error.to_string() })
+        let region = &self.regions[seat];
+        let read = process_of(region).read(address + start as u64, into);
+        fence(Ordering::SeqCst);
+        let reason = match read {
+            Ok(()) if region.word(GONE_AT).load(Ordering::SeqCst) == 0 => return Ok(()),
+            Ok(()) => "it gave up the call".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        // Whatever made it give up is the better news.
+        scene.watch.check(scene.call, self.ranks[seat])?;
+        let (rank, peer, bytes) = (self.ranks[self.me], self.ranks[seat], into.len());
+        Err(Error::System {
+            what: format!("rank {rank}: {}: reading {bytes} bytes from rank {peer}", scene.call),
+            reason,
         })
     }
 }

@@ -13,7 +13,7 @@
 //! soon enough. The common path then costs one read of an own line.
 
 use super::descriptor::{self, State};
-use super::layout::{BELL_AT, CPU_AT};
+use super::layout::{BELL_AT, CPU_AT, LEADS};
 use super::{Room, Scene};
 use crate::transport::shm::{Region, region};
 use crate::{Error, Result};
@@ -57,7 +57,7 @@ pub(super) struct Awaited {
     pub(super) region: usize,
     pub(super) at: usize,
     pub(super) flag: u64,
-    /// A greater number will do in any call.
+    /// The tag of the next turn in the same slot will do, in any call.
     pub(super) or_later: bool,
 }
 
@@ -213,10 +213,11 @@ fn reached(seen: u64, flag: u64) -> bool {
     seen == flag || (seen >> 32 == flag >> 32 && ahead >= 0)
 }
 
-/// Whether the number of the flag that is `seen` is beyond that of `flag`.
+/// Whether the flag that is `seen` is of the next turn that uses the same slot of [`LEADS`]. Nothing later can be there while this rank has not gone on; what has
+/// lain there for long is no news.
 #[inline]
 fn is_later(seen: u64, flag: u64) -> bool {
-    (seen as u32).wrapping_sub(flag as u32).cast_signed() > 0
+    (seen as u32).wrapping_sub(flag as u32) == LEADS as u32
 }
 
 /// Wakes everybody who sleeps until the rank of this region moves on.

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_factors_are_those_of_nccl_tests() {
+    fn sizes_are_of_whole_elements_and_factors_those_of_nccl_tests() {
         assert_eq!(Collective::AllReduce.count(1027, 4, 4), 256);
         assert_eq!(Collective::AllGather.count(1027, 4, 4), 64);
         assert_eq!(Collective::AllGather.bytes(64, 4, 4), 1024);
