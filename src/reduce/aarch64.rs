@@ -13,8 +13,12 @@ use super::InstructionSet;
 use super::generic::{self, Baseline};
 
 /// The baseline with the CPU's own conversions of `f16`.
-pub(super) static NEON: InstructionSet =
-    InstructionSet { name: "neon", available: || true, table: generic::table::<Baseline>(conversions::row()) };
+pub(super) static NEON: InstructionSet = InstructionSet {
+    name: "neon",
+    available: || true,
+    copy: generic::copy,
+    table: generic::table::<Baseline>(conversions::row()),
+};
 
 // A vector register would hold its lanes in another order than memory does.
 const _: () = assert!(cfg!(target_endian = "little"), "big-endian aarch64 is not supported");

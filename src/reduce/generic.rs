@@ -8,8 +8,12 @@ use super::{InstructionSet, Interleaved, Kernels, Table};
 use crate::types::{F8E4M3, F8E5M2};
 
 /// What every CPU of the architecture has.
-pub(super) static BASELINE: InstructionSet =
-    InstructionSet { name: "baseline", available: || true, table: table::<Baseline>(row::<Baseline, Binary16>()) };
+pub(super) static BASELINE: InstructionSet = InstructionSet {
+    name: "baseline",
+    available: || true,
+    copy,
+    table: table::<Baseline>(row::<Baseline, Binary16>()),
+};
 
 /// `acc = acc ⊕ x`.
 #[inline(always)]
@@ -176,6 +180,11 @@ fn finish_vectors<C: Features, W: Average, T: Average>(acc: &mut [u8], ranks: u3
 /// How many bytes the whole cells of `bytes` take.
 fn whole_cells<C>(bytes: &[u8]) -> usize {
     bytes.len() - bytes.len() % size_of::<C>()
+}
+
+/// Copies as the C library does it.
+pub(super) fn copy(out: &mut [u8], src: &[u8]) {
+    out.copy_from_slice(src);
 }
 
 /// Copies with plain stores, where safe Rust has no others.

@@ -75,6 +75,19 @@ pub fn instruction_set() -> &'static str {
     chosen().name
 }
 
+/// Copies `src` over `out` through the caches: for copies of kilobytes and more to or from another core's cache.
+///
+/// # Panics
+///
+/// If the lengths differ.
+pub fn copy_cached(out: &mut [u8], src: &[u8]) {
+    assert_eq!(out.len(), src.len(), "a copy's two sides have one length");
+    if out.len() < LINES_BYTES_MIN { out.copy_from_slice(src) } else { (chosen().copy)(out, src) }
+}
+
+/// Below it, finding the lines takes longer than they save.
+const LINES_BYTES_MIN: usize = 1 << 10;
+
 /// Copies `src` over `out` with stores that bypass the cache, for copies larger than it. The stores are ordered before
 /// everything the caller does afterwards.
 ///
@@ -106,6 +119,8 @@ type Table = [[Kernels; Op::ALL.len()]; DataType::ALL.len()];
 struct InstructionSet {
     name: &'static str,
     available: fn() -> bool,
+    /// Copies through the caches.
+    copy: fn(out: &mut [u8], src: &[u8]),
     table: Table,
 }
 

@@ -1,6 +1,6 @@
 //! The kernels of every available instruction set against an oracle that works on one element, spelled out from the contract.
 
-use super::{INSTRUCTION_SETS, InstructionSet, copy_streaming};
+use super::{INSTRUCTION_SETS, InstructionSet, copy_cached, copy_streaming};
 use crate::types::{DataType, Op};
 use proptest::prelude::*;
 
@@ -224,15 +224,22 @@ fn every_length_and_misalignment() {
 }
 
 #[test]
-fn streaming_writes_every_byte_and_no_other() {
+fn copies_write_every_byte_and_no_other() {
     let mut bits = Bits(2);
     let source: Vec<u8> = (0..40_000).map(|_| bits.next() as u8).collect();
-    for bytes in [0, 1, 63, 64, 65, 4095, 4096, 4104, 8192, 8256, 12_000, 20_000] {
-        for shift in 0..65 {
-            let mut out = vec![0x5a; bytes + 256];
-            copy_streaming(&mut out[shift..shift + bytes], &source[7..7 + bytes]);
-            assert!(out[shift..shift + bytes] == source[7..7 + bytes], "{bytes} at {shift}");
-            assert!(out[..shift].iter().chain(&out[shift + bytes..]).all(|&byte| byte == 0x5a), "{bytes} at {shift}");
+    let copies = available().map(|set| (set.name, set.copy)).chain([
+        ("cached", copy_cached as fn(&mut [u8], &[u8])),
+        ("streaming", copy_streaming as fn(&mut [u8], &[u8])),
+    ]);
+    for (name, copy) in copies {
+        for bytes in [0, 1, 63, 64, 65, 255, 256, 257, 1024, 1100, 4095, 4096, 4104, 8192, 8256, 12_000, 20_000] {
+            for shift in 0..65 {
+                let mut out = vec![0x5a; bytes + 256];
+                copy(&mut out[shift..shift + bytes], &source[7..7 + bytes]);
+                let around = out[..shift].iter().chain(&out[shift + bytes..]);
+                assert!(out[shift..shift + bytes] == source[7..7 + bytes], "{name}: {bytes} at {shift}");
+                assert!(around.copied().all(|byte| byte == 0x5a), "{name}: {bytes} at {shift}");
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The kernels of x86-64: the generic loops compiled for AVX2 and AVX-512. It defines no operator's meaning, except that
-//! `f16c` converts by the CPU's own instructions; `streaming` has the stores that bypass the cache.
+//! `f16c` converts by the CPU's own instructions; `copy` and `streaming` have stores of whole lines, through the cache and past it.
 
 #![allow(unsafe_code)]
 
+mod copy;
 mod f16c;
 mod streaming;
 
@@ -18,6 +19,7 @@ use f16c::{Eight, Sixteen};
 pub(super) static AVX2: InstructionSet = InstructionSet {
     name: "avx2",
     available: Avx2::available,
+    copy: generic::copy,
     table: generic::table::<Avx2>(f16c::row::<Avx2, Eight>()),
 };
 
@@ -25,6 +27,10 @@ pub(super) static AVX2: InstructionSet = InstructionSet {
 pub(super) static AVX512: InstructionSet = InstructionSet {
     name: "avx512",
     available: Avx512::available,
+    copy: |out, src| {
+        // SAFETY: this set is used only where `available` found its features.
+        unsafe { copy::copy(out, src) }
+    },
     table: generic::table::<Avx512>(f16c::row::<Avx512, Sixteen>()),
 };
 

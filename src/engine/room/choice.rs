@@ -1,7 +1,7 @@
 //! Which pieces and stores serve which size. Constants, each with the measurement that it comes from. Which schedule runs is not
 //! chosen here: the call says it.
 
-use super::layout::piece_bytes_max;
+use super::layout::{LINE_BYTES, piece_bytes_max};
 use crate::schedule::Algorithm;
 
 /// The number of the schedule in which everybody reads everything.
@@ -28,7 +28,6 @@ pub(super) fn piece_bytes(ranks: usize, bytes: usize) -> usize {
 
 /// How many bytes of the message, or of each of so many `blocks` of which the longest has `longest` bytes, go in a piece of a collective that is carried.
 pub(super) fn carried_bytes(ranks: usize, blocks: usize, longest: usize) -> usize {
-    const LINE_BYTES: usize = 64;
     let wanted = piece_bytes(ranks, blocks * longest);
     (wanted / blocks / LINE_BYTES * LINE_BYTES).max(LINE_BYTES)
 }

@@ -1,5 +1,5 @@
-//! Every collective but the allreduce. What fits one slot goes in a *turn*, as *direct* does it: each rank shows what it has, and takes what it wants of what others
-//! show. What does not is carried in pieces (see [`super::carry`]).
+//! Every collective but the allreduce, in *turns*, as *direct* does it: each rank shows what it has, and takes what it wants of what others show. Calls without a
+//! root that are larger than a slot go other ways (see [`super::carry`] and [`super::read`]); those with one take turn after turn.
 //!
 //! A byte is written once by its giver and read once by each taker, and by nobody else; that is the floor without memory that both map.
 //!
@@ -8,18 +8,26 @@
 //! Where everybody takes from everybody, everybody waits for everybody, and the slots' safety rests on that, as in `direct`. Where there is a root, a taker may want
 //! nothing of most ranks, and a root nothing of anybody. Those turns have slots of their own, [`LEADS`](super::layout::LEADS) to a rank. A rank remembers the
 //! turns whose tags it has not all seen, and sees those of turn t before it shows anything in turn t + LEADS − 1: all have finished turn t − 1 then, and
-//! nobody reads the slot of that turn, which is the one to be written. So a root may be some turns ahead of those that it gives to, which are then
-//! never waited for, and wait for nobody else.
+//! nobody reads the slot of that turn, which is the one to be written. So a root may be some turns ahead of those that it gives to, in a call of many turns or in
+//! several calls; they are then never waited for, and wait for nobody else.
 
 use super::direct::{Shown, Slot};
-use super::layout::EXCHANGE_BYTES;
-use super::shape::{Shape, Wants, cut};
+use super::layout::{EXCHANGE_BYTES, LINE_BYTES};
+use super::shape::{Shape, Slice, Wants};
 use super::{Room, Scene};
 use crate::engine::{Extent, Part, Watch};
-use crate::reduce::Kernels;
+use crate::reduce::{Kernels, copy_cached};
 use crate::transport::shm::line::LINE_PAYLOAD_BYTES;
 use crate::{Call, Result};
 use std::ops::Range;
+
+/// One turn as its takers see it: `slot` says where a seat shows.
+#[derive(Clone, Copy)]
+struct Turn<S> {
+    tag: u64,
+    slice: Slice,
+    slot: S,
+}
 
 /// One rank's buffers in one call.
 pub(super) struct Task<'a> {
@@ -37,22 +45,22 @@ impl Task<'_> {
 
     /// The slice of the own block, which nobody sends.
     #[inline]
-    pub(super) fn keep_own(&mut self, slice: usize, width: usize) {
+    pub(super) fn keep_own(&mut self, slice: Slice) {
         let me = self.shape.part.rank as usize;
         let Some(src) = self.src.filter(|_| !self.shape.reduces()) else { return };
         if self.shape.gives(me)
             && (self.shape.wants() == Wants::Everybody || self.shape.part.rank == self.shape.part.root)
         {
-            let (given, taken) = (cut(&self.shape.given(me), slice, width), cut(&self.shape.taken(me), slice, width));
-            self.dst[taken].copy_from_slice(&src[given]);
+            let (given, taken) = (slice.of(&self.shape.given(me)), slice.of(&self.shape.taken(me)));
+            copy_cached(&mut self.dst[taken], &src[given]);
         }
     }
 
     /// Leaves the reduction of the own input and the only other rank's: of two, either order gives the same bits.
     #[inline]
-    pub(super) fn fold_pair(&mut self, kernels: &Kernels, slice: usize, width: usize, theirs: &[u8]) {
+    pub(super) fn fold_pair(&mut self, kernels: &Kernels, slice: Slice, theirs: &[u8]) {
         let me = self.shape.part.rank as usize;
-        let (given, taken) = (cut(&self.shape.given(me), slice, width), cut(&self.shape.taken(me), slice, width));
+        let (given, taken) = (slice.of(&self.shape.given(me)), slice.of(&self.shape.taken(me)));
         let result = &mut self.dst[taken];
         match self.src {
             Some(src) => (kernels.combine)(result, &src[given], theirs),
@@ -86,14 +94,15 @@ impl Room {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let shape = Shape::new(part, extent, element);
+        let shape = Shape::new(part, extent, element, self.size());
         let mut task = Task { shape, src, dst };
         let scene = Scene { call, fingerprint: call.fingerprint(), kernels, watch };
-        let shown = if shape.shows_each() { shape.longest * self.size() } else { shape.longest };
+        let blocks = if shape.shows_each() { self.size() } else { 1 };
         let done = match () {
+            () if shape.part.kind.has_root() => self.led_turns(&scene, &mut task, blocks),
             () if self.is_read(&shape) => self.read_across(&scene, &mut task),
-            () if shown <= EXCHANGE_BYTES => self.turn(&scene, &mut task),
-            () => self.carry(&scene, &mut task),
+            () if shape.longest * blocks <= EXCHANGE_BYTES => self.turn(&scene, &mut task),
+            () => self.carry(&scene, &mut task, blocks),
         };
         if let Err(error) = done {
             return Err(self.break_with(call, error));
@@ -104,35 +113,43 @@ impl Room {
     /// One turn for all that there is.
     fn turn(&mut self, scene: &Scene<'_>, task: &mut Task<'_>) -> Result<()> {
         let shape = task.shape;
-        if shape.part.kind.has_root() {
-            return self.led_turn(scene, task);
-        }
+        let slice = Slice { index: 0, width: shape.longest };
         let tag = self.begin_turn(scene)?;
-        self.show_blocks(task, self.slot(self.me), tag);
+        self.show_slice(task, slice, self.slot(self.me), tag);
         self.ring();
+        let turn = Turn { tag, slice, slot: |room: &Self, seat| room.slot(seat) };
         match () {
-            () if shape.reduces() && self.size() == 2 => self.take_and_reduce_pair(scene, task, tag)?,
-            () if shape.reduces() => self.take_and_reduce(scene, task, tag, |room, seat| room.slot(seat))?,
-            () => self.take_from_all(scene, task, tag, |room, seat| room.slot(seat))?,
+            () if shape.reduces() => self.take_and_reduce(scene, task, turn)?,
+            () => self.take_from_all(scene, task, turn)?,
         }
         self.saw_everybody();
         Ok(())
     }
 
-    /// One turn of a call that has a root: who wants nothing of others goes on without seeing them.
-    fn led_turn(&mut self, scene: &Scene<'_>, task: &mut Task<'_>) -> Result<()> {
+    /// The turns of a call that has a root: who wants nothing of others goes on without seeing them.
+    fn led_turns(&mut self, scene: &Scene<'_>, task: &mut Task<'_>, blocks: usize) -> Result<()> {
+        let longest = task.shape.longest;
+        if longest * blocks <= EXCHANGE_BYTES {
+            return self.led_turn(scene, task, Slice { index: 0, width: longest });
+        }
+        let width = EXCHANGE_BYTES / blocks / LINE_BYTES * LINE_BYTES;
+        (0..longest.div_ceil(width)).try_for_each(|index| self.led_turn(scene, task, Slice { index, width }))
+    }
+
+    #[inline]
+    fn led_turn(&mut self, scene: &Scene<'_>, task: &mut Task<'_>, slice: Slice) -> Result<()> {
         self.settle_for_lead(scene.watch)?;
         self.turn = self.turn.wrapping_add(1);
         let (shape, turn, tag) = (task.shape, self.turn, scene.flag(self.turn));
         self.leave_turn(scene.call);
-        self.show_blocks(task, Slot::lead(self.me, turn), tag);
+        self.show_slice(task, slice, Slot::lead(self.me, turn), tag);
         self.ring();
-        let slot = |_: &Self, seat| Slot::lead(seat, turn);
+        let turn = Turn { tag, slice, slot: |_: &Self, seat| Slot::lead(seat, turn) };
         match shape.wants() {
-            Wants::Nobody => task.keep_own(0, shape.longest),
-            Wants::One(seat) => self.take(scene, task, seat, tag, slot)?,
-            Wants::Everybody if shape.reduces() => self.take_and_reduce(scene, task, tag, slot)?,
-            Wants::Everybody => self.take_from_all(scene, task, tag, slot)?,
+            Wants::Nobody => task.keep_own(slice),
+            Wants::One(seat) => self.take(scene, task, seat, turn)?,
+            Wants::Everybody if shape.reduces() => self.take_and_reduce(scene, task, turn)?,
+            Wants::Everybody => self.take_from_all(scene, task, turn)?,
         }
         Ok(())
     }
@@ -154,101 +171,98 @@ impl Room {
         (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(scene, awaited(peer)))
     }
 
-    /// Shows what this rank gives: one block, or one for each rank at equal distances.
+    /// Shows what this rank gives: a slice of one block, or of one for each rank at equal distances.
     #[inline]
-    fn show_blocks(&mut self, task: &Task<'_>, slot: Slot, tag: u64) {
+    fn show_slice(&mut self, task: &Task<'_>, slice: Slice, slot: Slot, tag: u64) {
         let shape = task.shape;
-        if !shape.gives(self.me) {
+        if !shape.gives(self.me) || shape.keeps_all() {
             return self.show(slot, &[], tag);
         }
         if !shape.shows_each() {
-            return self.show(slot, task.input(shape.given(self.me)), tag);
+            return self.show(slot, task.input(slice.of(&shape.given_to_all())), tag);
         }
-        let bytes = shape.longest * self.size();
+        let bytes = slice.width * self.size();
         if bytes <= LINE_PAYLOAD_BYTES {
             let mut line = [0; LINE_PAYLOAD_BYTES];
             for seat in 0..self.size() {
-                let given = task.input(shape.given(seat));
-                line[seat * shape.longest..][..given.len()].copy_from_slice(given);
+                let given = task.input(slice.of(&shape.given(seat)));
+                line[seat * slice.width..][..given.len()].copy_from_slice(given);
             }
             return self.show(slot, &line[..bytes], tag);
         }
-        // To whom it gives nothing but what it keeps, it need not show it; but a fold takes its own input from here.
-        let keeps = self.size() == 2 || !shape.reduces();
+        // What it keeps, it need not show; but a fold takes its own input from here.
         let me = self.me;
-        for seat in (0..self.size()).filter(|seat| !keeps || *seat != me) {
-            self.fill_slot(slot, seat * shape.longest, task.input(shape.given(seat)));
+        for seat in (0..self.size()).filter(|seat| shape.reduces() || *seat != me) {
+            self.fill_slot(slot, seat * slice.width, task.input(slice.of(&shape.given(seat))));
         }
         self.announce(slot, tag);
     }
 
-    /// Where in what `seat` shows this rank's part lies.
+    /// What `seat` shows for this rank in a turn: where, how much where it matters whether that fits a line; and where in it this rank's part is.
     #[inline]
-    fn place_of(&self, task: &Task<'_>, seat: usize) -> Range<usize> {
-        let start = if task.shape.shows_each() { self.me * task.shape.longest } else { 0 };
-        start..start + task.shape.taken(seat).len()
-    }
-
-    /// Bytes that `seat` shows, where it matters whether they fit a line.
-    #[inline]
-    fn shown_bytes(&self, task: &Task<'_>, seat: usize) -> usize {
-        if task.shape.shows_each() { task.shape.longest * self.size() } else { task.shape.shown_by(seat) }
+    fn shown_for_me<S: Fn(&Self, usize) -> Slot>(
+        &self,
+        task: &Task<'_>,
+        seat: usize,
+        turn: &Turn<S>,
+    ) -> (Shown, Range<usize>) {
+        let Turn { tag, slice, slot } = turn;
+        let taken = slice.of(&task.shape.taken(seat)).len();
+        let (bytes, start) = match task.shape.shows_each() {
+            true => (slice.width * self.size(), self.me * slice.width),
+            false => (taken, 0),
+        };
+        (Shown { slot: slot(self, seat), bytes, tag: *tag }, start..start + taken)
     }
 
     /// Takes what `seat` shows for this rank.
     #[inline]
-    fn take(
+    fn take<S: Fn(&Self, usize) -> Slot>(
         &self,
         scene: &Scene<'_>,
         task: &mut Task<'_>,
         seat: usize,
-        tag: u64,
-        slot: impl Fn(&Self, usize) -> Slot,
+        turn: Turn<S>,
     ) -> Result<()> {
-        let at = self.place_of(task, seat);
-        let shown = Shown { slot: slot(self, seat), bytes: self.shown_bytes(task, seat), tag };
-        self.look(scene, seat, shown, |all| task.dst[task.shape.taken(seat)].copy_from_slice(&all[at]))
+        let (shown, at) = self.shown_for_me(task, seat, &turn);
+        self.look(scene, seat, shown, |all| {
+            copy_cached(&mut task.dst[turn.slice.of(&task.shape.taken(seat))], &all[at])
+        })
     }
 
     /// Takes what each of the others shows for this rank, those after it first, so that not all read the same.
     #[inline]
-    fn take_from_all(
+    fn take_from_all<S: Fn(&Self, usize) -> Slot + Copy>(
         &self,
         scene: &Scene<'_>,
         task: &mut Task<'_>,
-        tag: u64,
-        slot: impl Fn(&Self, usize) -> Slot + Copy,
+        turn: Turn<S>,
     ) -> Result<()> {
-        task.keep_own(0, task.shape.longest);
+        task.keep_own(turn.slice);
         if self.size() > 2 {
-            self.wait_beside(scene, |seat| slot(self, seat).awaited(seat, tag))?;
+            self.wait_beside(scene, |seat| (turn.slot)(self, seat).awaited(seat, turn.tag))?;
         }
         let mut others = (self.me + 1..self.size()).chain(0..self.me);
-        others.try_for_each(|seat| self.take(scene, task, seat, tag, slot))
+        others.try_for_each(|seat| self.take(scene, task, seat, turn))
     }
 
-    /// Folds what the only other rank shows into the own input. The own slot may be the other's again.
-    fn take_and_reduce_pair(&self, scene: &Scene<'_>, task: &mut Task<'_>, tag: u64) -> Result<()> {
-        let (seat, longest) = (1 - self.me, task.shape.longest);
-        let at = self.place_of(task, seat);
-        let shown = Shown { slot: self.slot(seat), bytes: self.shown_bytes(task, seat), tag };
-        self.look(scene, seat, shown, |all| task.fold_pair(scene.kernels, 0, longest, &all[at]))
-    }
-
-    /// Folds what everybody shows, in the order of ranks. The own input is read from the own slot, for in place the output no longer has it when its turn comes.
-    fn take_and_reduce(
+    /// Folds what everybody shows, in the order of ranks. The own input is read from the own slot, for in place the output no longer has it when its turn comes; of
+    /// two ranks it is not, and the own slot may be the other's again.
+    fn take_and_reduce<S: Fn(&Self, usize) -> Slot>(
         &self,
         scene: &Scene<'_>,
         task: &mut Task<'_>,
-        tag: u64,
-        slot: impl Fn(&Self, usize) -> Slot,
+        turn: Turn<S>,
     ) -> Result<()> {
-        self.wait_beside(scene, |seat| slot(self, seat).awaited(seat, tag))?;
+        if self.size() == 2 {
+            let (shown, at) = self.shown_for_me(task, 1 - self.me, &turn);
+            return self.look(scene, 1 - self.me, shown, |all| task.fold_pair(scene.kernels, turn.slice, &all[at]));
+        }
+        self.wait_beside(scene, |seat| (turn.slot)(self, seat).awaited(seat, turn.tag))?;
         for seat in 0..self.size() {
-            let at = self.place_of(task, seat);
-            let shown = Shown { slot: slot(self, seat), bytes: self.shown_bytes(task, seat), tag };
+            let (shown, at) = self.shown_for_me(task, seat, &turn);
             self.look(scene, seat, shown, |all| {
-                let result = &mut task.dst[task.shape.taken(seat)];
+                let result = &mut task.dst[turn.slice.of(&task.shape.taken(seat))];
                 match seat {
                     0 => result.copy_from_slice(&all[at]),
                     _ => (scene.kernels.reduce)(result, &all[at]),

@@ -23,6 +23,7 @@ use super::layout::{EXCHANGE_BYTES, LEADS, PARITIES, exchange_at, line_at};
 use super::wait::Awaited;
 use super::{Buffers, Room, Scene};
 use crate::Result;
+use crate::reduce::copy_cached;
 use crate::transport::shm::line::{LINE_PAYLOAD_BYTES, SHORT_BYTES};
 
 /// Where in a line its tag is.
@@ -101,14 +102,14 @@ impl Room {
         } else if input.len() <= LINE_PAYLOAD_BYTES {
             line.publish_long(input, tag);
         } else {
-            region.bytes_mut(exchange_at(slot.index), input.len()).copy_from_slice(input);
+            copy_cached(region.bytes_mut(exchange_at(slot.index), input.len()), input);
             region.line(at).publish_short(&[], tag);
         }
     }
 
     /// Puts part of what is larger than a line into the slot.
     pub(super) fn fill_slot(&mut self, slot: Slot, at: usize, part: &[u8]) {
-        self.regions[slot.region].bytes_mut(exchange_at(slot.index) + at, part.len()).copy_from_slice(part);
+        copy_cached(self.regions[slot.region].bytes_mut(exchange_at(slot.index) + at, part.len()), part);
     }
 
     /// Says that the slot is filled.

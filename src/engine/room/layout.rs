@@ -1,5 +1,7 @@
 //! Where everything is in a rank's region, and how a message is cut. Pure arithmetic.
 
+/// A cache line.
+pub(super) const LINE_BYTES: usize = 64;
 /// Bytes that ranks on different cores write apart: two lines, since lines are fetched in pairs.
 const APART: usize = 128;
 
@@ -13,6 +15,8 @@ pub(super) const DESCRIPTOR_AT: usize = 2 * APART;
 pub(super) const FILLED_AT: usize = 3 * APART;
 /// Flag of *two-shot*: pieces whose own part the rank has folded and written back.
 pub(super) const FOLDED_AT: usize = 4 * APART;
+/// Flag of calls that are carried: pieces that the rank has taken. (The flag counts what was folded in *two-shot*.)
+pub(super) const TAKEN_AT: usize = FOLDED_AT;
 /// What the rank offers to let the others map: places of input and output.
 pub(super) const OFFER_AT: usize = (5 + SLOTS) * APART;
 /// Flag: the offer is made.
@@ -33,7 +37,7 @@ pub(super) const WORDS_BYTES: usize = GONE_AT + APART;
 /// Slots of turns in which everybody takes from everybody: a rank may be one turn ahead of another, never two.
 pub(super) const PARITIES: usize = 2;
 /// Slots of turns that have a root, after those: it may be so many turns ahead, less one.
-pub(super) const LEADS: usize = 8;
+pub(super) const LEADS: usize = 16;
 const SLOTS: usize = PARITIES + LEADS;
 
 /// The line of slot number `index`.
@@ -42,7 +46,7 @@ pub(super) const fn line_at(index: usize) -> usize {
 }
 
 /// What one turn moves: well above the size up to which reading everything pays in an allreduce, so that a larger message run that
-/// way by choice still moves in few turns.
+/// way by choice still moves in few turns. (One way between two cores, slots of 8 KiB to 128 KiB are level.)
 pub(super) const EXCHANGE_BYTES: usize = 32 << 10;
 
 /// Where slot number `index` begins.

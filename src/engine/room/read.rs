@@ -5,8 +5,8 @@
 
 use super::collective::Task;
 use super::direct::Shown;
-use super::layout::{GONE_AT, PROCESS_AT};
-use super::shape::{Shape, Wants};
+use super::layout::{GONE_AT, PROCESS_AT, TAKEN_AT};
+use super::shape::{Shape, Slice};
 use super::{Room, Scene};
 use crate::transport::shm::{Process, Region};
 use crate::{Error, Result};
@@ -49,37 +49,27 @@ fn process_of(region: &Region) -> Process {
 }
 
 impl Room {
-    /// Whether a call is better read than carried; all ranks say the same. Where only some take and others only give, two cores that each move a byte once are faster
-    /// than one that does all of it (broadcast to one rank, 2 MiB: 250 µs carried, 350 read).
+    /// Whether a call without a root is better read than carried; all ranks say the same. (With one, where only some take and others only give, two cores that each
+    /// move a byte once are faster than one that does all of it: broadcast to one rank, 2 MiB: 250 µs in turns, 350 read.)
     pub(super) fn is_read(&self, shape: &Shape<'_>) -> bool {
-        self.reads && !shape.part.kind.has_root() && !shape.reduces() && shape.longest >= READ_BYTES_MIN
+        self.reads && !shape.reduces() && shape.longest >= READ_BYTES_MIN
     }
 
     pub(super) fn read_across(&mut self, scene: &Scene<'_>, task: &mut Task<'_>) -> Result<()> {
         let shape = task.shape;
         let tag = self.begin_turn(scene)?;
-        let first = if shape.shows_each() { 0 } else { self.me };
-        let address = if shape.gives(self.me) { task.input(shape.given(first)).as_ptr() as u64 } else { 0 };
+        let first = if shape.shows_each() { shape.given(0) } else { shape.given_to_all() };
+        let address = task.input(first).as_ptr() as u64;
         self.show(self.slot(self.me), &address.to_ne_bytes(), tag);
         self.ring();
         self.wait_for_tags(scene, tag)?;
         self.saw_everybody();
-        task.keep_own(0, shape.longest);
-        match shape.wants() {
-            Wants::Nobody => {}
-            Wants::One(seat) => self.read(scene, task, seat, tag)?,
-            Wants::Everybody => {
-                let mut others = (self.me + 1..self.size()).chain(0..self.me);
-                others.try_for_each(|seat| self.read(scene, task, seat, tag))?;
-            }
-        }
+        task.keep_own(Slice { index: 0, width: shape.longest });
+        let mut others = (self.me + 1..self.size()).chain(0..self.me);
+        others.try_for_each(|seat| self.read(scene, task, seat, tag))?;
         self.pieces = self.pieces.wrapping_add(1);
-        self.raise_taken(scene, self.pieces);
-        let root = shape.is_for_root().then_some(shape.part.root as usize);
-        if (0..self.size()).any(|seat| self.gives_to(task, seat)) {
-            self.wait_until_taken(scene, self.pieces, root)?;
-        }
-        Ok(())
+        self.raise(scene, TAKEN_AT, self.pieces);
+        self.wait_until_taken(scene, self.pieces)
     }
 
     /// Reads what `seat` has for this rank.

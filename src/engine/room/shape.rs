@@ -11,6 +11,7 @@ pub(super) struct Shape<'a> {
     /// Bytes of one element.
     element: usize,
     extent: Extent<'a>,
+    ranks: usize,
     /// Bytes of the message or of the longest block.
     pub(super) longest: usize,
 }
@@ -25,12 +26,12 @@ pub(super) enum Wants {
 }
 
 impl<'a> Shape<'a> {
-    pub(super) fn new(part: Part, extent: Extent<'a>, element: usize) -> Self {
+    pub(super) fn new(part: Part, extent: Extent<'a>, element: usize, ranks: usize) -> Self {
         let longest = match extent {
             Extent::Message(elements) | Extent::Blocks { elements, .. } => elements,
             Extent::Uneven { counts, .. } => counts.iter().copied().max().unwrap_or(0),
         };
-        Self { part, element, extent, longest: longest * element }
+        Self { part, element, extent, ranks, longest: longest * element }
     }
 
     fn rank(&self) -> usize {
@@ -71,10 +72,20 @@ impl<'a> Shape<'a> {
         matches!(self.part.kind, CollectiveKind::Reduce | CollectiveKind::Gather)
     }
 
-    /// Whether givers show a block for each rank, rather than one for all.
+    /// Whether nobody reads what this rank has: it is the root that takes, and folds no own input in the order of ranks.
+    #[inline]
+    pub(super) fn keeps_all(&self) -> bool {
+        self.is_for_root() && self.is_root() && (self.ranks == 2 || !self.reduces())
+    }
+
+    /// Whether givers show a block for each rank, rather than one for all. Of two ranks, one shows the other's only.
     #[inline]
     pub(super) fn shows_each(&self) -> bool {
-        matches!(self.part.kind, CollectiveKind::ReduceScatter | CollectiveKind::Scatter | CollectiveKind::AllToAll)
+        self.ranks > 2
+            && matches!(
+                self.part.kind,
+                CollectiveKind::ReduceScatter | CollectiveKind::Scatter | CollectiveKind::AllToAll
+            )
     }
 
     /// The block of `seat` where all blocks lie one after the other.
@@ -109,6 +120,12 @@ impl<'a> Shape<'a> {
         }
     }
 
+    /// The part of the own input that is for all others alike, of a rank that gives so.
+    #[inline]
+    pub(super) fn given_to_all(&self) -> Range<usize> {
+        self.given(if self.ranks == 2 { 1 - self.rank() } else { self.rank() })
+    }
+
     /// Where in the output belongs what `seat` gives this rank, which wants it.
     #[inline]
     pub(super) fn taken(&self, seat: usize) -> Range<usize> {
@@ -117,17 +134,21 @@ impl<'a> Shape<'a> {
             _ => self.block(seat),
         }
     }
-
-    /// Bytes that `seat`, which gives, shows for all, of a kind that shows one block.
-    #[inline]
-    pub(super) fn shown_by(&self, seat: usize) -> usize {
-        self.block(seat).len()
-    }
 }
 
-/// The part of a range that is in slice number `slice` of slices of `width`.
-#[inline]
-pub(super) fn cut(range: &Range<usize>, slice: usize, width: usize) -> Range<usize> {
-    let start = (range.start + slice * width).min(range.end);
-    start..(start + width).min(range.end)
+/// What goes at a time of a message, or of each block.
+#[derive(Clone, Copy)]
+pub(super) struct Slice {
+    pub(super) index: usize,
+    /// Bytes of every slice but the last.
+    pub(super) width: usize,
+}
+
+impl Slice {
+    /// The part of a message or block that is in this slice.
+    #[inline]
+    pub(super) fn of(self, range: &Range<usize>) -> Range<usize> {
+        let start = (range.start + self.index * self.width).min(range.end);
+        start..(start + self.width).min(range.end)
+    }
 }

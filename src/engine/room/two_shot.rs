@@ -189,7 +189,7 @@ impl Room {
 #[inline]
 pub(super) fn copy(dst: &mut [u8], src: &[u8], stores: Stores) {
     match stores {
-        Stores::Cached => dst.copy_from_slice(src),
+        Stores::Cached => reduce::copy_cached(dst, src),
         Stores::Streaming => reduce::copy_streaming(dst, src),
     }
 }

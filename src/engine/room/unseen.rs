@@ -17,8 +17,8 @@ pub(super) struct Unseen {
     turns: [Option<Call>; LEADS],
     /// How many.
     count: u32,
-    /// Pieces that this rank gave: the call, how many, and who takes them (one, or everybody).
-    pieces: Option<(Call, u32, Option<usize>)>,
+    /// Pieces that this rank gave: the call, and how many.
+    pieces: Option<(Call, u32)>,
 }
 
 /// So many turns are looked at together, when as many as there are slots are unseen: each look fetches a line from another core.
@@ -33,8 +33,8 @@ impl Room {
     }
 
     /// Remembers that pieces were given whose taking was not seen.
-    pub(super) fn leave_pieces(&mut self, call: &Call, number: u32, taker: Option<usize>) {
-        self.unseen.pieces = Some((*call, number, taker));
+    pub(super) fn leave_pieces(&mut self, call: &Call, number: u32) {
+        self.unseen.pieces = Some((*call, number));
     }
 
     /// Everybody has come to this rank's call: nothing of earlier ones is unseen.
@@ -58,8 +58,8 @@ impl Room {
     /// Sees everything: whoever fills slots of the ring may write over what others still read.
     pub(super) fn settle(&mut self, watch: &dyn Watch) -> Result<()> {
         self.settle_turns(watch)?;
-        let Some((call, number, taker)) = self.unseen.pieces else { return Ok(()) };
-        self.wait_until_taken(&scene_of(&call, watch), number, taker)?;
+        let Some((call, number)) = self.unseen.pieces else { return Ok(()) };
+        self.wait_until_taken(&scene_of(&call, watch), number)?;
         self.unseen.pieces = None;
         Ok(())
     }

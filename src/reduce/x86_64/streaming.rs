@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 /// A cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(in crate::reduce) struct Line([u8; 64]);
+pub(in crate::reduce) struct Line(pub(super) [u8; 64]);
 
 /// The three actions of `step` by turns, a line at a time: whole lines by `W`, what is after them by `T`, both the same operator. Where
 /// an output does not begin on a line all stores are plain. They are ordered only by the next [`fence`].
@@ -84,7 +84,7 @@ fn starts_line(bytes: &[u8]) -> bool {
 
 /// The bytes before the first whole line, the whole lines, and what follows them.
 #[inline(always)]
-fn lines_of(bytes: &mut [u8]) -> (&mut [u8], &mut [Line], &mut [u8]) {
+pub(super) fn lines_of(bytes: &mut [u8]) -> (&mut [u8], &mut [Line], &mut [u8]) {
     // SAFETY: any 64 bytes on a multiple of 64 are a line, and a line is any bytes.
     unsafe { bytes.align_to_mut() }
 }
