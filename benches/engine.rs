@@ -9,7 +9,7 @@ use serried::reduce::kernels;
 use serried::schedule::{Algorithm, AllReduce, Schedule, Step};
 use serried::transport::sim::{Network, Settings, SimLink};
 use serried::transport::{Head, Transport};
-use serried::{Call, CollectiveKind, DataType, Op};
+use serried::{Call, DataType, Op};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn main() {
         .measurement_time(Duration::from_millis(500));
     if !std::env::args().any(|argument| argument == "table") {
         let mut group = criterion.benchmark_group("engine, 2 ranks, 8 B");
-        for &algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
+        for algorithm in AllReduce::ALGORITHMS {
             let mut ranks = Ranks::new(algorithm);
             group.bench_function(algorithm.name(), |bencher| {
                 bencher.iter_custom(|calls| ranks.time(calls, Ranks::call))
@@ -47,7 +47,7 @@ fn table() {
         "{:>10} {:>6} {:>10} {:>12} {:>12} {:>12} {:>12}",
         "algorithm", "steps", "ns a call", "ns a step", "bare links", "bare steps", "call/links"
     );
-    for &algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
+    for algorithm in AllReduce::ALGORITHMS {
         let (mut ranks, mut bare) = (Ranks::new(algorithm), Ranks::new(algorithm));
         let steps = f64::from(ranks.schedules.iter().map(Schedule::len).sum::<u32>());
         let mut best = [f64::MAX; 3];

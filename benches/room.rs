@@ -13,6 +13,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use serried::engine::Watch;
 use serried::engine::room::Room;
 use serried::reduce::{Kernels, copy_streaming, kernels};
+use serried::schedule::Grouping;
 use serried::transport::shm::{Card, Region};
 use serried::tune::{Reach, Table};
 use serried::{Call, CollectiveKind, DataType, Error, Op};
@@ -158,7 +159,12 @@ impl Rank {
 
 fn run_rank(options: &Options, rank: usize) {
     pin(rank % std::thread::available_parallelism().map_or(1, |n| n.get()));
-    let table = Table::new(CollectiveKind::AllReduce, options.ranks as u32, Reach::Room { slot_bytes: 1 << 17 }, None);
+    let table = Table::new(
+        CollectiveKind::AllReduce,
+        &Grouping::one_host(options.ranks as u32),
+        Reach::Room { slot_bytes: 1 << 17 },
+        None,
+    );
     let mut rank = Rank { room: join(options.ranks, rank), table, sequence: 0, algorithm: options.algorithm };
     let mut src = Buffer::new(options.max, options.offset);
     let mut dst = Buffer::new(options.max, options.offset);

@@ -2,9 +2,8 @@
 //! nothing.
 
 use serried::CollectiveKind;
-use serried::schedule::hierarchical::{self, Hosts};
 use serried::schedule::proof::{Flaw, Goal, prove};
-use serried::schedule::{Algorithm, AllReduce, Chunks, Schedule, Step, nhr, two_shot};
+use serried::schedule::{Algorithm, AllReduce, Chunks, Grouping, Program, Schedule, Step};
 use std::collections::BTreeMap;
 
 const SIZES: std::ops::RangeInclusive<u32> = 2..=9;
@@ -187,22 +186,24 @@ struct Tally {
 
 impl Tally {
     /// Proves every mutant of one set of programs.
-    fn examine<S: Schedule + Clone>(&mut self, name: &str, programs: &[S]) {
+    fn examine<S: Schedule + Clone>(&mut self, name: &str, goal: Goal, programs: &[S]) {
         let size = programs.len() as u32;
         let mut mutants: Vec<_> =
             programs.iter().map(|original| Mutant { original: original.clone(), change: Change::None }).collect();
         let credits = programs[0].credits();
-        let sound = prove(Goal::AllReduce, &mutants, credits).expect("the programs are right before they are changed");
-        assert!(prove(Goal::AllReduce, &mutants, credits - 1).is_err(), "{name} of {size} needs {credits} credits");
+        let sound = prove(goal, &mutants, credits).expect("the programs are right before they are changed");
+        assert!(prove(goal, &mutants, credits - 1).is_err(), "{name} of {size} needs {credits} credits");
+        // A broadcast has none.
+        let reduces = programs[0].reduces();
         let expressions = |summary: &serried::schedule::proof::Summary| {
-            (0..summary.parts).map(|chunk| summary.expression(chunk)).collect::<Vec<_>>()
+            (0..if reduces { summary.parts } else { 0 }).map(|chunk| summary.expression(chunk)).collect::<Vec<_>>()
         };
 
         for rank in 0..size {
             let program = &programs[rank as usize];
             for (kind, change) in changes(program, size) {
                 mutants[rank as usize].change = change;
-                let outcome = prove(Goal::AllReduce, &mutants, credits);
+                let outcome = prove(goal, &mutants, credits);
                 if let Change::Swap(at) = change {
                     let (a, b) = (program.step(at), program.step(at + 1));
                     if independent(a, b, program.parts()) {
@@ -243,13 +244,13 @@ impl Tally {
 #[test]
 fn every_mutant_of_every_algorithm_is_caught() {
     let mut all = 0;
-    for &algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
+    for algorithm in AllReduce::ALGORITHMS {
         let mut tally = Tally::default();
         let mut steps = 0;
         for size in SIZES {
             let programs: Vec<_> = (0..size).map(|rank| AllReduce::new(algorithm, rank, size)).collect();
             steps += programs.iter().map(Schedule::len).sum::<u32>();
-            tally.examine(algorithm.name(), &programs);
+            tally.examine(algorithm.name(), Goal::AllReduce, &programs);
         }
         tally.report(algorithm.name());
         // Nothing is left out: each step was dropped, repeated, sent astray, made another kind.
@@ -266,24 +267,36 @@ fn every_mutant_of_every_algorithm_is_caught() {
     assert!(all > 20_000, "only {all} mutants");
 }
 
+/// Hosts of the same size, of different ones, of one rank, and numbered crosswise.
+const HOSTS: [&[u32]; 7] = [
+    &[0, 0, 1, 1],
+    &[0, 1, 1],
+    &[0, 1, 2],
+    &[0, 0, 0, 1, 1],
+    &[0, 1, 1, 2, 2, 2],
+    &[0, 1, 0, 2, 1, 1],
+    &[0, 1, 1, 1, 0],
+];
+
 #[test]
 fn every_mutant_of_a_hierarchy_is_caught() {
-    let mut tally = Tally::default();
-    for (hosts, ranks_per_host) in [(2, 2), (3, 2), (2, 3), (2, 4), (3, 3)] {
-        let hosts = Hosts { hosts, ranks_per_host };
-        let between = |rank, size| AllReduce::new(Algorithm::Nhr, rank, size);
-        let flat: Vec<_> = (0..hosts.size())
-            .map(|rank| {
-                hierarchical::all_reduce(hosts, rank, two_shot::ReduceScatter::new, between, two_shot::AllGather::new)
-            })
-            .collect();
-        tally.examine("two-shot inside, nhr between", &flat);
-        let between = |rank, size| AllReduce::new(Algorithm::Tree, rank, size);
-        let circles: Vec<_> = (0..hosts.size())
-            .map(|rank| hierarchical::all_reduce(hosts, rank, nhr::ReduceScatter::new, between, nhr::AllGather::new))
-            .collect();
-        tally.examine("nhr inside, tree between", &circles);
+    let mut all = 0;
+    for algorithm in [Algorithm::Hierarchical, Algorithm::Leaders] {
+        let kinds = CollectiveKind::ALL.into_iter().filter(|kind| Algorithm::serving(*kind).contains(&algorithm));
+        for kind in kinds {
+            let name = format!("{} by {algorithm}", kind.name());
+            let mut tally = Tally::default();
+            for grouping in HOSTS.map(Grouping::new) {
+                let size = grouping.size();
+                for root in if kind.has_root() { vec![0, size - 1] } else { vec![0] } {
+                    let goal = Goal::of(kind, root).expect("it is a collective");
+                    let program = |rank| Program::new(kind, root, algorithm, rank, &grouping).expect("it serves");
+                    tally.examine(&name, goal, &(0..size).map(program).collect::<Vec<_>>());
+                }
+            }
+            tally.report(&name);
+            all += tally.all_caught();
+        }
     }
-    tally.report("hierarchical");
-    assert!(tally.all_caught() > 5_000, "only {} mutants", tally.all_caught());
+    assert!(all > 20_000, "only {all} mutants");
 }

@@ -3,11 +3,10 @@
 use serried::engine::simulate::{self, Outcome};
 use serried::engine::{Engine, Job, Layout};
 use serried::reduce::kernels;
-use serried::schedule::hierarchical::{self, Hosts};
 use serried::schedule::proof::{Flaw, Goal, Summary, prove};
-use serried::schedule::{Algorithm, AllReduce, Chunks, Schedule, Step, doubling, halving, nhr, ring, two_shot};
+use serried::schedule::{Algorithm, AllReduce, Chunks, Schedule, Step};
 use serried::transport::sim::{Network, Settings};
-use serried::{Call, CollectiveKind, DataType, Op};
+use serried::{Call, DataType, Op};
 use zerocopy::IntoBytes;
 
 /// Every number of ranks up to this is proven.
@@ -117,82 +116,9 @@ fn every_rank_folds_in_the_order_of_ranks() {
     assert_eq!(proven(Algorithm::Ring, 4).expression(1), "((x0+(x2+x3))+x1)");
 }
 
-/// Proves one hierarchical composition; what it costs is what its phases cost.
-macro_rules! prove_hierarchical {
-    ($hosts:expr, $scatter:expr, $between:expr, $gather:expr) => {{
-        let hosts: Hosts = $hosts;
-        let programs: Vec<_> =
-            (0..hosts.size()).map(|rank| hierarchical::all_reduce(hosts, rank, $scatter, $between, $gather)).collect();
-        match prove(Goal::AllReduce, &programs, programs[0].credits()) {
-            Ok(summary) => summary,
-            Err(flaw) => panic!("{hosts:?}: {flaw}"),
-        }
-    }};
-}
-
-#[test]
-fn every_two_level_composition() {
-    let mut proven = 0;
-    for hosts in 1..=64 {
-        for ranks_per_host in 1..=64 / hosts {
-            let hosts = Hosts { hosts, ranks_per_host };
-            for algorithm in [Algorithm::Ring, Algorithm::Nhr, Algorithm::Halving, Algorithm::Doubling, Algorithm::Tree]
-            {
-                let between = |rank, size| AllReduce::new(algorithm, rank, size);
-                prove_hierarchical!(hosts, two_shot::ReduceScatter::new, between, two_shot::AllGather::new);
-                prove_hierarchical!(hosts, ring::ReduceScatter::new, between, ring::AllGather::new);
-                prove_hierarchical!(hosts, nhr::ReduceScatter::new, between, nhr::AllGather::new);
-                proven += 3;
-                if ranks_per_host.is_power_of_two() {
-                    prove_hierarchical!(hosts, halving::ReduceScatter::new, between, halving::AllGather::new);
-                    proven += 1;
-                }
-            }
-        }
-    }
-    // Pairs (H, m) with H·m <= 64: 280, 127 of them with m a power of two.
-    assert_eq!(proven, 5 * (3 * 280 + 127));
-}
-
-#[test]
-fn a_hierarchy_of_three_levels() {
-    // 3 hosts of 2 sockets of 4 ranks: what is between the sockets and hosts is itself hierarchical.
-    let hosts = Hosts { hosts: 6, ranks_per_host: 4 };
-    let sockets = Hosts { hosts: 3, ranks_per_host: 2 };
-    let between = |rank, size| {
-        assert_eq!(size, sockets.size());
-        hierarchical::all_reduce(sockets, rank, nhr::ReduceScatter::new, doubling::all_reduce, nhr::AllGather::new)
-    };
-    let summary = prove_hierarchical!(hosts, nhr::ReduceScatter::new, between, nhr::AllGather::new);
-    assert_eq!(summary.parts, 8);
-    // Inside 4: 2 + 2 rounds; between 2: 1 + 1; doubling of 3: 2.
-    assert_eq!(summary.depth, 8);
-}
-
-#[test]
-fn a_hierarchy_sends_between_hosts_what_its_shards_need() {
-    let hosts = Hosts { hosts: 4, ranks_per_host: 8 };
-    let programs: Vec<_> = (0..hosts.size())
-        .map(|rank| {
-            hierarchical::all_reduce(
-                hosts,
-                rank,
-                two_shot::ReduceScatter::new,
-                ring::all_reduce,
-                two_shot::AllGather::new,
-            )
-        })
-        .collect();
-    let summary = prove(Goal::AllReduce, &programs, 1).expect("it is proven above");
-    // Of 32 chunks: inside the host 2·7/8 of all, between hosts 2·3/4 of one eighth.
-    assert_eq!(summary.parts, 32);
-    assert_eq!(summary.chunks_sent, 2 * 28 + 6);
-    assert_eq!(summary.depth, 2 + 6);
-}
-
 #[test]
 fn one_credit_is_enough_and_none_is_not() {
-    for &algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
+    for algorithm in AllReduce::ALGORITHMS {
         for size in 2..20 {
             let programs = programs(algorithm, size);
             assert_eq!(programs[0].credits(), 1, "{algorithm}");

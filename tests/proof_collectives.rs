@@ -1,8 +1,8 @@
-//! Every algorithm of every collective but the allreduce (which has tests of its own) is proven for every number of ranks up to 128, and costs what it says.
+//! Every algorithm of every collective but the allreduce and hierarchies (which have tests of their own) is proven for every number of ranks up to 128, and costs what it says.
 
 use serried::CollectiveKind;
 use serried::schedule::proof::{Flaw, Goal, Summary, prove};
-use serried::schedule::{Algorithm, Chunks, Program, Schedule, Step};
+use serried::schedule::{Algorithm, Chunks, Grouping, Program, Schedule, Step};
 
 /// Every number of ranks up to this is proven.
 const EVERY_SIZE: u32 = 128;
@@ -11,9 +11,9 @@ const EVERY_ROOT: u32 = 16;
 /// And these: neighbours of powers of two, and numbers far from any.
 const LARGE_SIZES: [u32; 6] = [129, 192, 255, 257, 500, 1000];
 
-fn programs(kind: CollectiveKind, root: u32, algorithm: Algorithm, size: u32) -> Vec<Program> {
-    let program = |rank| Program::new(kind, root, algorithm, rank, size).expect("it serves the collective");
-    (0..size).map(program).collect()
+fn programs(kind: CollectiveKind, root: u32, algorithm: Algorithm, grouping: &Grouping) -> Vec<Program<'_>> {
+    let program = |rank| Program::new(kind, root, algorithm, rank, grouping).expect("it serves the collective");
+    (0..grouping.size()).map(program).collect()
 }
 
 fn roots(kind: CollectiveKind, size: u32) -> Vec<u32> {
@@ -32,7 +32,8 @@ fn prove_all(kind: CollectiveKind, algorithm: Algorithm, costs: impl Fn(u32, &Su
     let large = if algorithm == Algorithm::Direct { &LARGE_SIZES[..4] } else { &LARGE_SIZES };
     for size in (1..=EVERY_SIZE).chain(large.iter().copied()) {
         for root in roots(kind, size) {
-            let programs = programs(kind, root, algorithm, size);
+            let grouping = Grouping::one_host(size);
+            let programs = programs(kind, root, algorithm, &grouping);
             let goal = Goal::of(kind, root).expect("it is a collective");
             let credits = programs[0].credits();
             assert_eq!(credits, 1, "no transport promises more");
@@ -141,7 +142,7 @@ fn all_to_all() {
 
 /// A program of which one step is another.
 struct Changed<'a> {
-    program: &'a Program,
+    program: &'a Program<'a>,
     at: u32,
     step: Option<Step>,
 }
@@ -212,7 +213,9 @@ fn no_small_mistake_survives() {
         for &algorithm in Algorithm::serving(kind) {
             let root = if kind.has_root() { size / 2 } else { 0 };
             let goal = Goal::of(kind, root).expect("it is a collective");
-            let right = programs(kind, root, algorithm, size);
+            // Two on each host, and maybe one alone.
+            let grouping = Grouping::new(&(0..size).map(|rank| rank / 2).collect::<Vec<_>>());
+            let right = programs(kind, root, algorithm, &grouping);
             for (rank, program) in right.iter().enumerate() {
                 for (at, step) in (0..program.len()).flat_map(|at| {
                     mutants(program.step(at), size, program.parts()).into_iter().map(move |step| (at, step))

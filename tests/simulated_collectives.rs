@@ -4,7 +4,7 @@
 use serried::engine::simulate::{self, Outcome};
 use serried::engine::{Engine, Extent, Job, Layout, Part};
 use serried::reduce::kernels;
-use serried::schedule::{Algorithm, Program};
+use serried::schedule::{Algorithm, Grouping, Program};
 use serried::transport::sim::{Network, Settings, SimLink};
 use serried::tune::{Reach, Table};
 use serried::{Call, CollectiveKind, DataType, Op};
@@ -33,6 +33,7 @@ struct Case {
     kind: CollectiveKind,
     algorithm: Algorithm,
     ranks: u32,
+    grouping: Grouping,
     root: u32,
     in_place: bool,
     /// Elements of the message, or of each rank's block. Of an exchange: by giver and taker.
@@ -61,7 +62,8 @@ impl Case {
         };
         let root = if kind.has_root() { random.below(ranks as usize) as u32 } else { 0 };
         let in_place = kind != CollectiveKind::AllToAll && random.below(2) == 0;
-        Self { kind, algorithm, ranks, root, in_place, counts }
+        let hosts: Vec<_> = (0..ranks).map(|_| random.below(3)).collect();
+        Self { kind, algorithm, ranks, grouping: Grouping::new(&hosts), root, in_place, counts }
     }
 
     /// Elements of `rank`'s block; of an exchange what `giver` has for it.
@@ -162,14 +164,15 @@ impl Case {
             .collect();
         let before: Vec<_> = buffers.iter().map(|(_, output)| output.clone()).collect();
         let uneven: Vec<_> = (0..self.ranks).map(|rank| self.uneven(rank)).collect();
-        let table = Table::new(self.kind, self.ranks, Reach::Links { slot_bytes }, Some(self.algorithm));
+        let table = Table::new(self.kind, &self.grouping, Reach::Links { slot_bytes }, Some(self.algorithm));
         let choice = table.choice(1000 * 4);
         let mut jobs: Vec<_> = (0..self.ranks)
             .zip(buffers.iter_mut().zip(&uneven))
             .map(|(rank, ((input, output), [given, got]))| {
                 let part = Part { kind: self.kind, root: self.root, rank, in_place: input.is_none() };
                 let layout = Layout::new(part, self.extent(given), self.extent(got), 4, choice.slice_bytes);
-                let program = Program::new(self.kind, self.root, self.algorithm, rank, self.ranks).expect("it serves");
+                let program =
+                    Program::new(self.kind, self.root, self.algorithm, rank, &self.grouping).expect("it serves");
                 let algorithm = self.algorithm as u8;
                 let call = Call::new(self.kind, sequence, self.root, 0, DataType::I32, Op::Sum as u8, algorithm);
                 let buffers = (input.as_deref().map(<[i32]>::as_bytes), output.as_mut_bytes());

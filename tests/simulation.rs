@@ -3,7 +3,7 @@
 use serried::engine::simulate::{self, Outcome};
 use serried::engine::{Engine, Job, Layout, Stop};
 use serried::reduce::kernels;
-use serried::schedule::{Algorithm, AllReduce};
+use serried::schedule::{Algorithm, AllReduce, Grouping};
 use serried::transport::sim::{Network, Settings, SimLink};
 use serried::tune::{Reach, Table};
 use serried::{Call, CollectiveKind, DataType, Op};
@@ -20,7 +20,7 @@ impl Random {
 }
 
 /// Those of the allreduce.
-const ALGORITHMS: &[Algorithm] = Algorithm::serving(CollectiveKind::AllReduce);
+const ALGORITHMS: &[Algorithm] = &AllReduce::ALGORITHMS;
 
 struct Case {
     ranks: u32,
@@ -109,7 +109,7 @@ fn call(
         if in_place { inputs.clone() } else { counts.iter().map(|count| vec![f32::NAN; *count]).collect() };
     let table = Table::new(
         CollectiveKind::AllReduce,
-        ranks,
+        &Grouping::one_host(ranks),
         Reach::Links { slot_bytes: case.settings.slot_bytes },
         Some(algorithm),
     );
@@ -231,7 +231,7 @@ fn half_precision_elements_survive_being_torn_apart() {
         let (network, links) = Network::new(ranks, settings.clone());
         let table = Table::new(
             CollectiveKind::AllReduce,
-            ranks,
+            &Grouping::one_host(ranks),
             Reach::Links { slot_bytes: settings.slot_bytes },
             Some(algorithm),
         );

@@ -15,7 +15,7 @@ use crate::engine::wait::{Backoff, End};
 use crate::engine::{Engine, Job, Layout, Stop, Work};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::memory;
-use crate::schedule::{Algorithm, Program, Schedule, Step};
+use crate::schedule::{Algorithm, Grouping, Program, Schedule, Step};
 use crate::transport::tcp::TcpSettings;
 use crate::transport::{Fault, Link};
 use crate::tune::{Choice, Reach, Tables};
@@ -34,6 +34,8 @@ pub(super) const VERDICT_GRACE: Duration = Duration::from_millis(500);
 pub(super) struct Executor {
     pub(super) rank: u32,
     pub(super) size: u32,
+    /// Which ranks share a host.
+    grouping: Arc<Grouping>,
     tables: Tables,
     room: Option<Room>,
     engine: Engine<Link>,
@@ -73,10 +75,12 @@ impl Executor {
             _ => Reach::Links { slot_bytes },
         };
         let (rank, size) = (control.rank(), control.size());
+        let grouping = Arc::new(Grouping::one_host(size));
         Ok(Self {
             rank,
             size,
-            tables: Tables::new(size, reach, config.algorithm),
+            tables: Tables::new(&grouping, reach, config.algorithm),
+            grouping,
             room: room.filter(|_| matches!(reach, Reach::Room { .. })),
             engine: Engine::new((0..size).map(|_| None).collect()),
             streams: vec![false; size as usize],
@@ -257,7 +261,8 @@ impl Executor {
     #[inline(never)]
     fn over_links(&mut self, control: &Control, call: Call, choice: &Choice, request: Request<'_>) -> Result<()> {
         let Request { kind, root, reduction, .. } = request;
-        let program = Program::new(kind, root, choice.algorithm, self.rank, self.size)
+        let grouping = self.grouping.clone();
+        let program = Program::new(kind, root, choice.algorithm, self.rank, &grouping)
             .expect("the table chooses among what serves the collective");
         let key = (kind, choice.algorithm, if kind.has_root() { root } else { 0 });
         if !self.connected.contains(&key) {
@@ -379,7 +384,7 @@ impl Executor {
 }
 
 /// The peers that a program names, ascending.
-fn named(schedule: &Program) -> Vec<u32> {
+fn named(schedule: &Program<'_>) -> Vec<u32> {
     let mut peers: Vec<u32> = (0..schedule.len())
         .filter_map(|step| match schedule.step(step) {
             Step::Send { to, .. } => Some(to),

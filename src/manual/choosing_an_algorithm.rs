@@ -38,6 +38,25 @@
 //! Ranks of one host that share memory take one way for each of these, in exchanges through the memory, whatever the name. `SERRIED_ALGO` counts for the collectives that the
 //! algorithm serves.
 //!
+//! # Ranks that share hosts
+//!
+//! Between hosts a byte costs more than inside, so what can be done inside is. Of `K` hosts, the smallest of `s` ranks, and counting only what goes between hosts:
+//!
+//! | name | collectives | time | strong when |
+//! |---|---|---|---|
+//! | `leaders` | allreduce, broadcast, reduce | `⌈log2 K⌉·(α + S/B)`, for the allreduce one more if `K` is no power of two | the message is small: one rank speaks for each host |
+//! | | reduce_scatter, all_gather, barrier | `⌈log2 K⌉·α + (K−1)/K·S/B` | the blocks are small, and ranks are numbered host by host |
+//! | `hierarchical` | allreduce | `2·⌈log2 K⌉·α + 2(K−1)/K·S/(s·B)` | the message is large: every rank carries a part of it |
+//! | | broadcast, reduce | `S/(s·B)`, and the time to fill a chain of hosts | the same |
+//! | | reduce_scatter, all_gather | `(K−1)·α`, and the other hosts' blocks over `s` ranks | the same |
+//!
+//! `B` is what one rank moves between hosts. Hosts may differ in size; the smallest sets the pace, since it has to carry as much as any other. Where one is far smaller than the
+//! others, `hierarchical` cuts its blocks finely for a reduce_scatter and an all_gather: `ring` may then be the better one. Where ranks are not numbered host by host,
+//! `leaders` sends each block in a message of its own.
+//!
+//! Two hosts of two ranks, for instance, send each other a message of an allreduce once each way, where a `ring` sends it one and a half times, or three times if
+//! neighbours are never on one host. serried does not choose these two by itself yet: `SERRIED_ALGO` does.
+//!
 //! # Which bits come out
 //!
 //! Every algorithm ends with the same bits on all ranks, and with the same bits when run again. Between algorithms the bits of a floating

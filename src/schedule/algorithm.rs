@@ -10,7 +10,7 @@ use super::two_shot::{self, TwoShot};
 use super::{Schedule, Step};
 use crate::types::Algorithm;
 
-/// The allreduce of one rank, by any algorithm.
+/// The allreduce of one rank, by any algorithm for which all ranks are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllReduce {
     /// See [`super::direct`].
@@ -30,11 +30,22 @@ pub enum AllReduce {
 }
 
 impl AllReduce {
+    /// The algorithms, in the order of their numbers.
+    pub const ALGORITHMS: [Algorithm; 7] = [
+        Algorithm::Direct,
+        Algorithm::TwoShot,
+        Algorithm::Ring,
+        Algorithm::Tree,
+        Algorithm::Doubling,
+        Algorithm::Halving,
+        Algorithm::Nhr,
+    ];
+
     /// The program of rank `rank` of `size`.
     ///
     /// # Panics
     ///
-    /// If `rank` is not below `size`, or if the algorithm does not [serve](Algorithm::serving) the allreduce.
+    /// If `rank` is not below `size`, or if the algorithm is none of [`ALGORITHMS`](Self::ALGORITHMS).
     pub fn new(algorithm: Algorithm, rank: u32, size: u32) -> Self {
         assert!(rank < size, "there is no rank {rank} of {size}");
         match algorithm {
@@ -45,9 +56,7 @@ impl AllReduce {
             Algorithm::Doubling => Self::Doubling(doubling::all_reduce(rank, size)),
             Algorithm::Halving => Self::Halving(halving::all_reduce(rank, size)),
             Algorithm::Nhr => Self::Nhr(nhr::all_reduce(rank, size)),
-            Algorithm::Binomial | Algorithm::Chain | Algorithm::ScatterGather | Algorithm::Bruck => {
-                panic!("{algorithm} is no allreduce")
-            }
+            _ => panic!("{algorithm} is no allreduce of ranks that are all alike"),
         }
     }
 
@@ -116,11 +125,10 @@ impl Schedule for AllReduce {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::CollectiveKind;
 
     #[test]
     fn names_and_numbers_lead_back() {
-        for (number, &algorithm) in Algorithm::serving(CollectiveKind::AllReduce).iter().enumerate() {
+        for (number, &algorithm) in AllReduce::ALGORITHMS.iter().enumerate() {
             assert_eq!(algorithm as usize, number);
             assert_eq!(Algorithm::from_number(number as u8), Some(algorithm));
             assert_eq!(Algorithm::parse(algorithm.name()), Some(algorithm));
@@ -134,7 +142,7 @@ mod tests {
 
     #[test]
     fn one_rank_alone_has_nothing_to_do() {
-        for &algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
+        for algorithm in AllReduce::ALGORITHMS {
             let schedule = AllReduce::new(algorithm, 0, 1);
             assert!(schedule.is_empty() && !schedule.keeps_own() && !schedule.reduces(), "{algorithm}");
             assert!(schedule.widest() >= 1 && schedule.parts() >= 1, "{algorithm}");

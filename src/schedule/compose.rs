@@ -1,9 +1,9 @@
-//! Larger schedules out of smaller ones: one after the other ([`Then`]), and some of the ranks on part of the slice
-//! ([`Within`]).
+//! Larger schedules out of smaller ones: one after the other ([`Then`]), and some of the ranks among themselves, with a message ([`Within`]) or with their
+//! blocks ([`WithinBlocks`]).
 //!
 //! A composed schedule is a schedule like any other: pure, copied by value, proven by [`super::proof`].
 
-use super::{Place, Scatter, Schedule, Step};
+use super::{Chunks, Place, Schedule, Step};
 
 /// One schedule, and when a rank has ended it, another on the same slice.
 ///
@@ -83,42 +83,30 @@ impl<A: Schedule, B: Schedule> Schedule for Then<A, B> {
     }
 }
 
-/// Some of all ranks, evenly spaced: member `i` is rank `base + i · stride`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Group {
-    /// The rank of member 0.
-    pub base: u32,
-    /// The distance between the ranks of neighbouring members.
-    pub stride: u32,
-}
-
-/// A schedule for the members of a group, on part of a slice.
+/// A schedule for the members of a group, of which each chunk is so many chunks of the slice.
 ///
-/// Every rank must be a member of one such group, and all groups run the same schedule.
+/// Every rank must be a member of one such group, and all groups run the same schedule. Groups may differ in size, so one may have something to do where
+/// another, of a single rank, has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Within<S> {
-    group: Group,
-    place: Place,
+pub struct Within<'g, S> {
+    members: &'g [u32],
+    grain: u32,
+    widest: u32,
     inner: S,
 }
 
-impl<S: Schedule> Within<S> {
-    /// `inner`, which is written for ranks 0, 1, … of `group` and for a slice of its own, at `place` of the slice.
-    ///
-    /// # Panics
-    ///
-    /// If `inner` does not fit into `place`.
-    pub fn new(group: Group, place: Place, inner: S) -> Self {
-        let end = u64::from(place.offset) + u64::from(place.grain) * u64::from(inner.parts());
-        assert!(place.grain > 0 && end <= u64::from(place.parts), "a schedule's chunks must lie inside the slice");
-        Self { group, place, inner }
+impl<'g, S: Schedule> Within<'g, S> {
+    /// `inner`, which is written for ranks 0, 1, … that stand for `members`; each of its chunks is `grain` chunks of the slice. In the group that moves most in
+    /// a step these are `widest`.
+    pub fn new(members: &'g [u32], grain: u32, widest: u32, inner: S) -> Self {
+        Self { members, grain, widest, inner }
     }
 }
 
-impl<S: Schedule> Schedule for Within<S> {
+impl<S: Schedule> Schedule for Within<'_, S> {
     #[inline]
     fn parts(&self) -> u32 {
-        self.place.parts
+        self.inner.parts() * self.grain
     }
 
     #[inline]
@@ -128,9 +116,9 @@ impl<S: Schedule> Schedule for Within<S> {
 
     #[inline]
     fn step(&self, pc: u32) -> Step {
-        let Group { base, stride } = self.group;
         let parts = self.inner.parts();
-        self.inner.step(pc).renamed(|member| base + member * stride, |chunks| chunks.placed(self.place, parts))
+        let whole = Place { offset: 0, grain: self.grain, parts: parts * self.grain };
+        self.inner.step(pc).renamed(|member| self.members[member as usize], |chunks| chunks.placed(whole, parts))
     }
 
     fn keeps_own(&self) -> bool {
@@ -138,7 +126,7 @@ impl<S: Schedule> Schedule for Within<S> {
     }
 
     fn widest(&self) -> u32 {
-        if self.inner.is_empty() { 1 } else { self.inner.widest() * self.place.grain }
+        self.widest
     }
 
     fn credits(&self) -> u32 {
@@ -150,15 +138,53 @@ impl<S: Schedule> Schedule for Within<S> {
     }
 }
 
-impl<S: Scatter> Within<S> {
-    /// The place of this rank's shard, for a schedule that cuts it into `parts` chunks.
-    ///
-    /// # Panics
-    ///
-    /// If the shard is not that many chunks.
-    pub fn shard(&self, parts: u32) -> Place {
-        assert_eq!(self.place.grain % parts, 0, "a shard of {} chunks cannot be cut into {parts}", self.place.grain);
-        let offset = self.place.offset + self.inner.shard() * self.place.grain;
-        Place { offset, grain: self.place.grain / parts, parts: self.place.parts }
+/// A schedule for the members of a group, of which each chunk is the block of a member. It moves one in a step, since blocks of members need not be neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WithinBlocks<'g, S> {
+    members: &'g [u32],
+    blocks: u32,
+    inner: S,
+}
+
+impl<'g, S: Schedule> WithinBlocks<'g, S> {
+    /// `inner`, which is written for ranks 0, 1, … that stand for `members`, and for their blocks; of all ranks the slice has so many.
+    pub fn new(members: &'g [u32], blocks: u32, inner: S) -> Self {
+        Self { members, blocks, inner }
+    }
+}
+
+impl<S: Schedule> Schedule for WithinBlocks<'_, S> {
+    fn parts(&self) -> u32 {
+        self.blocks
+    }
+
+    #[inline]
+    fn len(&self) -> u32 {
+        self.inner.len()
+    }
+
+    #[inline]
+    fn step(&self, pc: u32) -> Step {
+        let rank = |member: u32| self.members[member as usize];
+        self.inner.step(pc).renamed(rank, |block| {
+            debug_assert_eq!(block.count, 1, "blocks of several members are not neighbours");
+            Chunks::one(rank(block.first))
+        })
+    }
+
+    fn keeps_own(&self) -> bool {
+        self.inner.keeps_own()
+    }
+
+    fn widest(&self) -> u32 {
+        1
+    }
+
+    fn credits(&self) -> u32 {
+        self.inner.credits()
+    }
+
+    fn reduces(&self) -> bool {
+        self.inner.reduces()
     }
 }

@@ -15,7 +15,7 @@
 //! A rank sends 2·log2 n messages, one after the other, and 2(n−1)/n·S bytes; it reduces (n−1)/n·S bytes.
 
 use super::compose::Then;
-use super::{Chunks, Folded, Scatter, Schedule, Step};
+use super::{Chunks, Folded, Schedule, Step};
 
 /// Halving and doubling, for any number of ranks.
 pub type Halving = Folded<Then<ReduceScatter, AllGather>>;
@@ -102,12 +102,6 @@ impl Schedule for ReduceScatter {
 
     fn reduces(&self) -> bool {
         self.0.rounds > 0
-    }
-}
-
-impl Scatter for ReduceScatter {
-    fn shard(&self) -> u32 {
-        self.0.rank.reverse_bits().checked_shr(32 - self.0.rounds).unwrap_or(0)
     }
 }
 

@@ -48,8 +48,8 @@
 //! | [`halving`] | 2·log2 n; 2 more in the chain if n is no power of two | 2(n−1)/n·S; 2·S more |
 //! | [`nhr`] | 2·⌈log2 n⌉ | 2(n−1)/n·S |
 //!
-//! [`AllReduce`] is the choice between them; [`compose`] builds larger ones out of smaller, [`hierarchical`] is one so
-//! built.
+//! [`AllReduce`] is the choice between them. Where ranks share hosts, [`hierarchy`] and [`leaders`] build larger ones out of these, by
+//! [`compose`], for this and most other collectives.
 //!
 //! # The other collectives
 //!
@@ -63,31 +63,39 @@
 //! | gather, scatter | [`flat`], [`binomial`] | as above, of blocks |
 //! | all_to_all | [`flat`] | n−1, in pairs |
 //! | | [`bruck`] | ≤ 2·⌈log2 n⌉ |
+//! | all but gather, scatter, all_to_all, barrier | [`hierarchy`], of large messages | one rail a rank: see there |
+//! | all but gather, scatter, all_to_all | [`leaders`], of small messages | between K hosts ⌈log2 K⌉, of an allreduce one more if K is no power of two |
 //!
 //! [`Program`] is the choice among all. A barrier is an all-gather of no elements, a [`Message`] one send or one receive.
 
 mod algorithm;
 pub mod binomial;
+pub mod blocks;
 pub mod bruck;
 pub mod chain;
 mod chunks;
 pub mod compose;
 pub mod direct;
+pub mod dissemination;
 pub mod doubling;
 pub mod flat;
 mod fold;
 pub mod halving;
-pub mod hierarchical;
+pub mod hierarchy;
+pub mod leaders;
 mod message;
 pub mod nhr;
 mod program;
 pub mod proof;
+pub mod rails;
 pub mod ring;
 pub mod scatter_gather;
+pub mod shards;
+mod shares;
 pub mod tree;
 pub mod two_shot;
 
-pub use crate::types::Algorithm;
+pub use crate::types::{Algorithm, Grouping};
 pub use algorithm::AllReduce;
 pub use chunks::{Chunks, Place};
 pub use fold::Folded;
@@ -174,7 +182,7 @@ pub trait Schedule {
     /// How many steps the program has.
     fn len(&self) -> u32;
 
-    /// Whether the program has no step. Then no rank's has (one rank alone).
+    /// Whether the program has no step: one rank alone, or, in a phase of a larger schedule, one that has nothing to do in it.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -200,12 +208,6 @@ pub trait Schedule {
     fn reduces(&self) -> bool;
 }
 
-/// A schedule at whose end each rank holds one chunk reduced over all ranks: a reduce-scatter.
-pub trait Scatter: Schedule {
-    /// That chunk. Each rank has another one.
-    fn shard(&self) -> u32;
-}
-
 /// `rank + ahead` on a circle of `size` ranks; both are below `size`.
 #[inline]
 const fn ahead(rank: u32, ahead: u32, size: u32) -> u32 {
@@ -217,4 +219,23 @@ const fn ahead(rank: u32, ahead: u32, size: u32) -> u32 {
 #[inline]
 const fn behind(rank: u32, behind: u32, size: u32) -> u32 {
     if rank >= behind { rank - behind } else { rank + (size - behind) }
+}
+
+/// One of a rank's messages, by its number among those in its direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exchange {
+    Send(u32),
+    Receive(u32),
+}
+
+impl Exchange {
+    /// What comes as number `pc`: a send and a receive in turn, as long as there are both.
+    #[inline]
+    const fn at(pc: u32, sends: u32, receives: u32) -> Self {
+        let both = if sends < receives { sends } else { receives };
+        if pc < 2 * both {
+            return if pc.is_multiple_of(2) { Self::Send(pc / 2) } else { Self::Receive(pc / 2) };
+        }
+        if sends > receives { Self::Send(pc - both) } else { Self::Receive(pc - both) }
+    }
 }

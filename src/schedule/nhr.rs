@@ -12,7 +12,7 @@
 //! A rank sends 2·⌈log2 n⌉ messages, one after the other, and 2(n−1)/n·S bytes; it reduces (n−1)/n·S bytes.
 
 use super::compose::Then;
-use super::{Chunks, Scatter, Schedule, Step, ahead, behind};
+use super::{Chunks, Schedule, Step, ahead, behind};
 
 /// The NHR allreduce.
 pub type Nhr = Then<ReduceScatter, AllGather>;
@@ -104,12 +104,6 @@ impl Schedule for ReduceScatter {
 
     fn reduces(&self) -> bool {
         self.0.size > 1
-    }
-}
-
-impl Scatter for ReduceScatter {
-    fn shard(&self) -> u32 {
-        self.0.rank
     }
 }
 

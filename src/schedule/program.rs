@@ -1,12 +1,14 @@
 //! Every collective by every algorithm that serves it, as one type.
 
-use super::{AllReduce, Schedule, Step, binomial, bruck, chain, flat, nhr, ring, scatter_gather, two_shot};
-use crate::types::{Algorithm, CollectiveKind};
+use super::rails::Turns;
+use super::{AllReduce, Schedule, Step};
+use super::{binomial, bruck, chain, flat, hierarchy, leaders, nhr, ring, scatter_gather, two_shot};
+use crate::types::{Algorithm, CollectiveKind, Grouping};
 
 /// The program of one rank in one collective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the schedules'")]
-pub enum Program {
+pub enum Program<'g> {
     AllReduce(AllReduce),
     FlatRooted(flat::Rooted),
     FlatReduceScatter(two_shot::ReduceScatter),
@@ -25,16 +27,36 @@ pub enum Program {
     ScatterGatherBroadcast(scatter_gather::Broadcast),
     ScatterGatherReduce(scatter_gather::Reduce),
     BruckAllToAll(bruck::AllToAll),
+    HierarchicalAllReduce(hierarchy::AllReduce<'g, nhr::Nhr>),
+    HierarchicalBroadcast(hierarchy::Broadcast<'g, chain::Broadcast>),
+    HierarchicalReduce(hierarchy::Reduce<'g, chain::Reduce>),
+    HierarchicalReduceScatter(hierarchy::ReduceScatter<'g>),
+    HierarchicalAllGather(hierarchy::AllGather<'g>),
+    LeadersAllReduce(leaders::AllReduce<'g>),
+    LeadersBroadcast(leaders::Broadcast<'g>),
+    LeadersReduce(leaders::Reduce<'g>),
+    LeadersReduceScatter(leaders::ReduceScatter<'g>),
+    LeadersAllGather(leaders::AllGather<'g>),
 }
 
-impl Program {
-    /// The program of rank `rank` of `size` for `kind` by `algorithm`, with this root if the kind has one; `None` if the algorithm does not
-    /// [serve](Algorithm::serving) it. A barrier is an all-gather of no elements.
-    pub fn new(kind: CollectiveKind, root: u32, algorithm: Algorithm, rank: u32, size: u32) -> Option<Self> {
-        use Algorithm::{Binomial, Bruck, Chain, Direct, Nhr, Ring, ScatterGather};
+impl<'g> Program<'g> {
+    /// The program of rank `rank` of those of `grouping` for `kind` by `algorithm`, with this root if the kind has one; `None` if the algorithm does not
+    /// [serve](Algorithm::serving) it. A barrier is an all-gather of no elements. Only `hierarchical` and `leaders` ask who shares a host.
+    pub fn new(
+        kind: CollectiveKind,
+        root: u32,
+        algorithm: Algorithm,
+        rank: u32,
+        grouping: &'g Grouping,
+    ) -> Option<Self> {
+        use Algorithm::{Binomial, Bruck, Chain, Direct, Hierarchical, Leaders, Nhr, Ring, ScatterGather};
         use CollectiveKind as Kind;
+        let size = grouping.size();
+        if matches!(algorithm, Hierarchical | Leaders) {
+            return Self::over_hosts(kind, root, algorithm, rank, grouping);
+        }
         Some(match (kind, algorithm) {
-            (Kind::AllReduce, _) if Algorithm::serving(kind).contains(&algorithm) => {
+            (Kind::AllReduce, _) if AllReduce::ALGORITHMS.contains(&algorithm) => {
                 Self::AllReduce(AllReduce::new(algorithm, rank, size))
             }
             (Kind::Broadcast, Direct) => Self::FlatRooted(flat::Rooted::broadcast(root, rank, size)),
@@ -62,22 +84,66 @@ impl Program {
             _ => return None,
         })
     }
+
+    /// The programs that know of hosts.
+    fn over_hosts(
+        kind: CollectiveKind,
+        root: u32,
+        algorithm: Algorithm,
+        rank: u32,
+        grouping: &'g Grouping,
+    ) -> Option<Self> {
+        use Algorithm::{Hierarchical, Leaders};
+        use CollectiveKind as Kind;
+        Some(match (kind, algorithm) {
+            (Kind::AllReduce, Hierarchical) => {
+                Self::HierarchicalAllReduce(hierarchy::all_reduce(grouping, rank, Turns::Exchange, nhr::all_reduce))
+            }
+            (Kind::Broadcast, Hierarchical) => {
+                Self::HierarchicalBroadcast(hierarchy::broadcast(grouping, root, rank, chain::Broadcast::new))
+            }
+            (Kind::Reduce, Hierarchical) => {
+                Self::HierarchicalReduce(hierarchy::reduce(grouping, root, rank, chain::Reduce::new))
+            }
+            (Kind::ReduceScatter, Hierarchical) => {
+                Self::HierarchicalReduceScatter(hierarchy::reduce_scatter(grouping, rank))
+            }
+            (Kind::AllGather, Hierarchical) => Self::HierarchicalAllGather(hierarchy::all_gather(grouping, rank)),
+            (Kind::AllReduce, Leaders) => Self::LeadersAllReduce(leaders::all_reduce(grouping, rank)),
+            (Kind::Broadcast, Leaders) => Self::LeadersBroadcast(leaders::broadcast(grouping, root, rank)),
+            (Kind::Reduce, Leaders) => Self::LeadersReduce(leaders::reduce(grouping, root, rank)),
+            (Kind::ReduceScatter, Leaders) => Self::LeadersReduceScatter(leaders::reduce_scatter(grouping, rank)),
+            (Kind::AllGather | Kind::Barrier, Leaders) => Self::LeadersAllGather(leaders::all_gather(grouping, rank)),
+            _ => return None,
+        })
+    }
 }
 
 impl Algorithm {
     /// The algorithms that serve a collective.
     pub const fn serving(kind: CollectiveKind) -> &'static [Self] {
         match kind {
-            CollectiveKind::AllReduce => {
-                &[Self::Direct, Self::TwoShot, Self::Ring, Self::Tree, Self::Doubling, Self::Halving, Self::Nhr]
-            }
+            CollectiveKind::AllReduce => &[
+                Self::Direct,
+                Self::TwoShot,
+                Self::Ring,
+                Self::Tree,
+                Self::Doubling,
+                Self::Halving,
+                Self::Nhr,
+                Self::Hierarchical,
+                Self::Leaders,
+            ],
             CollectiveKind::Broadcast | CollectiveKind::Reduce => {
-                &[Self::Direct, Self::Binomial, Self::Chain, Self::ScatterGather]
+                &[Self::Direct, Self::Binomial, Self::Chain, Self::ScatterGather, Self::Hierarchical, Self::Leaders]
             }
-            CollectiveKind::ReduceScatter | CollectiveKind::AllGather => &[Self::Direct, Self::Ring, Self::Nhr],
+            CollectiveKind::ReduceScatter | CollectiveKind::AllGather => {
+                &[Self::Direct, Self::Ring, Self::Nhr, Self::Hierarchical, Self::Leaders]
+            }
+            // What the root sends or takes is as much by any way, and so it is between any two hosts of an all-to-all.
             CollectiveKind::Gather | CollectiveKind::Scatter => &[Self::Direct, Self::Binomial],
             CollectiveKind::AllToAll => &[Self::Direct, Self::Bruck],
-            CollectiveKind::Barrier => &[Self::Direct, Self::Nhr],
+            CollectiveKind::Barrier => &[Self::Direct, Self::Nhr, Self::Leaders],
             CollectiveKind::Send | CollectiveKind::Connect => &[],
         }
     }
@@ -105,11 +171,21 @@ macro_rules! each {
             Self::ScatterGatherBroadcast($schedule) => $value,
             Self::ScatterGatherReduce($schedule) => $value,
             Self::BruckAllToAll($schedule) => $value,
+            Self::HierarchicalAllReduce($schedule) => $value,
+            Self::HierarchicalBroadcast($schedule) => $value,
+            Self::HierarchicalReduce($schedule) => $value,
+            Self::HierarchicalReduceScatter($schedule) => $value,
+            Self::HierarchicalAllGather($schedule) => $value,
+            Self::LeadersAllReduce($schedule) => $value,
+            Self::LeadersBroadcast($schedule) => $value,
+            Self::LeadersReduce($schedule) => $value,
+            Self::LeadersReduceScatter($schedule) => $value,
+            Self::LeadersAllGather($schedule) => $value,
         }
     };
 }
 
-impl Schedule for Program {
+impl Schedule for Program<'_> {
     #[inline]
     fn parts(&self) -> u32 {
         each!(self, schedule => schedule.parts())
@@ -150,7 +226,8 @@ mod tests {
     fn a_collective_is_served_by_what_serves_it_and_nothing_else() {
         for kind in CollectiveKind::ALL {
             for algorithm in Algorithm::ALL {
-                let program = Program::new(kind, 1, algorithm, 2, 5);
+                let grouping = Grouping::new(&[0, 0, 1, 2, 2]);
+                let program = Program::new(kind, 1, algorithm, 2, &grouping);
                 assert_eq!(program.is_some(), Algorithm::serving(kind).contains(&algorithm), "{kind:?} by {algorithm}");
             }
         }
@@ -160,7 +237,8 @@ mod tests {
     fn one_rank_alone_has_nothing_to_do() {
         for kind in CollectiveKind::ALL {
             for &algorithm in Algorithm::serving(kind) {
-                let program = Program::new(kind, 0, algorithm, 0, 1).expect("it serves");
+                let grouping = Grouping::one_host(1);
+                let program = Program::new(kind, 0, algorithm, 0, &grouping).expect("it serves");
                 assert!(program.is_empty() && !program.keeps_own() && !program.reduces(), "{kind:?} by {algorithm}");
                 assert!(program.widest() >= 1 && program.parts() >= 1, "{kind:?} by {algorithm}");
             }
@@ -169,6 +247,7 @@ mod tests {
 
     #[test]
     fn a_program_is_a_few_words() {
-        assert!(size_of::<Program>() <= 72, "{} bytes", size_of::<Program>());
+        // Three phases of a hierarchy with their seams; all others are half of it.
+        assert!(size_of::<Program<'_>>() <= 160, "{} bytes", size_of::<Program<'_>>());
     }
 }

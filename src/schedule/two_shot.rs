@@ -11,7 +11,7 @@
 
 use super::compose::Then;
 use super::direct::RankOrder;
-use super::{Chunks, Scatter, Schedule, Step, ahead, behind};
+use super::{Chunks, Schedule, Step, ahead, behind};
 
 /// The two-shot allreduce.
 pub type TwoShot = Then<ReduceScatter, AllGather>;
@@ -71,12 +71,6 @@ impl Schedule for ReduceScatter {
 
     fn reduces(&self) -> bool {
         self.size > 1
-    }
-}
-
-impl Scatter for ReduceScatter {
-    fn shard(&self) -> u32 {
-        self.rank
     }
 }
 

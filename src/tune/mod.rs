@@ -4,7 +4,7 @@
 
 mod crossover;
 
-use crate::schedule::{Algorithm, Program, Schedule};
+use crate::schedule::{Algorithm, Grouping, Program, Schedule};
 use crate::transport::LANES;
 use crate::types::CollectiveKind;
 
@@ -47,13 +47,13 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The tables for communicators of `ranks` ranks; `fixed` overrides the algorithm at every size of every collective that it serves.
-    pub fn new(ranks: u32, reach: Reach, fixed: Option<Algorithm>) -> Self {
+    /// The tables for communicators whose ranks are grouped so; `fixed` overrides the algorithm at every size of every collective that it serves.
+    pub fn new(grouping: &Grouping, reach: Reach, fixed: Option<Algorithm>) -> Self {
         // Messages between two are sliced alike at every size.
         let kinds = CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send);
-        let straight = Table::new(CollectiveKind::AllToAll, ranks, reach, Some(Algorithm::Direct));
+        let straight = Table::new(CollectiveKind::AllToAll, grouping, reach, Some(Algorithm::Direct));
         Self {
-            tables: kinds.map(|kind| Table::new(kind, ranks, reach, fixed)).collect(),
+            tables: kinds.map(|kind| Table::new(kind, grouping, reach, fixed)).collect(),
             uneven_exchange: *straight.choice(usize::MAX),
         }
     }
@@ -74,19 +74,19 @@ impl Table {
     /// One bucket for 0 and one for each bit length of a 64-bit size.
     const BUCKETS: usize = 65;
 
-    /// The table for `kind` among `ranks` ranks; `fixed` overrides the algorithm at every size if it serves the collective.
-    pub fn new(kind: CollectiveKind, ranks: u32, reach: Reach, fixed: Option<Algorithm>) -> Self {
+    /// The table for `kind` among ranks that are grouped so; `fixed` overrides the algorithm at every size if it serves the collective.
+    pub fn new(kind: CollectiveKind, grouping: &Grouping, reach: Reach, fixed: Option<Algorithm>) -> Self {
         let fixed = fixed.filter(|algorithm| Algorithm::serving(kind).contains(algorithm));
         Self(std::array::from_fn(|bucket| {
             // The smallest size of the bucket stands for it.
             let bytes = if bucket == 0 { 0 } else { 1 << (bucket - 1) };
-            let algorithm = fixed.unwrap_or_else(|| crossover::algorithm(kind, ranks, reach, bytes));
+            let algorithm = fixed.unwrap_or_else(|| crossover::algorithm(kind, grouping.size(), reach, bytes));
             match reach {
                 Reach::Room { .. } if kind == CollectiveKind::AllReduce => {
                     Choice { algorithm, slice_bytes: usize::MAX, lanes: 1 }
                 }
                 Reach::Room { slot_bytes } | Reach::Links { slot_bytes } => {
-                    sliced(kind, algorithm, ranks, slot_bytes, bytes)
+                    sliced(kind, algorithm, grouping, slot_bytes, bytes)
                 }
             }
         }))
@@ -106,14 +106,15 @@ pub const MESSAGE_SLICES_IN_FLIGHT: usize = IN_FLIGHT;
 const IN_FLIGHT: usize = 2;
 
 /// Slices as large as slots allow, but at least as many as are in flight for messages that are worth cutting.
-fn sliced(kind: CollectiveKind, algorithm: Algorithm, ranks: u32, slot_bytes: usize, bytes: usize) -> Choice {
+fn sliced(kind: CollectiveKind, algorithm: Algorithm, grouping: &Grouping, slot_bytes: usize, bytes: usize) -> Choice {
     /// Below this a second slice costs more in messages than it hides in latency (TCP over loopback, two ranks: a third at 128 KiB, a sixth at
     /// 512 KiB).
     const LEAST_SLICE: usize = 512 * 1024;
     /// All blocks of a slice together: what a lane may have to keep of them is to stay in a core's cache, or near.
     const BLOCKS_BYTES: usize = 4 << 20;
     const { assert!(IN_FLIGHT <= LANES) };
-    let program = Program::new(kind, 0, algorithm, 0, ranks).expect("it serves the collective");
+    let ranks = grouping.size();
+    let program = Program::new(kind, 0, algorithm, 0, grouping).expect("it serves the collective");
     let (parts, widest) = (program.parts().max(1) as usize, program.widest().max(1) as usize);
     // A step moves `widest` chunks in one message, which must fit a slot whatever the element size.
     let chunk = slot_bytes / widest / 8 * 8;
@@ -137,23 +138,35 @@ mod tests {
     fn every_message_of_every_choice_fits_its_slot() {
         for (ranks, slot_bytes) in (2..40).flat_map(|ranks| [4096, 65536, 262144].map(|slot_bytes| (ranks, slot_bytes)))
         {
+            // Hosts of one rank, two, three and so on.
+            let hosts: Vec<_> = (0..ranks).map(|rank: u32| ((8 * rank + 1).isqrt() - 1) / 2).collect();
+            let grouping = Grouping::new(&hosts);
             for kind in CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send) {
                 for &algorithm in Algorithm::serving(kind) {
-                    let table = Table::new(kind, ranks, Reach::Links { slot_bytes }, Some(algorithm));
+                    let table = Table::new(kind, &grouping, Reach::Links { slot_bytes }, Some(algorithm));
                     for bytes in [0usize, 8, 1000, 4096, 65536, 1 << 20, 1 << 24] {
                         let choice = table.choice(bytes);
                         assert_eq!(choice.algorithm, algorithm);
                         let root = ranks / 2;
-                        (0..ranks).for_each(|rank| fits(kind, root, rank, ranks, choice, bytes, slot_bytes));
+                        (0..ranks).for_each(|rank| fits(kind, root, rank, &grouping, choice, bytes, slot_bytes));
                     }
                 }
             }
         }
     }
 
-    fn fits(kind: CollectiveKind, root: u32, rank: u32, ranks: u32, choice: &Choice, bytes: usize, slot_bytes: usize) {
+    fn fits(
+        kind: CollectiveKind,
+        root: u32,
+        rank: u32,
+        grouping: &Grouping,
+        choice: &Choice,
+        bytes: usize,
+        slot_bytes: usize,
+    ) {
+        let ranks = grouping.size();
         let part = Part { kind, root, rank, in_place: false };
-        let program = Program::new(kind, root, choice.algorithm, rank, ranks).expect("it serves the collective");
+        let program = Program::new(kind, root, choice.algorithm, rank, grouping).expect("it serves the collective");
         for element in [1, 8] {
             let elements = bytes / element;
             let extent =
@@ -168,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_size_finds_the_bucket_of_its_bit_length() {
-        let all_reduce = |fixed| Table::new(CollectiveKind::AllReduce, 2, Reach::Room { slot_bytes: 4096 }, fixed);
+        let two = Grouping::one_host(2);
+        let all_reduce = |fixed| Table::new(CollectiveKind::AllReduce, &two, Reach::Room { slot_bytes: 4096 }, fixed);
         let table = all_reduce(None);
         assert_eq!(table.choice(0).algorithm, Algorithm::Direct);
         assert_eq!(table.choice(8).algorithm, Algorithm::Direct);

@@ -26,11 +26,15 @@ pub enum Algorithm {
     ScatterGather = 9,
     /// Bruck's exchange: [`crate::schedule::bruck`].
     Bruck = 10,
+    /// In the hosts, and between them by every rank at once: [`crate::schedule::hierarchy`].
+    Hierarchical = 11,
+    /// In the hosts, and between them by one rank of each: [`crate::schedule::leaders`].
+    Leaders = 12,
 }
 
 impl Algorithm {
     /// Every algorithm, in the order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Direct,
         Self::TwoShot,
         Self::Ring,
@@ -42,6 +46,8 @@ impl Algorithm {
         Self::Chain,
         Self::ScatterGather,
         Self::Bruck,
+        Self::Hierarchical,
+        Self::Leaders,
     ];
 
     /// Its name in settings and tables.
@@ -58,6 +64,8 @@ impl Algorithm {
             Self::Chain => "chain",
             Self::ScatterGather => "scattergather",
             Self::Bruck => "bruck",
+            Self::Hierarchical => "hierarchical",
+            Self::Leaders => "leaders",
         }
     }
 

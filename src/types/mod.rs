@@ -1,4 +1,4 @@
-//! What is reduced and how it is named: element types, operators, and the description of one collective call.
+//! What is reduced and how it is named: element types, operators, the description of one collective call, and which ranks share a host.
 //!
 //! This module depends on nothing else in the crate; everything may depend on it.
 
@@ -6,10 +6,12 @@ mod algorithm;
 mod call;
 mod element;
 mod float8;
+mod grouping;
 mod op;
 
 pub use algorithm::Algorithm;
 pub use call::{Call, CollectiveKind};
 pub use element::{DataType, Element};
 pub use float8::{F8E4M3, F8E5M2};
+pub use grouping::Grouping;
 pub use op::Op;

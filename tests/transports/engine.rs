@@ -7,7 +7,7 @@ use crate::worlds::{SLOT_BYTES, World};
 use half::bf16;
 use serried::engine::{Engine, Job, Layout, Progress};
 use serried::reduce::kernels;
-use serried::schedule::{Algorithm, AllReduce};
+use serried::schedule::{Algorithm, AllReduce, Grouping};
 use serried::tune::{Choice, Reach, Table};
 use serried::{Call, CollectiveKind, DataType, Op};
 use std::sync::OnceLock;
@@ -113,7 +113,7 @@ impl Case {
         counts.sort_unstable();
         counts.dedup();
         let mut cases = Vec::new();
-        for &algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
+        for algorithm in AllReduce::ALGORITHMS {
             for &count in &counts {
                 for (data_type, op) in KINDS {
                     cases.push(Self { ranks, algorithm, count, data_type, op });
@@ -126,7 +126,7 @@ impl Case {
     /// The choice is the same over every transport, since the bits depend on where slices and chunks begin.
     fn choice(&self) -> Choice {
         let reach = Reach::Links { slot_bytes: SLOT_BYTES };
-        *Table::new(CollectiveKind::AllReduce, self.ranks as u32, reach, Some(self.algorithm))
+        *Table::new(CollectiveKind::AllReduce, &Grouping::one_host(self.ranks as u32), reach, Some(self.algorithm))
             .choice(self.count * self.data_type.size())
     }
 
@@ -206,7 +206,7 @@ fn expected(ranks: usize) -> &'static [Expected] {
 fn algorithms_differ_in_their_bits() {
     // So a world that ran another schedule, or the right one in another order, would be found out.
     for (data_type, op) in [KINDS[0], KINDS[2]] {
-        let algorithms = Algorithm::serving(CollectiveKind::AllReduce).iter();
+        let algorithms = AllReduce::ALGORITHMS.iter();
         let bits: Vec<_> =
             algorithms.map(|&algorithm| Case { ranks: 7, algorithm, count: 1000, data_type, op }.expected()).collect();
         let ring = &bits[Algorithm::Ring as usize];
