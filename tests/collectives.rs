@@ -27,11 +27,18 @@ fn configs(kind: CollectiveKind) -> Vec<(String, Config)> {
 
 /// Runs `body` as `size` ranks on threads and gives their results back in order.
 fn ranks<R: Send>(size: u32, config: &Config, body: impl Fn(Communicator) -> R + Sync) -> Vec<R> {
-    let id = UniqueId::create(&config.control).expect("a rendezvous");
+    ranks_with(&vec![config.clone(); size as usize], body)
+}
+
+/// The same with a config for each rank.
+fn ranks_with<R: Send>(configs: &[Config], body: impl Fn(Communicator) -> R + Sync) -> Vec<R> {
+    let id = UniqueId::create(&configs[0].control).expect("a rendezvous");
     std::thread::scope(|scope| {
-        let (id, body) = (&id, &body);
-        let rank = |rank| move || body(Communicator::create(id, rank, size, config).expect("all ranks come"));
-        let threads: Vec<_> = (0..size).map(|number| scope.spawn(rank(number))).collect();
+        let (id, body, size) = (&id, &body, configs.len() as u32);
+        let rank = |(rank, config)| {
+            scope.spawn(move || body(Communicator::create(id, rank, size, config).expect("all ranks come")))
+        };
+        let threads: Vec<_> = (0..).zip(configs).map(rank).collect();
         threads.into_iter().map(|thread| thread.join().expect("a rank's body holds")).collect()
     })
 }
@@ -52,18 +59,29 @@ fn sum(seed: usize, size: u32, index: usize) -> i32 {
 
 /// Runs `body` with each number of ranks, each way and each count, and once for each root or once in all.
 fn everywhere(kind: CollectiveKind, body: impl Fn(&Communicator, usize, u32, &str) + Sync) {
+    let calls = |configs: &[Config], counts: &[usize], label: &str| {
+        let size = configs.len() as u32;
+        let roots = if kind.has_root() { size } else { 1 };
+        ranks_with(configs, |comm| {
+            for &count in counts {
+                for root in 0..roots {
+                    body(&comm, count, root, &format!("{label}, {size} ranks, {count} elements, root {root}"));
+                }
+            }
+        });
+    };
     for (label, config) in configs(kind) {
         for size in [1, 2, 3, 4, 5, 8] {
             // The large counts only where few threads share the cores.
-            let counts = if size <= 4 { &COUNTS[..] } else { &COUNTS[..6] };
-            let roots = if kind.has_root() { size } else { 1 };
-            ranks(size, &config, |comm| {
-                for &count in counts {
-                    for root in 0..roots {
-                        body(&comm, count, root, &format!("{label}, {size} ranks, {count} elements, root {root}"));
-                    }
-                }
-            });
+            calls(&vec![config.clone(); size], if size <= 4 { &COUNTS } else { &COUNTS[..6] }, &label);
+        }
+    }
+    for algorithm in [Algorithm::Hierarchical, Algorithm::Leaders] {
+        // Ranks that pretend to be on hosts of different sizes, numbered host by host and not.
+        for hosts in ["abbccc", "abacbb"].into_iter().filter(|_| Algorithm::serving(kind).contains(&algorithm)) {
+            let config =
+                |host: char| Config { algorithm: Some(algorithm), host_id: Some(host.into()), ..Config::default() };
+            calls(&hosts.chars().map(config).collect::<Vec<_>>(), &COUNTS[..6], &format!("{algorithm} on {hosts}"));
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::transport::tcp::TcpSettings;
 use crate::transport::{Fault, Link};
 use crate::tune::{Choice, Reach, Tables};
 use crate::types::{Call, CollectiveKind, Op};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) struct Executor {
     pub(super) rank: u32,
     pub(super) size: u32,
     /// Which ranks share a host.
-    grouping: Arc<Grouping>,
+    pub(super) grouping: Arc<Grouping>,
     tables: Tables,
     room: Option<Room>,
     engine: Engine<Link>,
@@ -75,7 +75,9 @@ impl Executor {
             _ => Reach::Links { slot_bytes },
         };
         let (rank, size) = (control.rank(), control.size());
-        let grouping = Arc::new(Grouping::one_host(size));
+        // Every rank sees the same cards.
+        let hosts: Vec<&str> = cards.iter().map(|card| card.host.as_str()).collect();
+        let grouping = Arc::new(Grouping::new(&hosts));
         Ok(Self {
             rank,
             size,
@@ -101,16 +103,6 @@ impl Executor {
             counters: Counters::new(size),
             broken: None,
         })
-    }
-
-    /// The host of each rank, numbered in the order of their first ranks.
-    pub(super) fn hosts(&self) -> Vec<u32> {
-        let mut numbers = HashMap::new();
-        let number = |card: &Card| {
-            let next = numbers.len() as u32;
-            *numbers.entry(card.host.clone()).or_insert(next)
-        };
-        self.cards.iter().map(number).collect()
     }
 
     /// The RDMA port, for a communicator that shares it.

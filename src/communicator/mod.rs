@@ -28,7 +28,7 @@ pub use started::Handle;
 use crate::bootstrap::{Control, Launch, UniqueId};
 use crate::error::{Error, Operation, Result};
 use crate::memory::Buffer;
-use crate::types::Element;
+use crate::types::{Element, Grouping};
 use executor::Executor;
 use meet::OwnRail;
 use started::Queue;
@@ -53,8 +53,7 @@ struct Shared {
     rank: u32,
     size: u32,
     control: Control,
-    /// The host of each rank, numbered in the order of their first ranks.
-    hosts: Vec<u32>,
+    grouping: Arc<Grouping>,
     /// What a communicator made of this one begins with.
     config: Config,
     executor: Mutex<Executor>,
@@ -92,9 +91,9 @@ impl Communicator {
         let (rank, size) = (control.rank(), control.size());
         let _span = tracing::info_span!("communicator", rank, size).entered();
         let executor = Executor::prepare(&control, local_rank, config, rail)?;
-        let hosts = executor.hosts();
+        let grouping = executor.grouping.clone();
         let executor = Mutex::new(executor);
-        let shared = Arc::new(Shared { rank, size, control, hosts, config: config.clone(), executor });
+        let shared = Arc::new(Shared { rank, size, control, grouping, config: config.clone(), executor });
         Ok(Self { shared, queue: Arc::default(), local_rank })
     }
 
@@ -115,17 +114,18 @@ impl Communicator {
 
     /// How many hosts the ranks are on.
     pub fn hosts(&self) -> u32 {
-        self.shared.hosts.iter().max().map_or(0, |last| last + 1)
+        self.shared.grouping.hosts()
     }
 
     /// The host of `rank`; hosts are numbered from 0 in the order of their first ranks. `None` if there is no such rank.
     pub fn host(&self, rank: u32) -> Option<u32> {
-        self.shared.hosts.get(rank as usize).copied()
+        (rank < self.size()).then(|| self.shared.grouping.host_of(rank))
     }
 
     /// The ranks on `host`, ascending.
     pub fn ranks_on(&self, host: u32) -> impl Iterator<Item = u32> + '_ {
-        (0..self.size()).filter(move |rank| self.shared.hosts[*rank as usize] == host)
+        let known = (host < self.hosts()).then(|| self.shared.grouping.members(host));
+        known.unwrap_or_default().iter().copied()
     }
 
     /// Connects this rank with every peer, and says how they talk and why not better: one report for each peer, in the order of ranks.
