@@ -32,12 +32,46 @@ pub(crate) fn tie_to(launcher: i32) -> Result<()> {
     Ok(())
 }
 
-/// Starts `ranks` processes of this program with the same arguments and `more`, and ends with the worst of their exit statuses.
-pub(crate) fn launch(ranks: u32, more: &[OsString], config: &Config) -> std::result::Result<ExitCode, serried::Error> {
+/// The ranks to start on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ranks {
+    /// How many.
+    pub(crate) count: u32,
+    /// The hosts that they pretend to be on, in blocks that differ by one rank at most; `None`: on the one they are on. CPUs and devices
+    /// stay those of this machine, which its ranks share by their numbers.
+    pub(crate) hosts: Option<u32>,
+}
+
+impl Ranks {
+    /// The ranks, or one sentence that says why they cannot be on so many hosts.
+    pub(crate) fn new(count: u32, hosts: Option<u32>) -> std::result::Result<Self, String> {
+        match hosts {
+            Some(hosts) if hosts > count => {
+                Err(format!("--hosts {hosts}: {count} ranks cannot be on more hosts than that"))
+            }
+            _ => Ok(Self { count, hosts }),
+        }
+    }
+
+    /// What a rank calls its host.
+    fn host(self, rank: u32) -> Option<String> {
+        let block = |hosts| u64::from(rank) * u64::from(hosts) / u64::from(self.count);
+        self.hosts.map(|hosts| format!("host {}", block(hosts)))
+    }
+}
+
+/// Starts processes of this program with the same arguments and `more`, and ends with the worst of their exit statuses.
+pub(crate) fn launch(
+    ranks: Ranks,
+    more: &[OsString],
+    config: &Config,
+) -> std::result::Result<ExitCode, serried::Error> {
     // The root of the rendezvous lives in this process.
     let id = UniqueId::create(&config.control)?;
-    let system =
-        |reason: Error| serried::Error::System { what: format!("starting {ranks} ranks"), reason: reason.to_string() };
+    let system = |reason: Error| serried::Error::System {
+        what: format!("starting {} ranks", ranks.count),
+        reason: reason.to_string(),
+    };
     let mut crew = Crew::start(ranks, more, &id.to_string()).map_err(system)?;
     let worst = crew.attend().map_err(system)?;
     Ok(ExitCode::from(worst))
@@ -58,11 +92,11 @@ struct Member {
 }
 
 impl Crew {
-    fn start(ranks: u32, more: &[OsString], id: &str) -> Result<Self> {
+    fn start(ranks: Ranks, more: &[OsString], id: &str) -> Result<Self> {
         let program = std::env::current_exe()?;
         let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
         let mut crew = Self { members: Vec::new(), pumps: Vec::new() };
-        for rank in 0..ranks {
+        for rank in 0..ranks.count {
             let first = rank == 0;
             let mut child = Command::new(&program)
                 .args(&arguments)
@@ -70,8 +104,9 @@ impl Crew {
                 .arg("--launched-by")
                 .arg(std::process::id().to_string())
                 .env("SERRIED_RANK", rank.to_string())
-                .env("SERRIED_SIZE", ranks.to_string())
+                .env("SERRIED_SIZE", ranks.count.to_string())
                 .env("SERRIED_ID", id)
+                .envs(ranks.host(rank).map(|host| ("SERRIED_HOST_ID", host)))
                 .stdin(Stdio::null())
                 .stdout(if first { Stdio::inherit() } else { Stdio::null() })
                 .stderr(if first { Stdio::inherit() } else { Stdio::piped() })
@@ -185,4 +220,27 @@ fn pump(rank: u32, lines: ChildStderr) -> Result<mpsc::Receiver<()>> {
         let _ = done.send(());
     })?;
     Ok(at_end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_blocks_as_even_as_they_can_be() {
+        for count in 1..=20u32 {
+            for hosts in 1..=count {
+                let ranks = Ranks::new(count, Some(hosts)).expect("a rank for each host");
+                let names: Vec<_> = (0..count).map(|rank| ranks.host(rank).expect("a host")).collect();
+                let blocks: Vec<_> = names.chunk_by(|one, next| one == next).map(<[_]>::len).collect();
+                let (least, most) = (count / hosts, count.div_ceil(hosts));
+                assert_eq!(blocks.len(), hosts as usize, "{names:?}");
+                assert!(blocks.iter().all(|&ranks| (least..=most).contains(&(ranks as u32))), "{names:?}");
+                // Blocks of one name lie together.
+                assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), hosts as usize);
+            }
+            assert!(Ranks::new(count, Some(count + 1)).is_err());
+            assert_eq!(Ranks::new(count, None).map(|ranks| ranks.host(0)), Ok(None));
+        }
+    }
 }

@@ -42,6 +42,7 @@ Examples:
   serried perf all_reduce --ranks 4                         four ranks on this machine, 8 bytes to 128 MiB
   serried perf all_reduce --ranks 2 --transport tcp -b 1M   two ranks over TCP on the loopback, from 1 MiB
   serried perf all_reduce --ranks 2 -d all -o all -e 1M     every type with every operator, checked
+  serried perf all_reduce --ranks 4 --hosts 2               as if on two hosts: shared memory in each, the loopback between them
   mpirun -n 16 -H a:8,b:8 serried perf all_reduce -e 1G     sixteen ranks on two hosts
   torchrun --no-python --nproc-per-node 4 serried perf all_reduce
   serried perf broadcast --ranks 4 -r all -c 2              every root, each size checked twice

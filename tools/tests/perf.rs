@@ -157,6 +157,15 @@ fn started_calls_unchecked_runs_and_single_times_have_their_form() {
 }
 
 #[test]
+fn ranks_started_here_can_pretend_to_be_on_several_hosts() {
+    let (_, text) = run("--ranks 5 --hosts 2 -b 4 -e 64K -f 128 -n 2");
+    assert!(rows(&text).len() == 3 && rows(&text).iter().all(|row| row[8] == "0" && row[12] == "0"), "{text}");
+    let apart = perf("--ranks 2 --hosts 2 --transport shm -e 8").output().expect("the program was built");
+    let said = String::from_utf8_lossy(&apart.stderr);
+    assert!(!apart.status.success() && said.contains("different hosts"), "they share no memory: {said}");
+}
+
+#[test]
 fn the_report_is_json_and_never_written_over() {
     let path = std::env::temp_dir().join(format!("serried-perf-{}.json", std::process::id()));
     let second = std::path::PathBuf::from(format!("{}.0", path.display()));
@@ -201,6 +210,8 @@ fn what_makes_no_sense_is_one_sentence_and_status_2() {
         ("--ranks 2 -b 12Q", "12Q"),
         ("--ranks 2 -b 2K -e 1K", "larger"),
         ("--ranks 2 -g 4", "--ranks"),
+        ("--ranks 2 --hosts 3", "--hosts 3"),
+        ("--hosts 2", "--ranks"),
         ("--ranks 2 -o median", "median"),
         ("--ranks 2 -d complex", "complex"),
         ("--ranks 2 --algo pigeon", "pigeon"),

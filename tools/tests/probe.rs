@@ -37,6 +37,8 @@ fn ranks_of_a_job_tell_how_each_pair_talks() {
     assert!(status == Some(0) && text.contains("shm: 6 pairs (among 0-3)"), "{text}");
     let (status, text, _) = run(&mut probe("--ranks 3 --transport tcp"));
     assert!(status == Some(0) && text.contains("tcp: 3 pairs (among 0-2)"), "{text}");
+    let (status, text, _) = run(&mut probe("--ranks 5 --hosts 2"));
+    assert!(status == Some(0) && text.contains("shm: 4 pairs") && text.contains("tcp: 6 pairs"), "{text}");
     let (status, text, error) = run(probe("--ranks 2 --transport verbs").env("SERRIED_IB_HCA", "mlx5_77"));
     assert!(status == Some(1) && text.is_empty() && error.contains("rank 0: verbs cannot be used"), "{text}{error}");
     let json = run(&mut probe("--ranks 3 --json")).1;
@@ -49,6 +51,8 @@ fn what_makes_no_sense_ends_with_status_two() {
     let cases = [
         ("--ranks 0", "SERRIED_X"),
         ("--ranks 2 --here", "SERRIED_X"),
+        ("--ranks 2 --hosts 3", "SERRIED_X"),
+        ("--hosts 2", "SERRIED_X"),
         ("--transport carrier-pigeon", "SERRIED_X"),
         ("--no-such-flag", "SERRIED_X"),
         ("", "SERRIED_TRANSPORT"),

@@ -2,6 +2,7 @@
 //!
 //! Parsing only: nothing is opened, started or measured here.
 
+use crate::launch::Ranks;
 use crate::perf::buffers::Kind;
 use crate::perf::calls::Average;
 use crate::perf::collective::Collective;
@@ -90,6 +91,9 @@ pub(crate) struct Flags {
     /// Start this many ranks on this machine; without it, join the job that torchrun, mpirun or srun has started.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_LOCAL_RANKS)), help_heading = "Ranks")]
     ranks: Option<u32>,
+    /// Let the ranks started here pretend to be on so many hosts, in blocks: those of one use shared memory, others talk as hosts do.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), requires = "ranks", help_heading = "Ranks")]
+    hosts: Option<u32>,
     /// How ranks talk; several, with commas between them, are measured in turn [default: what SERRIED_TRANSPORT says, or auto].
     #[arg(long, value_name = "KIND", value_delimiter = ',', help_heading = "Ranks")]
     transport: Vec<TransportName>,
@@ -160,8 +164,8 @@ pub(crate) enum Bind {
 /// Who starts the ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// This process is to start so many on this machine.
-    Launch(u32),
+    /// This process is to start these.
+    Launch(Ranks),
     /// This process is a rank that the launcher with this process id has started.
     LaunchedBy(i32),
     /// This process is a rank that something else has started.
@@ -239,15 +243,15 @@ impl Flags {
         };
         let start = match (self.launched_by, self.ranks) {
             (Some(launcher), _) => Start::LaunchedBy(launcher),
-            (None, Some(ranks)) => Start::Launch(ranks),
+            (None, Some(ranks)) => Start::Launch(Ranks::new(ranks, self.hosts)?),
             (None, None) => Start::Join,
         };
         let bind = self.bind.unwrap_or(if start == Start::Join { Bind::None } else { Bind::Core });
         let roots = collective.kind().has_root().then_some(self.root);
         if let (Start::Launch(ranks), Some(Roots::One(root))) = (start, roots)
-            && root >= ranks
+            && root >= ranks.count
         {
-            return Err(format!("-r {root}: there is no such rank among {ranks}"));
+            return Err(format!("-r {root}: there is no such rank among {}", ranks.count));
         }
         let reductions = if collective.kind().reduces() { self.reductions.0 } else { vec![Reduction::None] };
         Ok(Plan {
@@ -422,10 +426,12 @@ mod tests {
     #[test]
     fn ranks_are_bound_when_they_are_started_here() {
         let launched = plan("--ranks 4 --transport shm --algo ring").expect("valid");
-        assert_eq!((launched.start, launched.bind), (Start::Launch(4), Bind::Core));
+        assert_eq!((launched.start, launched.bind), (Start::Launch(Ranks { count: 4, hosts: None }), Bind::Core));
         assert_eq!(launched.variants.len(), 1);
         assert_eq!(launched.variants[0].name(), "ring over shm");
         assert_eq!(plan("--ranks 4 --bind none").expect("valid").bind, Bind::None);
+        let pretended = plan("--ranks 4 --hosts 3").expect("valid").start;
+        assert_eq!(pretended, Start::Launch(Ranks { count: 4, hosts: Some(3) }));
         assert_eq!(plan("--ranks 4 --launched-by 12").expect("valid").start, Start::LaunchedBy(12));
         assert!(matches!(plan("--algo auto").expect("valid").variants[0].algorithm, Some(None)));
     }
@@ -460,6 +466,9 @@ mod tests {
             ("-m 0", "0 is not in 1..=1024"),
             ("-a 4", "4 is not in 0..=3"),
             ("--ranks 0", "0 is not in 1..=1024"),
+            ("--ranks 2 --hosts 3", "more hosts"),
+            ("--ranks 2 --hosts 0", "0 is not in 1.."),
+            ("--hosts 2", "--ranks"),
             ("--transport pigeon", "possible values"),
             ("--algo pigeon", "auto and all"),
             ("--algo bruck", "all_reduce has no such algorithm"),

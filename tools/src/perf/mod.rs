@@ -26,7 +26,8 @@ mod variant;
 pub(crate) use collective::Collective;
 pub(crate) use flags::{Flags, Plan, Start};
 
-use crate::{launch, placement};
+use crate::launch::{self, Ranks};
+use crate::placement;
 use flags::{Bind, Calling};
 use outputs::{Outputs, made, page, print};
 use run::Run;
@@ -101,7 +102,7 @@ pub(crate) fn perf(plan: &Plan) -> Result<ExitCode, Failure> {
 }
 
 /// Starts ranks, once it is known that their results can be written.
-fn launch(plan: &Plan, ranks: u32, config: &Config) -> Result<ExitCode, Failure> {
+fn launch(plan: &Plan, ranks: Ranks, config: &Config) -> Result<ExitCode, Failure> {
     let made = plan.json.as_deref().map(made).transpose()?;
     plan.html.as_deref().map(page).transpose()?;
     let more: Vec<OsString> =

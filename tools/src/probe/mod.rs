@@ -10,7 +10,7 @@ mod pairs;
 mod text;
 mod ways;
 
-use crate::launch;
+use crate::launch::{self, Ranks};
 use clap::{ArgAction, Args};
 use host::Host;
 use serde_json::json;
@@ -30,6 +30,7 @@ pub(crate) const LESSON: &str = "\
 Examples:
   serried probe                                what this host has, and what pairs of ranks would use
   serried probe --ranks 4                      four ranks on this machine: what each pair uses
+  serried probe --ranks 4 --hosts 2            the same, as if they were on two hosts
   serried probe --ranks 2 --transport verbs    whether two ranks can use RDMA here, and if not, why
   mpirun -n 16 -H a:8,b:8 serried probe        what each pair of a job uses; in a job's environment the ranks join
   serried probe --here                         only this host, also in a job's environment
@@ -46,6 +47,9 @@ pub(crate) struct Flags {
     /// Start this many ranks on this machine; without it, join the job that torchrun, mpirun or srun has started, or look at this host alone.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=MOST_LOCAL_RANKS))]
     ranks: Option<u32>,
+    /// Let the ranks started here pretend to be on so many hosts, in blocks.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), requires = "ranks")]
+    hosts: Option<u32>,
     /// How ranks talk: auto, shm, tcp or verbs [default: what SERRIED_TRANSPORT says, or auto].
     #[arg(long, value_name = "KIND", value_parser = transport)]
     transport: Option<TransportChoice>,
@@ -64,7 +68,7 @@ pub(crate) struct Flags {
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The settings make no sense: exit status 2.
-    Usage(Error),
+    Usage(String),
     /// Ranks did not come, or cannot talk as they must.
     Library(Error),
     /// The system refused something else.
@@ -74,7 +78,8 @@ pub(crate) enum Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Usage(error) | Self::Library(error) => error.fmt(f),
+            Self::Usage(why) => f.write_str(why),
+            Self::Library(error) => error.fmt(f),
             Self::System(error) => error.fmt(f),
         }
     }
@@ -85,12 +90,14 @@ pub(crate) fn probe(flags: &Flags) -> Result<ExitCode, Failure> {
     if let Some(launcher) = flags.launched_by {
         launch::tie_to(launcher).map_err(Failure::System)?;
     }
-    let mut config = Config::from_env().map_err(Failure::Usage)?;
+    let usage = |error: Error| Failure::Usage(error.to_string());
+    let mut config = Config::from_env().map_err(usage)?;
     config.transport = flags.transport.unwrap_or(config.transport);
     if let (None, Some(ranks)) = (flags.launched_by, flags.ranks) {
+        let ranks = Ranks::new(ranks, flags.hosts).map_err(Failure::Usage)?;
         return launch::launch(ranks, &[], &config).map_err(Failure::Library);
     }
-    let is_rank = !flags.here && Launch::from_env().map_err(Failure::Usage)?.is_some();
+    let is_rank = !flags.here && Launch::from_env().map_err(usage)?.is_some();
     let host = Host::look(&config);
     if is_rank {
         return job::report(host, &config, flags.json);

@@ -48,6 +48,17 @@ fn two_four_and_eight_ranks_are_right_by_every_algorithm() {
 }
 
 #[test]
+fn ranks_that_pretend_to_be_on_two_hosts_talk_over_the_devices() {
+    let Some(_guest) = Guest::enter() else { return };
+    let mut probe = Command::new("timeout");
+    probe.args([HANG_SECONDS, env!("CARGO_BIN_EXE_serried"), "probe", "--ranks", "3", "--hosts", "2"]);
+    let (success, text) = output(&mut probe);
+    assert!(success && text.contains("shm: 1 pair") && text.contains("verbs: 2 pairs"), "{text}");
+    let (success, text) = output(&mut perf_over("auto", "--ranks 3 --hosts 2 -b 65548 -e 65548 -n 1"));
+    assert!(success && text.contains("# Out of bounds values : 0 OK"), "{text}");
+}
+
+#[test]
 fn loss_and_delay_change_no_result() {
     let Some(guest) = Guest::enter() else { return };
     let _restored = [Restored(&guest, "0"), Restored(&guest, "1")];
