@@ -291,6 +291,8 @@ impl Shared {
         let cause = if self.news.left(peer) {
             Cause::Left
         } else {
+            // The text that all ranks will read: who dialled whom.
+            let reason = format!("rank {} does not reach it: {reason}", self.rank);
             Cause::Link { with: self.rank, transport: "tcp".into(), reason }
         };
         Error::Peer { rank: self.rank, peer, operation: Operation::Connect, cause }
