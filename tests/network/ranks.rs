@@ -1,7 +1,7 @@
 //! The ranks' side: this test binary, started again on each host, and what its lines of output say.
 
-use crate::hosts::{Cable, Hosts};
 use serried::{Communicator, Config, Op, Result};
+use serried_cluster::{Cluster, RAILS};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, ChildStdout, Stdio};
@@ -36,7 +36,7 @@ pub(crate) struct Traffic {
 }
 
 /// Starts one rank on each host.
-pub(crate) fn start(hosts: &Hosts, scenario: &str, environment: &[(&str, &str)]) -> Vec<Rank> {
+pub(crate) fn start(hosts: &Cluster, scenario: &str, environment: &[(&str, &str)]) -> Vec<Rank> {
     let binary = std::env::current_exe().expect("this test's binary");
     let one = |rank: usize| {
         let mut child = hosts
@@ -44,8 +44,8 @@ pub(crate) fn start(hosts: &Hosts, scenario: &str, environment: &[(&str, &str)])
             .args(["--exact", "ranks::rank_process", "--nocapture", "--test-threads=1"])
             .env(SCENARIO, scenario)
             .env("SERRIED_RANK", rank.to_string())
-            .env("SERRIED_SIZE", hosts.count().to_string())
-            .env("SERRIED_ROOT", format!("{}:{PORT}", hosts.address(0)))
+            .env("SERRIED_SIZE", hosts.hosts().to_string())
+            .env("SERRIED_ROOT", format!("{}:{PORT}", hosts.address(0, 0)))
             .env("SERRIED_SILENCE", SILENCE.as_secs_f64().to_string())
             .env("SERRIED_INIT_TIMEOUT", "20")
             .env("SERRIED_TIMEOUT", "30")
@@ -56,7 +56,7 @@ pub(crate) fn start(hosts: &Hosts, scenario: &str, environment: &[(&str, &str)])
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         Rank { child, lines }
     };
-    (0..hosts.count()).map(one).collect()
+    (0..hosts.hosts()).map(one).collect()
 }
 
 /// Not a test by itself: the body of a rank's process, when started by [`start`].
@@ -84,7 +84,7 @@ fn reach_sums_and_report() -> Result<()> {
     };
     (0..LARGE_CALLS).try_for_each(|_| sum(LARGE))?;
     sum(1)?;
-    say(&format!("traffic {} {} {}", sent_bytes(Cable::INTERFACE), sent_bytes("lo"), connections().join(" ")));
+    say(&format!("traffic {} {} {}", sent_bytes(RAILS[0]), sent_bytes("lo"), connections().join(" ")));
     // Nobody leaves before all have looked.
     sum(2)
 }
