@@ -15,6 +15,8 @@
 mod carry;
 mod choice;
 mod collective;
+#[cfg(test)]
+mod collective_tests;
 mod descriptor;
 mod direct;
 mod fused;

@@ -59,7 +59,7 @@ pub(super) fn in_room<T: Send>(n: usize, body: impl Fn(Room) -> T + Sync) -> Vec
 }
 
 /// A small generator (splitmix64), so that a failure can be run again.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -68,13 +68,13 @@ impl Random {
         (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) ^ (mixed >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 }
 
 /// What `rank` puts into call number `sequence`: any bits, for floats as well.
-fn input(sequence: u64, rank: usize, bytes: usize) -> Vec<u8> {
+pub(super) fn input(sequence: u64, rank: usize, bytes: usize) -> Vec<u8> {
     let mut random = Random(sequence << 8 | rank as u64);
     let mut all: Vec<u8> = (0..bytes.div_ceil(8)).flat_map(|_| random.next().to_ne_bytes()).collect();
     all.truncate(bytes);
@@ -82,7 +82,7 @@ fn input(sequence: u64, rank: usize, bytes: usize) -> Vec<u8> {
 }
 
 /// The fold in the order of ranks, by the kernels on whole plain buffers.
-fn expected(sequence: u64, n: usize, bytes: usize, kernels: &Kernels) -> Vec<u8> {
+pub(super) fn expected(sequence: u64, n: usize, bytes: usize, kernels: &Kernels) -> Vec<u8> {
     let mut sum = input(sequence, 0, bytes);
     for rank in 1..n {
         (kernels.reduce)(&mut sum, &input(sequence, rank, bytes));
