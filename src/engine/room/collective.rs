@@ -141,8 +141,10 @@ impl Room {
         self.settle_for_lead(scene.watch)?;
         self.turn = self.turn.wrapping_add(1);
         let (shape, turn, tag) = (task.shape, self.turn, scene.flag(self.turn));
-        self.leave_turn(scene.call);
-        self.show_slice(task, slice, Slot::lead(self.me, turn), tag);
+        if shape.shows() {
+            self.show_slice(task, slice, Slot::lead(self.me, turn), tag);
+        }
+        self.come(scene.call, tag);
         self.ring();
         let turn = Turn { tag, slice, slot: |_: &Self, seat| Slot::lead(seat, turn) };
         match shape.wants() {
@@ -175,9 +177,6 @@ impl Room {
     #[inline]
     fn show_slice(&mut self, task: &Task<'_>, slice: Slice, slot: Slot, tag: u64) {
         let shape = task.shape;
-        if !shape.gives(self.me) || shape.keeps_all() {
-            return self.show(slot, &[], tag);
-        }
         if !shape.shows_each() {
             return self.show(slot, task.input(slice.of(&shape.given_to_all())), tag);
         }

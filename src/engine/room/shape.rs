@@ -72,10 +72,11 @@ impl<'a> Shape<'a> {
         matches!(self.part.kind, CollectiveKind::Reduce | CollectiveKind::Gather)
     }
 
-    /// Whether nobody reads what this rank has: it is the root that takes, and folds no own input in the order of ranks.
+    /// Whether anybody reads what this rank has: not if it only takes, and folds no own input in the order of ranks.
     #[inline]
-    pub(super) fn keeps_all(&self) -> bool {
-        self.is_for_root() && self.is_root() && (self.ranks == 2 || !self.reduces())
+    pub(super) fn shows(&self) -> bool {
+        let keeps_all = self.is_for_root() && self.is_root() && (self.ranks == 2 || !self.reduces());
+        self.gives(self.rank()) && !keeps_all
     }
 
     /// Whether givers show a block for each rank, rather than one for all. Of two ranks, one shows the other's only.

@@ -1,14 +1,14 @@
-//! What a rank has not seen the end of. Where a call has a root, a rank may want nothing of others: it goes on to the next call, and looks only later, for several
-//! turns at once, whether all came to the same one.
+//! What a rank has not seen the end of. Where a call has a root, a rank may want nothing of others: it says that it came, goes on to the next call, and looks only
+//! later, for several turns at once, whether all came to the same one: with those tags in one line, that is one line from each other core for eight calls.
 
-use super::direct::Slot;
-use super::layout::LEADS;
+use super::layout::{LEADS, TURNS_A_LINE, came_at};
 use super::wait::Awaited;
 use super::{Room, Scene};
 use crate::engine::Watch;
 use crate::reduce::kernels;
 use crate::types::{DataType, Op};
 use crate::{Call, Result};
+use std::sync::atomic::Ordering;
 
 /// Turns, and pieces of a carried call, whose ends this rank has not seen.
 #[derive(Debug, Default)]
@@ -21,13 +21,11 @@ pub(super) struct Unseen {
     pieces: Option<(Call, u32)>,
 }
 
-/// So many turns are looked at together, when as many as there are slots are unseen: each look fetches a line from another core.
-const TOGETHER: u32 = LEADS as u32 / 2;
-
 impl Room {
-    /// Remembers that not all tags of this turn were seen.
+    /// Says that this rank has come to the turn, and remembers that it has not seen the others do so.
     #[inline]
-    pub(super) fn leave_turn(&mut self, call: &Call) {
+    pub(super) fn come(&mut self, call: &Call, tag: u64) {
+        self.regions[self.me].word(came_at(self.turn)).store(tag, Ordering::Release);
         self.unseen.turns[self.turn as usize % LEADS] = Some(*call);
         self.unseen.count += 1;
     }
@@ -43,10 +41,13 @@ impl Room {
         self.unseen.pieces = None;
     }
 
-    /// Sees so many of the unseen turns that the next one has a slot of its own.
+    /// Sees so many of the unseen turns that the next one has a slot of its own: those that have their tags in one line.
     #[inline]
     pub(super) fn settle_for_lead(&mut self, watch: &dyn Watch) -> Result<()> {
-        if self.unseen.count < LEADS as u32 - 1 { Ok(()) } else { self.see_turns(TOGETHER, watch) }
+        if self.unseen.count < LEADS as u32 - 1 {
+            return Ok(());
+        }
+        self.see_turns(TURNS_A_LINE - self.first_unseen() % TURNS_A_LINE, watch)
     }
 
     /// Sees all unseen turns: whoever shows something where all take part may write over what was shown in the last.
@@ -64,17 +65,20 @@ impl Room {
         Ok(())
     }
 
+    #[inline]
+    fn first_unseen(&self) -> u32 {
+        self.turn.wrapping_sub(self.unseen.count).wrapping_add(1)
+    }
+
     /// Sees the first `count` of the unseen turns.
     fn see_turns(&mut self, count: u32, watch: &dyn Watch) -> Result<()> {
         for _ in 0..count {
-            let turn = self.turn.wrapping_sub(self.unseen.count - 1);
+            let turn = self.first_unseen();
             let call = self.unseen.turns[turn as usize % LEADS].expect("a turn that was left");
             let scene = scene_of(&call, watch);
-            let awaited = |peer| {
-                let slot = Slot::lead(peer, turn);
-                // A peer that is further on has shown another call there since; it has seen this rank's tag of the turn then, and found no mismatch.
-                Awaited { or_later: true, ..slot.awaited(peer, scene.flag(turn)) }
-            };
+            // A peer that is further on has left the tag of another turn there since; it has seen this rank's tag of the turn then, and found no mismatch.
+            let awaited =
+                |peer| Awaited { peer, region: peer, at: came_at(turn), flag: scene.flag(turn), or_later: true };
             if self.size() > 2 {
                 self.wait_beside(&scene, awaited)?;
             }
