@@ -37,6 +37,7 @@ fn rank_process() {
     let comm = Communicator::from_env(&config).expect("all ranks come");
     let odd = comm.rank() + 1 == comm.size();
     let mut data = vec![1.0f32; count + 1];
+    let mut all = vec![1.0f32; count * comm.size() as usize];
     for turn in 0u64.. {
         if turn == 10 {
             say("ready");
@@ -51,6 +52,9 @@ fn rank_process() {
                 say("left");
                 return;
             }
+            "broadcast" => comm.broadcast(&mut data[..count], 0),
+            "all_gather" => comm.all_gather(&data[..count], &mut all),
+            "reduce_scatter" => comm.reduce_scatter(&all, &mut data[..count], Op::Max),
             _ => comm.all_reduce(&mut data[..count], Op::Max),
         };
         if let Err(error) = result {
@@ -198,6 +202,20 @@ fn each_case(scenario: &'static str, body: impl Fn(&mut Vec<Rank>, &Case)) {
     }
 }
 
+/// The other collectives, by their names as scenarios: in turns, carried and read where ranks share memory.
+const OTHERS: [&str; 3] = ["broadcast", "all_gather", "reduce_scatter"];
+
+/// Runs `body` for every other collective, as [`each_case`], with one size that is large.
+fn each_other_collective(body: impl Fn(&mut Vec<Rank>, &Case)) {
+    for repeat in 0..repeats() {
+        for transport in cases().0 {
+            for scenario in OTHERS {
+                run(&Case { scenario, transport, ranks: 3, count: 60_000, repeat }, &body);
+            }
+        }
+    }
+}
+
 /// As [`each_case`], with all sizes of a transport at once: for scenarios that mostly wait.
 fn sizes_at_once(scenario: &'static str, body: impl Fn(&mut Vec<Rank>, &Case) + Sync) {
     for repeat in 0..repeats() {
@@ -234,6 +252,23 @@ fn a_killed_rank_is_named_by_all_others_within_a_second() {
             let (failed_ms, error) = rank.error();
             assert!(error.contains(&format!("rank {victim} died")), "{case}: {error}");
             assert!(error.contains("allreduce #"), "{case}: {error}");
+            assert!(failed_ms - killed_ms < 1000, "{case}: {} ms", failed_ms - killed_ms);
+            rank.ends_well();
+        }
+    });
+}
+
+#[test]
+fn every_collective_names_a_rank_that_is_killed() {
+    each_other_collective(|ranks, case| {
+        let killed_ms = monotonic_ms();
+        ranks[2].signal(rustix::process::Signal::KILL);
+        for rank in &mut ranks[..2] {
+            let (failed_ms, error) = rank.error();
+            assert!(
+                error.contains("rank 2 died") && error.contains(&format!("{} #", case.scenario)),
+                "{case}: {error}"
+            );
             assert!(failed_ms - killed_ms < 1000, "{case}: {} ms", failed_ms - killed_ms);
             rank.ends_well();
         }

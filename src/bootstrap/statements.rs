@@ -13,8 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A longer statement than any call needs is nonsense.
 pub(super) const STATEMENT_BYTES_MAX: usize = 64;
 
-/// Statements kept; older ones are of calls that have ended.
-const KEPT: usize = 8;
+/// Statements kept: a rank may be some dozens of calls ahead of one that it gives to. Older ones are of calls that have ended.
+const KEPT: usize = 64;
 
 /// What `ranks` say of their call number `sequence`.
 #[derive(Clone, Debug, PartialEq, Eq)]

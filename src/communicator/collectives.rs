@@ -14,6 +14,7 @@ use zerocopy::IntoBytes;
 ///
 /// All of them end with [`Error::Mismatch`](crate::Error::Mismatch) when ranks disagree about the call, with [`Error::Peer`](crate::Error::Peer) when a
 /// rank fails, with [`Error::Timeout`](crate::Error::Timeout) when one does not come within the operation timeout. Outputs then hold nothing useful.
+/// (A rank that only gives, as a broadcast's root, may be through before the others come, and then learns of it in a later call.)
 /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) refuses lengths that do not fit each other and roots that are not there. A call that is
 /// refused counts as made: ranks that all refuse it go on together, and those that wait in it for a rank that refused it get a mismatch that says so.
 impl Communicator {

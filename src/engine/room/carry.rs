@@ -14,7 +14,7 @@ use super::choice::{self, Stores};
 use super::collective::Task;
 use super::layout::{FILLED_AT, RING_SLOTS, SCRATCH_BYTES, TAKEN_AT, ring_at};
 use super::shape::Slice;
-use super::two_shot::copy;
+use super::two_shot::{copy, fold_in_order};
 use super::wait::Awaited;
 use super::{Room, Scene};
 use crate::Result;
@@ -151,27 +151,18 @@ impl Room {
             return Ok(());
         }
         let number = self.pieces.wrapping_add(piece as u32).wrapping_add(1);
-        self.wait_beside(scene, |seat| self.count_of(scene, seat, FILLED_AT, number))?;
-        for seat in (0..self.size()).filter(|seat| *seat != self.me) {
-            self.filled(scene, task, pieces, piece, seat)?;
-        }
+        self.wait_for_all_at(scene, FILLED_AT, number)?;
         let slice = pieces.slice(piece);
         let (place, own) = (slice.of(&task.shape.taken(self.me)), slice.of(&task.shape.given(self.me)));
-        let start = if task.shape.shows_each() { self.me * pieces.width } else { 0 };
-        let at = ring_at(self.size(), number.wrapping_sub(1) as usize) + start;
+        // A reduce-scatter: of each piece, the own part.
+        let at = ring_at(self.size(), number.wrapping_sub(1) as usize) + self.me * pieces.width;
         for begin in (0..place.len()).step_by(SCRATCH_BYTES) {
             let len = SCRATCH_BYTES.min(place.len() - begin);
             let Self { regions, scratch, me, .. } = self;
             let strip = &mut scratch[..len];
             let own = task.input(own.start + begin..own.start + begin + len);
             let input = |seat: usize| if seat == *me { own } else { regions[seat].bytes(at + begin, len) };
-            (scene.kernels.combine)(strip, input(0), input(1));
-            for seat in 2..regions.len() {
-                (scene.kernels.reduce)(strip, input(seat));
-            }
-            if let Some(finish) = scene.kernels.finish {
-                finish(strip, regions.len() as u32);
-            }
+            fold_in_order(scene.kernels, regions.len(), strip, input);
             copy(&mut task.dst[place.start + begin..place.start + begin + len], strip, pieces.stores);
         }
         Ok(())

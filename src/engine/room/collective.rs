@@ -8,9 +8,10 @@
 //! Where everybody takes from everybody, everybody waits for everybody, and the slots' safety rests on that, as in `direct`. Where there is a root, a taker may want
 //! nothing of most ranks, and a root nothing of anybody. Those turns have slots of their own, [`LEADS`](super::layout::LEADS) to a rank. A rank remembers the
 //! turns whose tags it has not all seen, and sees those of turn t before it shows anything in turn t + LEADS − 1: all have finished turn t − 1 then, and
-//! nobody reads the slot of that turn, which is the one to be written. So a root may be some turns ahead of those that it gives to, in a call of many turns or in
-//! several calls; they are then never waited for, and wait for nobody else.
+//! nobody reads the slot of that turn, which is the one to be written. So a root may be LEADS − 1 turns ahead of those that it gives to, in a call of many turns or in
+//! several calls, and only then waits.
 
+use super::descriptor::{self, State};
 use super::direct::{Shown, Slot};
 use super::layout::{EXCHANGE_BYTES, LINE_BYTES};
 use super::shape::{Shape, Slice, Wants};
@@ -94,6 +95,7 @@ impl Room {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
+        self.let_go();
         let shape = Shape::new(part, extent, element, self.size());
         let mut task = Task { shape, src, dst };
         let scene = Scene { call, fingerprint: call.fingerprint(), kernels, watch };
@@ -128,6 +130,10 @@ impl Room {
 
     /// The turns of a call that has a root: who wants nothing of others goes on without seeing them.
     fn led_turns(&mut self, scene: &Scene<'_>, task: &mut Task<'_>, blocks: usize) -> Result<()> {
+        if task.shape.wants() == Wants::Nobody {
+            // This rank waits for nobody here; one that is in another call, and waits for it, finds this one.
+            descriptor::publish(&self.regions[self.me], scene.call, State::Waited);
+        }
         let longest = task.shape.longest;
         if longest * blocks <= EXCHANGE_BYTES {
             return self.led_turn(scene, task, Slice { index: 0, width: longest });
@@ -166,11 +172,7 @@ impl Room {
 
     /// Waits until every other rank has come to this turn.
     pub(super) fn wait_for_tags(&self, scene: &Scene<'_>, tag: u64) -> Result<()> {
-        let awaited = |peer| self.slot(peer).awaited(peer, tag);
-        if self.size() > 2 {
-            self.wait_beside(scene, awaited)?;
-        }
-        (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(scene, awaited(peer)))
+        self.wait_for_others(scene, |peer| self.slot(peer).awaited(peer, tag))
     }
 
     /// Shows what this rank gives: a slice of one block, or of one for each rank at equal distances.

@@ -6,6 +6,8 @@ use crate::engine::{Extent, Part};
 use crate::reduce::kernels;
 use crate::types::CollectiveKind;
 use crate::{DataType, Op};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const KINDS: [CollectiveKind; 7] = [
     CollectiveKind::Broadcast,
@@ -75,6 +77,8 @@ fn roots_that_run_ahead_keep_their_slots_apart() {
             plan.push(next);
         }
         in_room(n, |mut room| {
+            // Numbers go round on the way.
+            (room.turn, room.pieces) = (u32::MAX - 100, u32::MAX - 40);
             let watch = Deadline::after(DEADLINE);
             let mut pace = Random(room.me as u64);
             for (sequence, planned) in (1..).zip(&plan) {
@@ -108,4 +112,59 @@ fn roots_that_run_ahead_keep_their_slots_apart() {
             }
         });
     }
+}
+
+/// An all-gather that is read, as the first call; what it ends with, and the room.
+fn gather_by_reading(room: &mut Room, patience: Duration) -> Result<()> {
+    room.let_read();
+    let elements = 64 << 10;
+    let part = Part { kind: CollectiveKind::AllGather, root: 0, rank: room.me as u32, in_place: false };
+    let extent = Extent::Blocks { ranks: 2, elements };
+    let call = Call::new(part.kind, 1, 0, elements as u64, DataType::U8, Op::Sum as u8, DIRECT);
+    let (given, mut taken) = (vec![room.me as u8; elements], vec![0xee; 2 * elements]);
+    let kernels = kernels(DataType::U8, Op::Sum);
+    room.collective(&call, part, extent, kernels, 1, Some(&given), &mut taken, &Deadline::after(patience))?;
+    assert!(taken == [vec![0; elements], vec![1; elements]].concat());
+    Ok(())
+}
+
+#[test]
+fn what_is_read_of_a_rank_that_gave_up_is_an_error() {
+    let errors = in_room(2, |mut room| {
+        let patience = if room.me == 0 { DEADLINE } else { Duration::from_millis(300) };
+        if room.me == 0 {
+            // As if the other had given up between showing its buffer and this rank's reading it.
+            room.regions[1].word(super::layout::GONE_AT).store(1, Ordering::SeqCst);
+        }
+        gather_by_reading(&mut room, patience).expect_err("one has gone, the other waits in vain").to_string()
+    });
+    assert!(errors[0].contains("reading 65536 bytes from rank 11") && errors[0].contains("gave up"), "{errors:?}");
+    assert!(errors[1].contains("rank 10"), "{errors:?}");
+}
+
+#[test]
+fn a_rank_that_gives_up_says_so_before_its_buffer_is_its_own_again() {
+    let gone = in_room(2, |mut room| {
+        if room.me == 1 {
+            return None;
+        }
+        gather_by_reading(&mut room, Duration::from_millis(50)).expect_err("the other never comes");
+        Some(room.regions[0].word(super::layout::GONE_AT).load(Ordering::SeqCst))
+    });
+    assert_eq!(gone, [Some(1), None]);
+}
+
+#[test]
+fn a_giver_that_goes_on_to_no_other_call_is_found_by_those_that_disagree() {
+    let errors = in_room(3, |mut room| {
+        let watch = Deadline::after(DEADLINE);
+        let elements = if room.me == 2 { 9 } else { 8 };
+        let part = Part { kind: CollectiveKind::Broadcast, root: 0, rank: room.me as u32, in_place: true };
+        let call = Call::new(part.kind, 1, 0, elements as u64, DataType::U8, Op::Sum as u8, DIRECT);
+        let kernels = kernels(DataType::U8, Op::Sum);
+        let extent = Extent::Message(elements);
+        room.collective(&call, part, extent, kernels, 1, None, &mut vec![0; elements], &watch).err()
+    });
+    assert!(errors[0].is_none() && errors[1].is_none(), "{errors:?}");
+    assert!(matches!(errors[2], Some(Error::Mismatch { rank: 12, peer: 10, .. })), "{errors:?}");
 }

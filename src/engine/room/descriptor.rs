@@ -1,7 +1,7 @@
 //! A rank's current call, for others to look at when they wait longer than they should.
 //!
-//! It is written only by a rank that has waited long itself, or that gives up, so calls that go well pay nothing. Two
-//! ranks in different calls both wait long, both write, and both find out. A version around the words tells a reader that it
+//! It is written by a rank that has waited long itself, that gives up, or that only gives, and will wait for nobody: other calls that go well pay nothing. Two
+//! ranks in different calls both write, and both that wait find out. A version around the words tells a reader that it
 //! read across a write. This module judges nothing.
 
 use super::layout::DESCRIPTOR_AT;
@@ -20,7 +20,7 @@ const CALL_AT: usize = STATE_AT + 8;
 /// What a rank is doing in the call that it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// It was waiting long when it wrote this; the call may have ended well since, unless no later one is shown or made.
+    /// It was waiting long when it wrote this, or had nothing to wait for; the call may have ended well since, unless no later one is shown or made.
     Waited,
     /// The call is its last: it has found that the ranks disagree.
     Disagreed,

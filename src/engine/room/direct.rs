@@ -17,7 +17,9 @@
 //! seen everybody's tag of turn t − 1, which everybody sets after having read everything of turn t − 2, when that slot
 //! was last used.
 //!
-//! Calls that take the other way in between change nothing: turns count exchanges of this way only, and the slots are its own.
+//! Collectives without a root that fit a slot use the same slots in the same way. Turns that have a root have slots of their own, but count as turns, and leave tags
+//! unseen: [`Room::begin_turn`] sees them before anything is shown here, so that whoever is in turn t has seen that all have finished turn t − 2, and of two ranks that
+//! the peer has finished reading what it was last shown. Calls that take other ways change nothing.
 
 use super::layout::{EXCHANGE_BYTES, LEADS, PARITIES, exchange_at, line_at};
 use super::wait::Awaited;
@@ -78,7 +80,13 @@ impl Room {
         let tag = self.begin_turn(scene)?;
         self.show(self.slot(self.me), buffers.input(), tag);
         self.ring();
-        if self.size() == 2 { self.fold_pair(scene, buffers, tag) } else { self.fold_all(scene, buffers, tag) }
+        if self.size() == 2 {
+            self.fold_pair(scene, buffers, tag)?
+        } else {
+            self.fold_all(scene, buffers, tag)?
+        }
+        self.saw_everybody();
+        Ok(())
     }
 
     /// Where `rank` writes in this turn.

@@ -5,7 +5,7 @@
 //!
 //! Both ranks' flags of a step are set at its end, so they walk in step; what keeps slots apart is as in `two_shot`.
 
-use super::layout::{Cut, FILLED_AT, FOLDED_AT, ring_at};
+use super::layout::{Cut, FILLED_AT, FOLDED_AT, LINE_BYTES, ring_at};
 use super::{Room, Scene};
 use crate::Result;
 use crate::reduce::{self, Interleaved};
@@ -14,8 +14,6 @@ use std::ops::Range;
 
 /// What one action does before the next has its turn, where it is not line by line. (1,024 is twice as slow as 512 and 4,096.)
 const STRIP_BYTES: usize = 512;
-/// A cache line.
-const LINE_BYTES: usize = 64;
 
 /// One action of a step: the bytes of the message that it moves, and where they lie in a slot.
 #[derive(Clone, Default)]

@@ -11,11 +11,11 @@ pub(super) const CPU_AT: usize = 0;
 pub(super) const BELL_AT: usize = APART;
 /// The call that the region's rank is stuck in or failed with.
 pub(super) const DESCRIPTOR_AT: usize = 2 * APART;
-/// Flag of *two-shot*: pieces that the rank has filled in.
+/// Flag: pieces that the rank has filled in.
 pub(super) const FILLED_AT: usize = 3 * APART;
 /// Flag of *two-shot*: pieces whose own part the rank has folded and written back.
 pub(super) const FOLDED_AT: usize = 4 * APART;
-/// Flag of calls that are carried: pieces that the rank has taken. (The flag counts what was folded in *two-shot*.)
+/// Flag of calls that are carried or read: pieces that the rank has taken. (The flag counts what was folded in *two-shot*.)
 pub(super) const TAKEN_AT: usize = FOLDED_AT;
 /// What the rank offers to let the others map: places of input and output.
 pub(super) const OFFER_AT: usize = (5 + SLOTS) * APART;
@@ -66,7 +66,7 @@ pub(super) const fn exchange_at(index: usize) -> usize {
     index * EXCHANGE_BYTES
 }
 
-/// Slots of *two-shot*: one that is filled, one that is folded, one that is gathered, and one of slack.
+/// Slots of *two-shot* and of calls that are carried: one that is filled, one that is folded, one that is gathered, and one of slack.
 pub(super) const RING_SLOTS: usize = 4;
 
 /// The largest piece that *two-shot* moves at a time, and the size of its slots: for two ranks, the slots of both stay inside an L2

@@ -17,7 +17,7 @@
 
 use super::choice::{self, Stores};
 use super::layout::{AGREED_AT, ANSWER_AT, Cut, DONE_AT, OFFER_AT, OFFERED_AT, SCRATCH_BYTES};
-use super::two_shot::copy;
+use super::two_shot::{copy, fold_in_order};
 use super::{Buffers, RANKS_MAX, Room, Scene};
 use crate::Result;
 use crate::memory::{self, DROPPED_AT, Shared, WORDS_BYTES};
@@ -145,7 +145,7 @@ impl Room {
         self.opened.drain(..excess);
     }
 
-    /// Lets go of buffers whose owners have dropped them. At every call, whatever its size: a peer's memory is kept alive here.
+    /// Lets go of buffers whose owners have dropped them. At every call, whatever it is: a peer's memory is kept alive here.
     #[inline]
     pub(super) fn let_go(&mut self) {
         if !self.opened.is_empty() {
@@ -171,13 +171,7 @@ impl Room {
             _ if rank == *me => own,
             place => opened[place.opened].bytes(place.offset + strip.start, strip.len()),
         };
-        (scene.kernels.combine)(sum, input(0), input(1));
-        for rank in 2..places.len() {
-            (scene.kernels.reduce)(sum, input(rank));
-        }
-        if let Some(finish) = scene.kernels.finish {
-            finish(sum, places.len() as u32);
-        }
+        fold_in_order(scene.kernels, places.len(), sum, input);
         for (_, [_, output]) in places.iter().enumerate().filter(|(rank, _)| rank != me) {
             copy(opened[output.opened].bytes_mut(output.offset + strip.start, strip.len()), sum, stores);
         }

@@ -4,8 +4,10 @@ use super::layout::AGREED_AT;
 use super::mapped::OPENED_MAX;
 use super::tests::{DEADLINE, Deadline, in_room};
 use super::{Buffers, DIRECT, Room, Scene, TWO_SHOT};
+use crate::engine::{Extent, Part};
 use crate::reduce::kernels;
 use crate::transport::shm::{Card, Region};
+use crate::types::CollectiveKind;
 use crate::{Call, DataType, Error, Memory, Op};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -66,12 +68,15 @@ fn dropped_buffers_are_let_go_at_the_next_call() {
             let mut data = Memory::<f32>::allocate(COUNT).expect("there is room");
             call(&mut room, sequence, Op::Max, None, data.as_mut_bytes());
         }
-        // The first of these is a barrier: after it both ranks have dropped their last buffer. A small call will do.
-        for sequence in 6..=7 {
-            let small = Call::all_reduce(sequence, 1, DataType::F32, Op::Max, DIRECT);
-            room.all_reduce(&small, kernels(DataType::F32, Op::Max), None, &mut [0; 4], &Deadline::after(DEADLINE))
-                .expect("all ranks are well");
-        }
+        // The first of these is a barrier: after it both ranks have dropped their last buffer. A small call of any kind will do.
+        let sum = kernels(DataType::F32, Op::Max);
+        let small = Call::all_reduce(6, 1, DataType::F32, Op::Max, DIRECT);
+        room.all_reduce(&small, sum, None, &mut [0; 4], &Deadline::after(DEADLINE)).expect("all ranks are well");
+        let part = Part { kind: CollectiveKind::Broadcast, root: 0, rank: room.me as u32, in_place: true };
+        let call = Call::new(part.kind, 7, 0, 4, DataType::U8, Op::Sum as u8, DIRECT);
+        let watch = Deadline::after(DEADLINE);
+        room.collective(&call, part, Extent::Message(4), sum, 1, None, &mut [0; 4], &watch)
+            .expect("all ranks are well");
         room.opened.len()
     });
     assert_eq!(left, [0, 0]);

@@ -1,6 +1,6 @@
-//! The room: the ranks of one host, running allreduce together over memory that all of them map.
+//! The room: the ranks of one host, running collectives together over memory that all of them map.
 //!
-//! Each rank gives one [`Region`]; everybody maps all of them. A call runs one of two schedules, and both fold each element
+//! Each rank gives one [`Region`]; everybody maps all of them. An allreduce runs one of two schedules, and both fold each element
 //! strictly in the order of ranks, so they end with the same bits as each other and as the same schedules run step by step
 //! over any other transport:
 //!
@@ -9,8 +9,10 @@
 //!
 //! Buffers that all ranks can map need no slots: `mapped` is *two-shot* straight on them.
 //!
-//! The caller's thread does all of it. Nothing here allocates or locks, and only a wait that lasts enters the system
-//! (`wait`). No `unsafe`: [`crate::transport::shm`] has it.
+//! All other collectives go in turns like *direct* (`collective`), in pieces through the slots of *two-shot* (`carry`), or are read from where they lie (`read`).
+//!
+//! The caller's thread does all of it. Small calls allocate and lock nothing, and enter the system only for a wait that lasts
+//! (`wait`); what is mapped or read enters it as well. No `unsafe`: [`crate::transport::shm`] has it.
 
 mod carry;
 mod choice;
@@ -54,11 +56,11 @@ pub struct Room {
     ranks: Vec<u32>,
     /// The own place in both.
     me: usize,
-    /// Exchanges that *direct* has made, modulo 2³²; the same on every rank.
+    /// Turns so far, modulo 2³²; the same on every rank.
     turn: u32,
     /// What of earlier calls was not seen to its end.
     unseen: Unseen,
-    /// Pieces that went through the ring of slots, modulo 2³²; the same on every rank.
+    /// Pieces that went through the ring of slots, and calls that were read, modulo 2³²; the same on every rank.
     pieces: u32,
     /// Agreements about mapped buffers that were sought, modulo 2³²; the same on every rank.
     agreements: u32,
@@ -77,7 +79,7 @@ pub struct Room {
     broken: Option<Error>,
 }
 
-/// What the waits of one call need to know of it.
+/// A call, and what it is run with besides its buffers.
 struct Scene<'a> {
     call: &'a Call,
     fingerprint: u32,

@@ -2,6 +2,8 @@
 //!
 //! A turn in which everybody sees everybody shows the addresses; a giver leaves when all its takers have read. One that gives up before (it waited too long, another
 //! has failed) says so before its caller has the buffer again, and who reads looks at that afterwards: what it has read may then be anything.
+//!
+//! Whether ranks may read each other is tried once, when they meet, on the library's own memory. A buffer that the system reads for nobody else (a device's) is an error.
 
 use super::collective::Task;
 use super::direct::Shown;

@@ -8,7 +8,7 @@
 //! # Why nothing is overwritten that somebody still reads
 //!
 //! Each rank has two flags, *filled* and *folded*, that count pieces over all calls. A rank fills a slot again after it has
-//! gathered the slot's former piece. Before gathering it has seen every other rank's *folded* of that piece, which each
+//! gathered the slot's former piece; where another way used the slots last, [`Room::settle`] has seen the end of that. Before gathering it has seen every other rank's *folded* of that piece, which each
 //! sets after its last read and write of that piece in any slot but its own. So whoever fills is alone with its slot; this
 //! holds from call to call as well, since a call ends with its last piece gathered. An owner writes into the slots of others
 //! only after their *filled* and before its own *folded*, only bytes of its own part, which nobody else touches between the
@@ -20,7 +20,7 @@ use super::layout::{Cut, FILLED_AT, FOLDED_AT, RING_SLOTS, SCRATCH_BYTES, ring_a
 use super::wait::Awaited;
 use super::{Buffers, Room, Scene};
 use crate::Result;
-use crate::reduce;
+use crate::reduce::{self, Kernels};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -122,13 +122,7 @@ impl Room {
         let strip = &mut scratch[..len];
         let own = &buffers.input()[of_message.clone()];
         let input = |rank: usize| if rank == *me { own } else { regions[rank].bytes(at, len) };
-        (scene.kernels.combine)(strip, input(0), input(1));
-        for rank in 2..regions.len() {
-            (scene.kernels.reduce)(strip, input(rank));
-        }
-        if let Some(finish) = scene.kernels.finish {
-            finish(strip, regions.len() as u32);
-        }
+        fold_in_order(scene.kernels, regions.len(), strip, input);
         for (_, region) in regions.iter_mut().enumerate().filter(|(rank, _)| rank != me) {
             region.bytes_mut(at, len).copy_from_slice(strip);
         }
@@ -172,16 +166,24 @@ impl Room {
 
     /// Waits until every other rank's flag is at `number` of this call.
     pub(super) fn wait_for_all_at(&self, scene: &Scene<'_>, at: usize, number: u32) -> Result<()> {
-        let awaited = |peer| Awaited { peer, region: peer, at, flag: scene.flag(number), or_later: false };
-        if self.size() > 2 {
-            self.wait_beside(scene, awaited)?;
-        }
-        (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(scene, awaited(peer)))
+        let flag = scene.flag(number);
+        self.wait_for_others(scene, |peer| Awaited { peer, region: peer, at, flag, or_later: false })
     }
 
     /// What the flags count to at a piece of this call.
     fn number(&self, piece: usize) -> u32 {
         self.pieces.wrapping_add(piece as u32).wrapping_add(1)
+    }
+}
+
+/// Leaves in `strip` the fold of what at least two ranks have, in their order.
+pub(super) fn fold_in_order<'a>(kernels: &Kernels, ranks: usize, strip: &mut [u8], input: impl Fn(usize) -> &'a [u8]) {
+    (kernels.combine)(strip, input(0), input(1));
+    for rank in 2..ranks {
+        (kernels.reduce)(strip, input(rank));
+    }
+    if let Some(finish) = kernels.finish {
+        finish(strip, ranks as u32);
     }
 }
 

@@ -13,11 +13,11 @@ use std::sync::atomic::Ordering;
 /// Turns, and pieces of a carried call, whose ends this rank has not seen.
 #[derive(Debug, Default)]
 pub(super) struct Unseen {
-    /// The calls of the last turns, by turn modulo their number; none where all tags were seen.
+    /// The calls of the turns whose tags were not all seen, by turn modulo their number.
     turns: [Option<Call>; LEADS],
     /// How many.
     count: u32,
-    /// Pieces that this rank gave: the call, and how many.
+    /// The last call whose pieces this rank gave without seeing them taken, and the number of its last piece.
     pieces: Option<(Call, u32)>,
 }
 
@@ -74,15 +74,12 @@ impl Room {
     fn see_turns(&mut self, count: u32, watch: &dyn Watch) -> Result<()> {
         for _ in 0..count {
             let turn = self.first_unseen();
-            let call = self.unseen.turns[turn as usize % LEADS].expect("a turn that was left");
+            let call = self.unseen.turns[turn as usize % LEADS].take().expect("a turn that was left");
             let scene = scene_of(&call, watch);
             // A peer that is further on has left the tag of another turn there since; it has seen this rank's tag of the turn then, and found no mismatch.
             let awaited =
                 |peer| Awaited { peer, region: peer, at: came_at(turn), flag: scene.flag(turn), or_later: true };
-            if self.size() > 2 {
-                self.wait_beside(&scene, awaited)?;
-            }
-            (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(&scene, awaited(peer)))?;
+            self.wait_for_others(&scene, awaited)?;
             self.unseen.count -= 1;
         }
         Ok(())

@@ -95,6 +95,15 @@ impl Room {
         Ok(())
     }
 
+    /// Waits for all other ranks.
+    #[inline]
+    pub(super) fn wait_for_others(&self, scene: &Scene<'_>, awaited: impl Fn(usize) -> Awaited + Copy) -> Result<()> {
+        if self.size() > 2 {
+            self.wait_beside(scene, awaited)?;
+        }
+        (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(scene, awaited(peer)))
+    }
+
     #[inline]
     fn arrived(&self, awaited: Awaited) -> bool {
         awaited.is(self.regions[awaited.region].word(awaited.at).load(Ordering::Acquire))
@@ -217,7 +226,7 @@ fn reached(seen: u64, flag: u64) -> bool {
 /// lain there for long is no news.
 #[inline]
 fn is_later(seen: u64, flag: u64) -> bool {
-    (seen as u32).wrapping_sub(flag as u32) == LEADS as u32
+    seen != 0 && (seen as u32).wrapping_sub(flag as u32) == LEADS as u32
 }
 
 /// Wakes everybody who sleeps until the rank of this region moves on.
