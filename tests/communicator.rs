@@ -339,6 +339,73 @@ fn a_rank_that_does_not_come_is_named_by_all_whomever_they_wait_for() {
 }
 
 #[test]
+fn an_abort_ends_a_call_that_hangs_and_every_other_ranks() {
+    for (label, config) in configs() {
+        let ended = ranks(3, &config, |comm| {
+            comm.barrier().expect("everybody comes");
+            if comm.rank() == 2 {
+                // It comes to no call; the others hang until it gives up.
+                comm.abort();
+                let error = comm.all_reduce(&mut [1], Op::Sum).expect_err("aborted").to_string();
+                assert!(error.contains("aborted") && comm.health().is_err(), "{label}: {error}");
+                return Duration::ZERO;
+            }
+            if comm.rank() == 1 {
+                return std::thread::scope(|scope| {
+                    let hangs = scope.spawn(|| comm.all_reduce(&mut [1], Op::Sum).expect_err("aborted").to_string());
+                    let begun = Instant::now();
+                    comm.abort();
+                    let error = hangs.join().expect("no panic");
+                    assert!(error.contains("aborted"), "{label}: {error}");
+                    begun.elapsed()
+                });
+            }
+            let begun = Instant::now();
+            let error = comm.all_reduce(&mut [1], Op::Sum).expect_err("aborted").to_string();
+            assert!(error.contains("aborted"), "{label}: {error}");
+            drop(comm);
+            begun.elapsed()
+        });
+        assert!(ended.iter().all(|time| *time < Duration::from_secs(1)), "{label}: {ended:?}");
+    }
+}
+
+#[test]
+fn survivors_go_on_without_the_others_whether_or_not_they_have_failed() {
+    // The algorithm does not matter to it, and who leaves while others stay takes its time.
+    for (label, config) in configs().into_iter().filter(|(label, _)| label.ends_with("auto")) {
+        for breaks in [false, true] {
+            let sums = ranks(5, &config, |comm| {
+                comm.barrier().expect("everybody comes");
+                if breaks && comm.rank() == 1 {
+                    comm.abort();
+                }
+                if comm.rank() == 1 || comm.rank() == 4 {
+                    return None;
+                }
+                if breaks {
+                    comm.all_reduce(&mut [0], Op::Sum).expect_err("rank 1 has given up");
+                }
+                let made = comm.survivors(&[3, 0, 2], &config).expect("all three come");
+                assert_eq!(made.rank(), [1, 9, 2, 0][comm.rank() as usize], "{label}");
+                let mut data = [comm.rank()];
+                made.all_reduce(&mut data, Op::Sum).expect("it is whole");
+                Some(data[0])
+            });
+            assert_eq!(sums, [Some(5), None, Some(5), Some(5), None], "{label}");
+        }
+    }
+    let refused = ranks(2, &Config::default(), |comm| {
+        let refusal =
+            |staying: &[u32]| comm.survivors(staying, &Config::default()).expect_err("a bad list").to_string();
+        [refusal(&[0, 1, 2]), refusal(&[0, 1, 0]), refusal(&[1 - comm.rank()])]
+    });
+    for [stranger, twice, absent] in refused {
+        assert!(stranger.contains("no rank 2") && twice.contains("twice") && absent.contains("not listed"));
+    }
+}
+
+#[test]
 fn a_buffer_that_panics_is_an_error_here_and_news_to_the_others() {
     struct Bomb;
     impl AsMut<[f32]> for Bomb {

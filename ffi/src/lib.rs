@@ -1,15 +1,57 @@
-//! serried's C ABI: a `libnccl.so.2` for programs written to NCCL's interface.
+//! serried's C ABI: a `libnccl.so.2` for programs written to NCCL's interface, on host memory.
 //!
-//! It exports what `include/nccl.h` declares: the version query, the texts of the result codes, and [`serriedGetVersion`], by
-//! which a program tells serried from NCCL. Each `ncclX` has a twin `pncclX`, which an interposer that defines `ncclX` itself
-//! calls to reach the library. No panic crosses into C, and a null pointer is an argument error.
+//! It exports every function of NCCL's header, as `include/nccl.h` declares them, each with its twin `pncclX`, which an interposer that
+//! defines `ncclX` itself calls to reach the library; and [`serriedGetVersion`], by which a program tells serried from NCCL. What is for
+//! programs on a device is refused, with a sentence that [`ncclGetLastError`] gives, as for every failure. No panic crosses into C; null
+//! pointers, unknown numbers, and handles that are foreign or stale are argument errors.
 //!
-//! This crate only translates: it holds no state, and what it does is done by the `serried` crate.
+//! This crate only translates: what it does is done by the `serried` crate. It holds what C callers hold by number: communicators and what
+//! belongs to them, memory, open groups.
+//!
+//! | module | what it translates |
+//! |---|---|
+//! | `boundary`, `errors`, `result` | functions, panics, failures, codes |
+//! | `types`, `config`, `handles` | structures, settings, handles |
+//! | `comm`, `clique`, `making` | communicators: what they are here, who belongs together, how they come to be |
+//! | `init`, `derive`, `lifecycle` | the functions that make, ask and end them |
+//! | `plan`, `operators`, `calls`, `group` | collectives and messages, at once or together |
+//! | `memory`, `registrations` | memory that the library gives, and that it is told of |
+//! | `parameters`, `device`, `version` | settings by name, what is refused, versions |
 #![allow(unsafe_code)]
 
 mod boundary;
+mod calls;
+mod clique;
+mod comm;
+mod config;
+mod derive;
+mod device;
+mod errors;
+mod group;
+mod handles;
+mod init;
+mod lifecycle;
+mod making;
+mod memory;
+mod operators;
+mod parameters;
+mod plan;
+mod registrations;
 mod result;
+mod types;
 mod version;
 
+pub use calls::*;
+pub use derive::*;
+pub use device::*;
+pub use errors::{ncclGetLastError, pncclGetLastError};
+pub use group::*;
+pub use init::*;
+pub use lifecycle::*;
+pub use memory::*;
+pub use operators::*;
+pub use parameters::*;
+pub use registrations::*;
 pub use result::{ncclGetErrorString, ncclResult_t, pncclGetErrorString};
-pub use version::{VERSION_CODE, ncclGetVersion, pncclGetVersion, serriedGetVersion};
+pub use types::*;
+pub use version::*;

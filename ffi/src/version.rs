@@ -1,30 +1,23 @@
 //! Versions: of the interface that the library follows, and of serried itself.
 
-use crate::boundary::{guard, place, twin};
+use crate::boundary::{export, guard, place};
 use crate::ncclResult_t;
 use std::ffi::c_int;
 
 /// The version of NCCL's interface that serried follows, 2.32.0, in NCCL's notation: major · 10,000 + minor · 100 + patch.
 ///
-/// Programs compare it to decide which functions and struct fields they may use. It speaks of names, numbers and layouts, not
-/// of how many of the functions are exported: `include/nccl.h` lists those.
+/// Programs compare it to decide which functions and struct fields they may use. It speaks of names, numbers and layouts: what each function
+/// does here `include/nccl.h` says.
 pub const VERSION_CODE: c_int = 2 * 10_000 + 32 * 100;
 
-/// Stores [`VERSION_CODE`].
-///
-/// # Safety
-/// `version` is null (an error) or valid for writing an `int`.
-#[unsafe(no_mangle)]
-#[allow(non_snake_case)]
-pub unsafe extern "C" fn ncclGetVersion(version: *mut c_int) -> ncclResult_t {
-    guard(|| {
+export! {
+    /// Stores [`VERSION_CODE`].
+    fn ncclGetVersion | pncclGetVersion(version: *mut c_int) {
         // SAFETY: the caller's promise is the same.
-        unsafe { place(version) }?.write(VERSION_CODE);
+        unsafe { place(version, "version") }?.write(VERSION_CODE);
         Ok(())
-    })
+    }
 }
-
-twin!(pncclGetVersion = ncclGetVersion(version: *mut c_int));
 
 /// Stores serried's own version. NCCL has no such symbol: looking it up tells which library a program has loaded.
 ///
@@ -33,9 +26,9 @@ twin!(pncclGetVersion = ncclGetVersion(version: *mut c_int));
 #[unsafe(no_mangle)]
 #[allow(non_snake_case)]
 pub unsafe extern "C" fn serriedGetVersion(major: *mut c_int, minor: *mut c_int, patch: *mut c_int) -> ncclResult_t {
-    guard(|| {
+    guard("serriedGetVersion", || {
         // SAFETY: the caller's promise is the same, for each of the three.
-        let (major, minor, patch) = unsafe { (place(major)?, place(minor)?, place(patch)?) };
+        let (major, minor, patch) = unsafe { (place(major, "major")?, place(minor, "minor")?, place(patch, "patch")?) };
         major.write(number(env!("CARGO_PKG_VERSION_MAJOR")));
         minor.write(number(env!("CARGO_PKG_VERSION_MINOR")));
         patch.write(number(env!("CARGO_PKG_VERSION_PATCH")));

@@ -1,5 +1,5 @@
 /* Calls every function of nccl.h as a C program does. Prints the versions; exits with the number of the check that failed. */
-#include "../include/nccl.h"
+#include "nccl.h"
 #include <stdio.h>
 #include <string.h>
 

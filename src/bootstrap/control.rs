@@ -152,19 +152,37 @@ impl Control {
         addresses: Vec<SocketAddr>,
         tag: u32,
     ) -> impl Future<Output = Result<TcpStream>> + Send + use<> {
+        let (shared, dialling) = (Arc::clone(&self.shared), self.dial_anyhow_task(peer, addresses, tag));
+        async move {
+            shared.check_peer(peer)?;
+            tokio::select! {
+                biased;
+                verdict = shared.news.fallen() => Err(shared.error(verdict)),
+                dialled = dialling => dialled,
+            }
+        }
+    }
+
+    /// As [`dial`](Self::dial), and a verdict does not matter: survivors of a failure can still reach each other.
+    pub fn dial_anyhow(&self, peer: u32, addresses: &[SocketAddr], tag: u32) -> Result<TcpStream> {
+        self.shared.thread.block(self.dial_anyhow_task(peer, addresses.to_vec(), tag))
+    }
+
+    fn dial_anyhow_task(
+        &self,
+        peer: u32,
+        addresses: Vec<SocketAddr>,
+        tag: u32,
+    ) -> impl Future<Output = Result<TcpStream>> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         async move {
             shared.check_peer(peer)?;
             let deadline = Instant::now() + shared.connect_timeout;
             let purpose = Purpose { role: Role::Data, from: shared.rank, to: peer, tag };
             let site = Site::Addresses(addresses);
-            tokio::select! {
-                biased;
-                verdict = shared.news.fallen() => Err(shared.error(verdict)),
-                dialled = dial::dial(&shared.membership, purpose, &site, shared.endpoint.addresses(), deadline) => match dialled {
-                    Ok(stream) => blocking(stream),
-                    Err(unreached) => Err(shared.unreached(peer, unreached.to_string())),
-                },
+            match dial::dial(&shared.membership, purpose, &site, shared.endpoint.addresses(), deadline).await {
+                Ok(stream) => blocking(stream),
+                Err(unreached) => Err(shared.unreached(peer, unreached.to_string())),
             }
         }
     }
@@ -176,15 +194,28 @@ impl Control {
     }
 
     pub(super) fn accept_task(&self, peer: u32, tag: u32) -> impl Future<Output = Result<TcpStream>> + Send + use<> {
+        let (shared, accepting) = (Arc::clone(&self.shared), self.accept_anyhow_task(peer, tag));
+        async move {
+            shared.check_peer(peer)?;
+            tokio::select! {
+                biased;
+                verdict = shared.news.fallen() => Err(shared.error(verdict)),
+                accepted = accepting => accepted,
+            }
+        }
+    }
+
+    /// As [`accept`](Self::accept), and a verdict does not matter.
+    pub fn accept_anyhow(&self, peer: u32, tag: u32, ask: impl FnMut() -> Result<()>) -> Result<TcpStream> {
+        self.shared.thread.block_while(self.accept_anyhow_task(peer, tag), ask)
+    }
+
+    fn accept_anyhow_task(&self, peer: u32, tag: u32) -> impl Future<Output = Result<TcpStream>> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         async move {
             shared.check_peer(peer)?;
             let claim = shared.claims.claim(peer, tag);
-            tokio::select! {
-                biased;
-                verdict = shared.news.fallen() => Err(shared.error(verdict)),
-                claimed = claim => claimed.map_err(|_| shared.over()).and_then(blocking),
-            }
+            claim.await.map_err(|_| shared.over()).and_then(blocking)
         }
     }
 

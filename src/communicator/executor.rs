@@ -21,6 +21,7 @@ use crate::transport::{Fault, Link};
 use crate::tune::{Choice, Reach, Tables};
 use crate::types::{Call, CollectiveKind, Op};
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +109,11 @@ impl Executor {
     /// The RDMA port, for a communicator that shares it.
     pub(super) fn rail(&self) -> OwnRail {
         self.rail.clone()
+    }
+
+    /// Where a rank listens, best first.
+    pub(super) fn addresses(&self, rank: u32) -> Vec<SocketAddr> {
+        self.cards[rank as usize].endpoint.reachable()
     }
 
     /// One collective call, from its arguments to its end. A failure breaks the communicator here and, by the control plane, everywhere.
@@ -243,9 +249,9 @@ impl Executor {
         self.broken.as_ref()
     }
 
-    /// Ends the links so that what was sent still arrives.
-    pub(super) fn finish(&mut self) {
-        if self.broken.is_none() {
+    /// Ends the links so that what was sent still arrives, unless the job has failed.
+    pub(super) fn finish(&mut self, control: &Control) {
+        if self.broken.is_none() && control.verdict().is_none() {
             self.backoff.part(&mut self.engine);
         }
     }

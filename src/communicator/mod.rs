@@ -16,6 +16,7 @@ mod scaled;
 mod split;
 mod started;
 mod starting;
+mod survivors;
 mod watch;
 
 pub use config::{Config, TransportChoice};
@@ -25,8 +26,8 @@ pub use messages::Message;
 pub use request::Request;
 pub use started::Handle;
 
-use crate::bootstrap::{Control, Launch, UniqueId};
-use crate::error::{Error, Operation, Result};
+use crate::bootstrap::{Control, Failure, Launch, UniqueId};
+use crate::error::{Cause, Error, Operation, Result};
 use crate::memory::Buffer;
 use crate::types::{Element, Grouping};
 use executor::Executor;
@@ -155,6 +156,13 @@ impl Communicator {
         }
     }
 
+    /// Breaks the communicator, from any thread, also while another one is in a call: that call and every later one end with an error within a
+    /// tenth of a second, whatever the other ranks do, and so do the other ranks' calls as soon as they hear of it. Dropping it is all that is left to do then, and quick.
+    pub fn abort(&self) {
+        let (rank, cause) = (self.rank(), Cause::Reported("its user has aborted the communicator".into()));
+        self.shared.control.report(Failure { peer: rank, cause, reporter: rank });
+    }
+
     /// Tells this rank's RDMA device of a buffer, a [`Memory`](crate::Memory) or a [`Registered`](crate::Registered) one, of which `data` are elements:
     /// links over RDMA send from such buffers without a copy. The first call with the buffer does it otherwise, and copies if the device refuses;
     /// here a refusal is an error. Does nothing on a rank without a device.
@@ -212,7 +220,7 @@ impl Drop for Communicator {
         self.queue.close();
         // A rank that goes down in a panic has not left in order: the control plane's last handle says so to the others.
         if !std::thread::panicking() {
-            self.shared.executor().finish();
+            self.shared.executor().finish(&self.shared.control);
             self.shared.control.clone().leave();
         }
     }

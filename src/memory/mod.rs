@@ -8,11 +8,13 @@
 
 mod buffer;
 mod detach;
+mod lent;
 mod registered;
 mod registry;
 
 pub use buffer::Buffer;
 pub(crate) use detach::detach;
+pub use lent::Lent;
 pub use registered::Registered;
 pub use registry::{Identity, Shared, Steady, find, generation, is_listed, steady};
 

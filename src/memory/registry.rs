@@ -85,10 +85,21 @@ pub(super) fn withdraw(bytes: &[u8]) -> Option<Range<usize>> {
 }
 
 /// Lists a buffer, which peers can map by `card` if it has one.
-pub(super) fn register(start: usize, bytes: usize, card: Option<Card>) {
+pub(super) fn register(start: usize, bytes: usize, card: Option<Card>) -> Identity {
     let identity = IDENTITIES.fetch_add(1, Ordering::Relaxed);
     let mut registry = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
     registry.insert(start, Entry { bytes, identity, card, withdrawn: false });
+    COUNT.store(registry.len(), Ordering::Release);
+    identity
+}
+
+/// The buffer is listed no longer, if it is this one that is listed there.
+pub(super) fn forget_this(start: usize, identity: Identity) {
+    let mut registry = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
+    if registry.get(&start).is_some_and(|entry| entry.identity == identity) {
+        registry.remove(&start);
+    }
+    GENERATION.fetch_add(1, Ordering::Release);
     COUNT.store(registry.len(), Ordering::Release);
 }
 

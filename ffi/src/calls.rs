@@ -1,0 +1,177 @@
+//! The calls that move data: collectives and messages.
+//!
+//! On host memory a call has ended when it returns, or when its group's end does.
+
+use crate::boundary::{export, guard};
+use crate::comm::{Comm, find};
+use crate::config::check_call;
+use crate::errors::Failure;
+use crate::group::{self, Item, Letter};
+use crate::plan::{Arguments, Kind, Plan, data_type, rank_of, span};
+use crate::types::{cudaStream_t, ncclCollConfig_t, ncclComm_t, ncclDataType_t, ncclRedOp_t};
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+
+/// Where a call waits for what its stream holds before it, and the stream for the call. Host memory has no stream: there is nothing to
+/// wait for. This is the place for memory of a device: everything that is called with a stream passes here.
+#[inline]
+fn order(_stream: cudaStream_t) {}
+
+/// Makes a collective call, or keeps it for the end of the group.
+///
+/// # Safety
+/// As `nccl.h` says of the call: the memory is there, of the size that count and type say, and nobody else uses it until the call has
+/// ended.
+#[inline]
+unsafe fn collective(kind: Kind, arguments: &Arguments, comm: ncclComm_t, stream: cudaStream_t) -> Result<(), Failure> {
+    order(stream);
+    if group::is_open() {
+        return group::keep(|| {
+            let comm = find(comm)?;
+            let plan = plan(&comm, kind, arguments)?;
+            Ok(Item::Call(comm, plan))
+        });
+    }
+    let comm = find(comm)?;
+    let plan = plan(&comm, kind, arguments)?;
+    // SAFETY: as the caller promises.
+    comm.ready()?.run(unsafe { plan.request() }?)?;
+    Ok(())
+}
+
+#[inline]
+fn plan(comm: &Comm, kind: Kind, arguments: &Arguments) -> Result<Plan, Failure> {
+    let communicator = comm.ready()?;
+    Plan::new(comm, communicator.rank(), communicator.size(), kind, arguments)
+}
+
+/// Exports a collective under its four names; `root` and `op` are there if the collective has them.
+macro_rules! collectives {
+    ($($(#[$doc:meta])* $kind:ident: $name:ident | $twin:ident, $with:ident | $with_twin:ident
+       (send, receive, $count:ident, data_type $(, $argument:ident: $type:ty)*);)*) => {$(
+        collectives!(@plain $(#[$doc])* $kind $name $name ($count $(, $argument: $type)*));
+        collectives!(@plain #[doc = concat!("The twin of [`", stringify!($name), "`], for interposers.")] $kind $name $twin ($count $(, $argument: $type)*));
+        collectives!(@with #[doc = concat!("As [`", stringify!($name), "`], with settings of its own.")] $kind $with $with ($count $(, $argument: $type)*));
+        collectives!(@with #[doc = concat!("The twin of [`", stringify!($with), "`], for interposers.")] $kind $with $with_twin ($count $(, $argument: $type)*));
+    )*};
+    (@plain $(#[$doc:meta])* $kind:ident $told:ident $name:ident ($count:ident $(, $argument:ident: $type:ty)*)) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// Buffers have the sizes that `nccl.h` says, and are used by nobody else until the call has ended.
+        #[unsafe(no_mangle)]
+        #[allow(non_snake_case, clippy::too_many_arguments)]
+        pub unsafe extern "C" fn $name(
+            sendbuff: *const c_void, recvbuff: *mut c_void, $count: usize, datatype: ncclDataType_t
+            $(, $argument: $type)*, comm: ncclComm_t, stream: cudaStream_t,
+        ) -> $crate::ncclResult_t {
+            guard(stringify!($told), || {
+                let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: None, root: None };
+                let arguments = Arguments { $($argument: Some($argument),)* ..nothing };
+                // SAFETY: as the caller promises.
+                unsafe { collective(Kind::$kind, &arguments, comm, stream) }
+            })
+        }
+    };
+    (@with $(#[$doc:meta])* $kind:ident $told:ident $name:ident ($count:ident $(, $argument:ident: $type:ty)*)) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// As of the call without settings; `config` is null or points to settings as long as their `size` says.
+        #[unsafe(no_mangle)]
+        #[allow(non_snake_case, clippy::too_many_arguments)]
+        pub unsafe extern "C" fn $name(
+            sendbuff: *const c_void, recvbuff: *mut c_void, $count: usize, datatype: ncclDataType_t
+            $(, $argument: $type)*, comm: ncclComm_t, stream: cudaStream_t, config: *const ncclCollConfig_t,
+        ) -> $crate::ncclResult_t {
+            guard(stringify!($told), || {
+                // SAFETY: as the caller promises.
+                unsafe { check_call(config) }.inspect_err(group::refuse)?;
+                let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: None, root: None };
+                let arguments = Arguments { $($argument: Some($argument),)* ..nothing };
+                // SAFETY: as the caller promises.
+                unsafe { collective(Kind::$kind, &arguments, comm, stream) }
+            })
+        }
+    };
+}
+
+collectives! {
+    /// Every rank gets the reduction of every rank's input. In place if both buffers are the same.
+    AllReduce: ncclAllReduce | pncclAllReduce, ncclAllReduceConfig | pncclAllReduceConfig
+        (send, receive, count, data_type, op: ncclRedOp_t);
+    /// The root gets the reduction of every rank's input; elsewhere `recvbuff` is not looked at. In place if both buffers are the same.
+    Reduce: ncclReduce | pncclReduce, ncclReduceConfig | pncclReduceConfig
+        (send, receive, count, data_type, op: ncclRedOp_t, root: c_int);
+    /// Each rank gets its block of the reduction. In place if `recvbuff` is the own block of `sendbuff`.
+    ReduceScatter: ncclReduceScatter | pncclReduceScatter, ncclReduceScatterConfig | pncclReduceScatterConfig
+        (send, receive, recvcount, data_type, op: ncclRedOp_t);
+    /// Every rank gets the root's input; elsewhere `sendbuff` is not looked at. In place if both buffers are the same.
+    Broadcast: ncclBroadcast | pncclBroadcast, ncclBroadcastConfig | pncclBroadcastConfig
+        (send, receive, count, data_type, root: c_int);
+    /// Every rank gets every rank's block. In place if `sendbuff` is the own block of `recvbuff`.
+    AllGather: ncclAllGather | pncclAllGather, ncclAllGatherConfig | pncclAllGatherConfig
+        (send, receive, sendcount, data_type);
+    /// The root gets every rank's block; elsewhere `recvbuff` is not looked at. In place if the root's `sendbuff` is its block of `recvbuff`.
+    Gather: ncclGather | pncclGather, ncclGatherConfig | pncclGatherConfig
+        (send, receive, count, data_type, root: c_int);
+    /// Each rank gets its block of the root's input; elsewhere `sendbuff` is not looked at. In place if the root's `recvbuff` is its block of
+    /// `sendbuff`.
+    Scatter: ncclScatter | pncclScatter, ncclScatterConfig | pncclScatterConfig
+        (send, receive, count, data_type, root: c_int);
+    /// Each rank gets a block from every rank. Not in place.
+    AllToAll: ncclAlltoAll | pncclAlltoAll, ncclAlltoAllConfig | pncclAlltoAllConfig
+        (send, receive, count, data_type);
+}
+
+/// Makes one end of a message, or keeps it for the end of the group.
+///
+/// # Safety
+/// As of [`collective`].
+unsafe fn message(
+    end: fn(Arc<Comm>, Letter) -> Item,
+    (name, data, count): (&str, *const c_void, usize),
+    (datatype, peer): (ncclDataType_t, c_int),
+    (comm, stream): (ncclComm_t, cudaStream_t),
+) -> Result<(), Failure> {
+    order(stream);
+    let item = || {
+        let comm = find(comm)?;
+        let data_type = data_type(datatype)?;
+        let peer = rank_of("peer", peer, comm.ready()?.size())?;
+        let data = span(name, data, count, 1, data_type)?;
+        Ok(end(comm, Letter { data_type, data, peer }))
+    };
+    if group::is_open() {
+        return group::keep(item);
+    }
+    // SAFETY: as the caller promises.
+    unsafe { group::run(&[item()?]) }
+}
+
+export! {
+    /// Replaces the buffer by the root's.
+    fn ncclBcast | pncclBcast(
+        buff: *mut c_void, count: usize, datatype: ncclDataType_t, root: c_int, comm: ncclComm_t, stream: cudaStream_t,
+    ) {
+        let arguments = Arguments { send: buff, receive: buff, count, data_type: datatype, op: None, root: Some(root) };
+        // SAFETY: as the caller promises.
+        unsafe { collective(Kind::Broadcast, &arguments, comm, stream) }
+    }
+
+    /// Sends to `peer`, which receives as many elements of the same type.
+    fn ncclSend | pncclSend(
+        sendbuff: *const c_void, count: usize, datatype: ncclDataType_t, peer: c_int, comm: ncclComm_t, stream: cudaStream_t,
+    ) {
+        // SAFETY: as the caller promises.
+        unsafe { message(Item::Send, ("sendbuff", sendbuff, count), (datatype, peer), (comm, stream)) }
+    }
+
+    /// Receives from `peer`.
+    fn ncclRecv | pncclRecv(
+        recvbuff: *mut c_void, count: usize, datatype: ncclDataType_t, peer: c_int, comm: ncclComm_t, stream: cudaStream_t,
+    ) {
+        // SAFETY: as the caller promises.
+        unsafe { message(Item::Receive, ("recvbuff", recvbuff, count), (datatype, peer), (comm, stream)) }
+    }
+}

@@ -1,0 +1,181 @@
+//! Communicators as C callers hold them: behind a handle, perhaps still joining, with what belongs to them.
+
+use crate::clique::Membership;
+use crate::errors::{Failure, code, note};
+use crate::handles::{Kind, Table};
+use crate::operators::Operators;
+use crate::registrations::Registrations;
+use crate::types::ncclComm_t;
+use crate::{boundary, ncclResult_t};
+use serried::{Communicator, Config};
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// All communicators of the process.
+pub(crate) static COMMUNICATORS: Table<Comm> = Table::new(Kind::Communicator);
+
+/// A communicator.
+pub(crate) struct Comm {
+    /// Whatever forbids calls, as flags, and above them how many communicators are being made of this one in the background; calls are made at 0 alone.
+    state: AtomicU32,
+    /// Nothing yet while it joins.
+    joined: OnceLock<Result<Communicator, Failure>>,
+    pub(crate) settings: Settings,
+    pub(crate) membership: Membership,
+    pub(crate) operators: Operators,
+    pub(crate) registrations: Registrations,
+    /// How many communicators have been made of this one.
+    made: AtomicU64,
+}
+
+/// What a communicator was made with, and those made of it begin with.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) blocking: bool,
+    /// The number of a device, which the caller gave; no device is used.
+    pub(crate) device: c_int,
+    pub(crate) config: Config,
+}
+
+const FINALIZED: u32 = 1;
+const SUSPENDED: u32 = 2;
+const ABORTED: u32 = 4;
+/// One communicator that is being made.
+const MAKING: u32 = 8;
+
+/// The communicator behind a handle.
+#[inline]
+pub(crate) fn find(handle: ncclComm_t) -> Result<Arc<Comm>, Failure> {
+    COMMUNICATORS.get(handle).ok_or_else(|| unknown(handle))
+}
+
+#[cold]
+pub(crate) fn unknown(handle: ncclComm_t) -> Failure {
+    if handle.is_null() {
+        return boundary::null("comm");
+    }
+    Failure::argument("comm is no communicator of this process, or has been destroyed")
+}
+
+impl Comm {
+    pub(crate) fn new(settings: Settings, membership: Membership) -> Arc<Self> {
+        Arc::new(Self {
+            state: AtomicU32::new(0),
+            joined: OnceLock::new(),
+            settings,
+            membership,
+            operators: Operators::default(),
+            registrations: Registrations::default(),
+            made: AtomicU64::new(0),
+        })
+    }
+
+    /// How joining ended.
+    pub(crate) fn joined(&self, outcome: Result<Communicator, Failure>) {
+        // It joins once.
+        let _ = self.joined.set(outcome);
+    }
+
+    /// The communicator, if calls can be made on it.
+    #[inline]
+    pub(crate) fn ready(&self) -> Result<&Communicator, Failure> {
+        match self.joined.get() {
+            Some(Ok(communicator)) if self.state.load(Ordering::Acquire) == 0 => Ok(communicator),
+            _ => Err(self.why_not()),
+        }
+    }
+
+    /// The communicator, if questions can be asked about it.
+    pub(crate) fn known(&self) -> Result<&Communicator, Failure> {
+        match self.joined.get() {
+            Some(Ok(communicator)) => Ok(communicator),
+            _ => Err(self.why_not()),
+        }
+    }
+
+    #[cold]
+    fn why_not(&self) -> Failure {
+        let state = self.state.load(Ordering::Acquire);
+        match self.joined.get() {
+            None => Failure::argument(
+                "comm is still joining: wait until ncclCommGetAsyncError no longer says ncclInProgress",
+            ),
+            Some(Err(failure)) => failure.clone(),
+            Some(Ok(_)) if state & ABORTED != 0 => Failure::usage("comm was aborted"),
+            Some(Ok(_)) if state >= MAKING => Failure::argument(
+                "a communicator is being made of comm: wait until ncclCommGetAsyncError no longer says ncclInProgress",
+            ),
+            Some(Ok(_)) if state & FINALIZED != 0 => Failure::usage("comm was finalized; only destroying it is left"),
+            Some(Ok(_)) => Failure::usage("comm is suspended; resume it first"),
+        }
+    }
+
+    /// Whether all is well, for a caller that asks from time to time.
+    pub(crate) fn health(&self) -> ncclResult_t {
+        match self.joined.get() {
+            None => ncclResult_t::InProgress,
+            Some(Err(failure)) => {
+                note(failure.what.clone());
+                failure.result
+            }
+            Some(Ok(_)) if self.state.load(Ordering::Acquire) >= MAKING => ncclResult_t::InProgress,
+            Some(Ok(communicator)) => match communicator.health() {
+                Ok(()) => ncclResult_t::Success,
+                Err(error) => {
+                    note(error.to_string());
+                    code(&error)
+                }
+            },
+        }
+    }
+
+    /// No more calls but to destroy it.
+    pub(crate) fn finalize(&self) -> Result<(), Failure> {
+        self.ready()?;
+        self.state.fetch_or(FINALIZED, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// No calls until it is resumed.
+    pub(crate) fn suspend(&self) -> Result<(), Failure> {
+        self.ready()?;
+        self.state.fetch_or(SUSPENDED, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Ends what [`suspend`](Self::suspend) began.
+    pub(crate) fn resume(&self) -> Result<(), Failure> {
+        self.known()?;
+        let before = self.state.fetch_and(!SUSPENDED, Ordering::AcqRel);
+        if before & SUSPENDED == 0 {
+            return Err(Failure::usage("comm is not suspended"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.state.load(Ordering::Acquire) & SUSPENDED != 0
+    }
+
+    /// Ends every call that runs, here and on the other ranks, with an error.
+    pub(crate) fn abort(&self) {
+        self.state.fetch_or(ABORTED, Ordering::AcqRel);
+        if let Some(Ok(communicator)) = self.joined.get() {
+            communicator.abort();
+        }
+    }
+
+    /// The how-manyeth communicator is made of this one: the same on all its ranks.
+    pub(crate) fn count_made(&self) -> u64 {
+        self.made.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn begin_making(&self) {
+        self.state.fetch_add(MAKING, Ordering::AcqRel);
+    }
+
+    pub(crate) fn end_making(&self) {
+        self.state.fetch_sub(MAKING, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,180 @@
+//! Structures of settings, which callers fill in: read as far as the caller's version of them goes, and refused if they make no sense.
+
+use crate::boundary::given;
+use crate::comm::Settings;
+use crate::errors::Failure;
+use crate::types::{API_MAGIC, UNDEF_INT, ncclCollConfig_t, ncclConfig_t};
+use serried::Config;
+use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::mem::offset_of;
+
+/// The head that every such structure begins with, in whatever version.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Head {
+    size: usize,
+    magic: c_uint,
+    version: c_uint,
+}
+
+/// Settings as the environment has them, for a communicator that is told nothing else.
+pub(crate) fn from_environment() -> Result<Settings, Failure> {
+    Ok(Settings { blocking: true, device: 0, config: Config::from_env()? })
+}
+
+/// Changes `settings` to what `config` says, unless it is null.
+///
+/// # Safety
+/// `config` is null, or points to a structure as long as its `size` says.
+pub(crate) unsafe fn apply(config: *const ncclConfig_t, mut settings: Settings) -> Result<Settings, Failure> {
+    if config.is_null() {
+        return Ok(settings);
+    }
+    let least = offset_of!(ncclConfig_t, cgaClusterSize);
+    // SAFETY: as the caller promises; every field is a number or a pointer, for which any bytes will do.
+    let config: ncclConfig_t = unsafe { read(config, unset(), least, "config", "NCCL_CONFIG_INITIALIZER") }?;
+    settings.blocking = flag("blocking", config.blocking)?.unwrap_or(true);
+    flag("splitShare", config.splitShare)?;
+    flag("shrinkShare", config.shrinkShare)?;
+    for (name, value) in
+        [("cgaClusterSize", config.cgaClusterSize), ("minCTAs", config.minCTAs), ("maxCTAs", config.maxCTAs)]
+    {
+        let least = c_int::from(name != "cgaClusterSize");
+        if value != UNDEF_INT && value < least {
+            return Err(Failure::argument(format!("config->{name} is {value}; expected {least} or more")));
+        }
+    }
+    if config.minCTAs != UNDEF_INT && config.maxCTAs != UNDEF_INT && config.minCTAs > config.maxCTAs {
+        return Err(Failure::argument("config->minCTAs is more than config->maxCTAs"));
+    }
+    if !config.netName.is_null() {
+        let what = "config->netName: there are no network plugins; SERRIED_TRANSPORT chooses how ranks talk";
+        return Err(Failure::unsupported(what));
+    }
+    Ok(settings)
+}
+
+/// Refuses settings of one call that cannot be honoured; hints that only concern a device are not.
+///
+/// # Safety
+/// As of [`apply`].
+pub(crate) unsafe fn check_call(config: *const ncclCollConfig_t) -> Result<(), Failure> {
+    if config.is_null() {
+        return Ok(());
+    }
+    let unset = ncclCollConfig_t {
+        size: 0,
+        magic: 0,
+        version: 0,
+        ext: std::ptr::null_mut(),
+        minCTAs: UNDEF_INT,
+        maxCTAs: UNDEF_INT,
+        nvlsCTAs: UNDEF_INT,
+        cgaClusterSize: UNDEF_INT,
+        algSelection: std::ptr::null(),
+        forceAlgSelection: 1,
+        CTAPolicy: UNDEF_INT,
+        userProfilerTag: 0,
+        launchCompletionEvent: std::ptr::null_mut(),
+    };
+    let least = offset_of!(ncclCollConfig_t, launchCompletionEvent);
+    // SAFETY: as the caller promises; every field is a number or a pointer, for which any bytes will do.
+    let config = unsafe { read(config, unset, least, "config", "NCCL_COLLCONFIG_INITIALIZER") }?;
+    let forced = flag("forceAlgSelection", config.forceAlgSelection)?.unwrap_or(true);
+    if !config.launchCompletionEvent.is_null() {
+        return Err(Failure::unsupported("config->launchCompletionEvent: nothing is launched on a device"));
+    }
+    // SAFETY: null, or the caller's string.
+    let selection = unsafe { text(config.algSelection) };
+    if forced && selection.is_some_and(|selection| !selection.is_empty()) {
+        let what = "config->algSelection: the algorithm is the communicator's choice, or SERRIED_ALGO's; with \
+                    forceAlgSelection 0 the selection is a hint";
+        return Err(Failure::argument(what));
+    }
+    Ok(())
+}
+
+/// Reads as much of a structure as the caller's version has; the rest is as in `unset`.
+///
+/// # Safety
+/// `pointer` is null, or points to a structure as long as its `size` says, and at least to a head. Any bytes are a `T`.
+pub(crate) unsafe fn read<T: Copy>(
+    pointer: *const T,
+    unset: T,
+    least: usize,
+    name: &str,
+    initializer: &str,
+) -> Result<T, Failure> {
+    // SAFETY: as the caller promises.
+    let head = *unsafe { given(pointer.cast::<Head>(), name) }?;
+    if head.magic != magic_of(initializer) {
+        return Err(Failure::argument(format!(
+            "{name} was not made by {initializer}: its magic number is {:#x}",
+            head.magic
+        )));
+    }
+    if head.size < least {
+        let size = head.size;
+        return Err(Failure::argument(format!(
+            "{name}->size is {size}; every version of it has {least} bytes or more"
+        )));
+    }
+    let mut value = unset;
+    let bytes = head.size.min(size_of::<T>());
+    // SAFETY: the caller's structure has at least so many bytes, and ours too; they are apart, since ours is new.
+    unsafe { std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut value).cast::<u8>(), bytes) };
+    Ok(value)
+}
+
+fn magic_of(initializer: &str) -> c_uint {
+    const SIMULATION_MAGIC: c_uint = 0x7468_5283;
+    if initializer == "NCCL_SIM_INFO_INITIALIZER" { SIMULATION_MAGIC } else { API_MAGIC }
+}
+
+/// A caller's string, if there is one.
+///
+/// # Safety
+/// `text` is null, or a string that ends in a zero byte and stays as it is during `'a`.
+pub(crate) unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
+    // SAFETY: as the caller promises.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+fn flag(name: &str, value: c_int) -> Result<Option<bool>, Failure> {
+    match value {
+        UNDEF_INT => Ok(None),
+        0 | 1 => Ok(Some(value == 1)),
+        _ => Err(Failure::argument(format!("config->{name} is {value}; expected 0 or 1"))),
+    }
+}
+
+fn unset() -> ncclConfig_t {
+    ncclConfig_t {
+        size: 0,
+        magic: 0,
+        version: 0,
+        blocking: UNDEF_INT,
+        cgaClusterSize: UNDEF_INT,
+        minCTAs: UNDEF_INT,
+        maxCTAs: UNDEF_INT,
+        netName: std::ptr::null(),
+        splitShare: UNDEF_INT,
+        trafficClass: UNDEF_INT,
+        commName: std::ptr::null(),
+        collnetEnable: UNDEF_INT,
+        CTAPolicy: UNDEF_INT,
+        shrinkShare: UNDEF_INT,
+        nvlsCTAs: UNDEF_INT,
+        nChannelsPerNetPeer: UNDEF_INT,
+        nvlinkCentricSched: UNDEF_INT,
+        graphUsageMode: UNDEF_INT,
+        numRmaCtx: UNDEF_INT,
+        maxP2pPeers: UNDEF_INT,
+        graphStreamOrdering: UNDEF_INT,
+        launchOrderImplicit: UNDEF_INT,
+        numRmaSig: UNDEF_INT,
+        rmaEagerInit: UNDEF_INT,
+        hostCftMode: UNDEF_INT,
+        nvlsHostMode: UNDEF_INT,
+    }
+}

@@ -1,0 +1,224 @@
+//! Communicators made of others: split, shrunk, grown.
+
+use crate::boundary::{export, null, place};
+use crate::clique::Membership;
+use crate::comm::{Comm, Settings, find};
+use crate::config;
+use crate::errors::Failure;
+use crate::group;
+use crate::init::{join_as, new_id, rank_and_size};
+use crate::making::make;
+use crate::plan::rank_of;
+use crate::types::{ncclComm_t, ncclConfig_t, ncclUniqueId};
+use serried::{Communicator, UniqueId};
+use std::collections::BTreeSet;
+use std::ffi::c_int;
+use std::sync::Arc;
+
+/// The color of ranks that are in no new communicator.
+const NOCOLOR: c_int = -1;
+
+/// The settings of a communicator made of `parent`: its own or, if there are none, the parent's.
+///
+/// # Safety
+/// `config` is null or points to settings as long as their `size` says.
+unsafe fn settings(parent: &Comm, config: *const ncclConfig_t) -> Result<Settings, Failure> {
+    // SAFETY: as the caller promises.
+    unsafe { config::apply(config, parent.settings.clone()) }
+}
+
+/// # Safety
+/// `newcomm` is null or valid for writing a handle, until the group has ended if there is one; `config` as of [`settings`].
+unsafe fn split(
+    comm: ncclComm_t,
+    (color, key): (c_int, c_int),
+    newcomm: *mut ncclComm_t,
+    config: *const ncclConfig_t,
+) -> Result<(), Failure> {
+    let parent = find(comm)?;
+    parent.ready()?;
+    if newcomm.is_null() {
+        return Err(null("newcomm"));
+    }
+    if color < NOCOLOR {
+        return Err(Failure::argument(format!("color is {color}; expected 0 or more, or NCCL_SPLIT_NOCOLOR")));
+    }
+    // SAFETY: as the caller promises.
+    let settings = unsafe { settings(&parent, config) }?;
+    let (color, config) = (u32::try_from(color).ok(), settings.config.clone());
+    let origin = (parent.membership.key(), parent.count_made(), color);
+    let made = color.map(|_| Comm::new(settings, Membership::of(&origin)));
+    let of = parent.clone();
+    let join = move || Ok(of.known()?.split_with(color, i64::from(key), &config)?);
+    // SAFETY: as the caller promises.
+    unsafe { make(newcomm, made, Some(parent), join) }
+}
+
+/// The ranks that stay, ascending.
+///
+/// # Safety
+/// `list` is null or points to `count` numbers.
+unsafe fn survivors(list: *const c_int, count: c_int, rank: u32, size: u32) -> Result<Vec<u32>, Failure> {
+    let count = usize::try_from(count).ok().filter(|count| *count > 0);
+    let count = count.ok_or_else(|| Failure::argument("excludeRanksCount is less than 1"))?;
+    if list.is_null() {
+        return Err(null("excludeRanksList"));
+    }
+    // SAFETY: as the caller promises.
+    let listed = unsafe { std::slice::from_raw_parts(list, count) };
+    let excluded =
+        listed.iter().map(|rank| rank_of("an excluded rank", *rank, size)).collect::<Result<BTreeSet<u32>, _>>()?;
+    if excluded.len() != count {
+        return Err(Failure::argument("excludeRanksList has a rank twice"));
+    }
+    if excluded.contains(&rank) {
+        return Err(Failure::argument(format!("rank {rank} is excluded; only ranks that stay call it")));
+    }
+    Ok((0..size).filter(|rank| !excluded.contains(rank)).collect())
+}
+
+/// Calls of the parent end by themselves.
+const SHRINK_DEFAULT: c_int = 0;
+/// Calls of the parent are ended first, and it may be broken.
+const SHRINK_ABORT: c_int = 1;
+
+/// # Safety
+/// As of [`split`]; `list` as of [`survivors`].
+unsafe fn shrink(
+    comm: ncclComm_t,
+    (list, count): (*const c_int, c_int),
+    newcomm: *mut ncclComm_t,
+    config: *const ncclConfig_t,
+    flags: c_int,
+) -> Result<(), Failure> {
+    let parent = find(comm)?;
+    let communicator = match flags {
+        SHRINK_DEFAULT => {
+            let communicator = parent.ready()?;
+            communicator.health()?;
+            communicator
+        }
+        SHRINK_ABORT => parent.known()?,
+        _ => {
+            return Err(Failure::argument(format!(
+                "shrinkFlags are {flags:#x}; expected NCCL_SHRINK_DEFAULT or NCCL_SHRINK_ABORT"
+            )));
+        }
+    };
+    if newcomm.is_null() {
+        return Err(null("newcomm"));
+    }
+    // SAFETY: as the caller promises.
+    let staying = unsafe { survivors(list, count, communicator.rank(), communicator.size()) }?;
+    // SAFETY: as the caller promises.
+    let settings = unsafe { settings(&parent, config) }?;
+    let made = Comm::new(settings.clone(), Membership::of(&(parent.membership.key(), parent.count_made(), &staying)));
+    if flags == SHRINK_ABORT {
+        parent.abort();
+    }
+    let of = parent.clone();
+    let join = move || Ok(Some(of.known()?.survivors(&staying, &settings.config)?));
+    // SAFETY: as the caller promises.
+    unsafe { make(newcomm, Some(made), Some(parent), join) }
+}
+
+/// An existing rank's part in growing: the rank that has the id tells the others.
+fn join_grown(
+    parent: &Communicator,
+    id: Option<[u8; UniqueId::SIZE]>,
+    size: u32,
+    settings: &Settings,
+) -> Result<Communicator, Failure> {
+    const TOLD: usize = UniqueId::SIZE + 1;
+    // Whether this rank has the id, and the id.
+    let mut own = [0u8; TOLD];
+    if let Some(id) = id {
+        own[0] = 1;
+        own[1..].copy_from_slice(&id);
+    }
+    let mut all = vec![0u8; TOLD * parent.size() as usize];
+    parent.all_gather(&own, &mut all)?;
+    let mut told = all.chunks_exact(TOLD).filter(|told| told[0] == 1);
+    let (Some(first), None) = (told.next(), told.next()) else {
+        return Err(Failure::argument("exactly one rank of comm gives the unique id; the others give NULL"));
+    };
+    let id: [u8; UniqueId::SIZE] = first[1..].try_into().map_err(|_| Failure::internal("an id of another size"))?;
+    Ok(Communicator::create(&UniqueId::from_bytes(&id)?, parent.rank(), size, &settings.config)?)
+}
+
+/// # Safety
+/// As of [`split`]; `id` is null or points to an id.
+unsafe fn grow(
+    comm: ncclComm_t,
+    (ranks, rank): (c_int, c_int),
+    id: *const ncclUniqueId,
+    newcomm: *mut ncclComm_t,
+    config: *const ncclConfig_t,
+) -> Result<(), Failure> {
+    if newcomm.is_null() {
+        return Err(null("newcomm"));
+    }
+    // SAFETY: null or as the caller promises.
+    let id = unsafe { id.as_ref() };
+    if comm.is_null() {
+        let (rank, size) = rank_and_size(rank, ranks)?;
+        let id = id.ok_or_else(|| null("uniqueId"))?;
+        // SAFETY: as the caller promises.
+        let settings = unsafe { config::apply(config, config::from_environment()?) }?;
+        // SAFETY: as the caller promises.
+        return unsafe { join_as(newcomm, (rank, size), id, settings) };
+    }
+    let parent = find(comm)?;
+    let old = parent.ready()?.size();
+    let size = u32::try_from(ranks).ok().filter(|size| *size > old);
+    let size = size.ok_or_else(|| Failure::argument(format!("nRanks is {ranks}; comm has {old} already")))?;
+    if rank != -1 {
+        return Err(Failure::argument(format!("rank is {rank}; ranks of comm keep their numbers and give -1")));
+    }
+    // SAFETY: as the caller promises.
+    let settings = unsafe { settings(&parent, config) }?;
+    let made = Comm::new(settings.clone(), Membership::of(&(parent.membership.key(), parent.count_made(), size)));
+    let (of, id): (Arc<Comm>, _) = (parent.clone(), id.map(|id| id.internal));
+    let join = move || join_grown(of.known()?, id, size, &settings).map(Some);
+    // SAFETY: as the caller promises.
+    unsafe { make(newcomm, Some(made), Some(parent), join) }
+}
+
+export! {
+    /// Parts the ranks by `color`, in the order of `key`. Ranks that give `NCCL_SPLIT_NOCOLOR` get no communicator, but call it, too.
+    fn ncclCommSplit | pncclCommSplit(
+        comm: ncclComm_t, color: c_int, key: c_int, newcomm: *mut ncclComm_t, config: *mut ncclConfig_t,
+    ) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { split(comm, (color, key), newcomm, config) }.inspect_err(group::refuse)
+    }
+
+    /// Makes a communicator of the ranks that are not excluded, which alone call it. With `NCCL_SHRINK_ABORT` the parent's calls are ended, and it
+    /// may be broken; otherwise it must be whole.
+    fn ncclCommShrink | pncclCommShrink(
+        comm: ncclComm_t, excludeRanksList: *mut c_int, excludeRanksCount: c_int, newcomm: *mut ncclComm_t,
+        config: *mut ncclConfig_t, shrinkFlags: c_int,
+    ) {
+        let excluded = (excludeRanksList.cast_const(), excludeRanksCount);
+        // SAFETY: the caller's promise is the same.
+        unsafe { shrink(comm, excluded, newcomm, config, shrinkFlags) }.inspect_err(group::refuse)
+    }
+
+    /// Makes an id for [`ncclCommGrow`].
+    fn ncclCommGetUniqueId | pncclCommGetUniqueId(comm: ncclComm_t, uniqueId: *mut ncclUniqueId) {
+        let comm = find(comm)?;
+        comm.ready()?;
+        // SAFETY: the caller's promise is the same.
+        unsafe { place(uniqueId, "uniqueId") }?.write(new_id(&comm.settings)?);
+        Ok(())
+    }
+
+    /// Makes a communicator of `nRanks` ranks: those of `comm`, by their numbers, and new ones, which give no `comm`.
+    fn ncclCommGrow | pncclCommGrow(
+        comm: ncclComm_t, nRanks: c_int, uniqueId: *const ncclUniqueId, rank: c_int, newcomm: *mut ncclComm_t,
+        config: *mut ncclConfig_t,
+    ) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { grow(comm, (nRanks, rank), uniqueId, newcomm, config) }.inspect_err(group::refuse)
+    }
+}

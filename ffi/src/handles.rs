@@ -1,0 +1,149 @@
+//! Handles: numbers that stand for what a C caller holds. A stale or foreign one is found out, never followed.
+//!
+//! A handle has a mark in its upper bits, where no pointer of user space has anything, then its kind, and which it is. Those of
+//! communicators name a slot of a table and how often the slot has been used: looking one up takes a lock of that slot alone, so ranks of
+//! one process do not meet there.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+/// What a handle is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Kind {
+    Communicator = 1,
+    Registration = 2,
+    Window = 3,
+    Parameter = 4,
+}
+
+const MARK: u64 = 0x5e44;
+const MARK_SHIFT: u32 = 48;
+const KIND_SHIFT: u32 = 40;
+const NUMBER_MAX: u64 = (1 << KIND_SHIFT) - 1;
+
+/// A handle of `kind` with this number.
+pub(crate) fn encode<T>(kind: Kind, number: u64) -> *mut T {
+    let bits = MARK << MARK_SHIFT | (kind as u64) << KIND_SHIFT | number & NUMBER_MAX;
+    std::ptr::without_provenance_mut(bits as usize)
+}
+
+/// The number of a handle, if it is one of `kind`.
+#[inline]
+pub(crate) fn decode<T>(kind: Kind, handle: *const T) -> Option<u64> {
+    let bits = handle.addr() as u64;
+    (bits >> KIND_SHIFT == MARK << (MARK_SHIFT - KIND_SHIFT) | kind as u64).then_some(bits & NUMBER_MAX)
+}
+
+/// A number that no other handle of this process has, for kinds that have no table.
+pub(crate) fn fresh() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+const INDEX_BITS: u32 = 16;
+const SEGMENT: usize = 256;
+const SEGMENTS: usize = (1 << INDEX_BITS) / SEGMENT;
+/// A slot that was used so often is not used again: its next handle would look like its first.
+const GENERATION_MAX: u32 = (1 << (KIND_SHIFT - INDEX_BITS)) - 1;
+
+struct Slot<T> {
+    generation: u32,
+    held: Option<Arc<T>>,
+}
+
+/// What handles of one kind stand for.
+pub(crate) struct Table<T> {
+    kind: Kind,
+    segments: [OnceLock<Box<[RwLock<Slot<T>>]>>; SEGMENTS],
+    free: Mutex<Free>,
+}
+
+/// Slots that can be used.
+struct Free {
+    again: Vec<usize>,
+    /// The first that has never been used.
+    next: usize,
+}
+
+impl<T> Table<T> {
+    pub(crate) const fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            segments: [const { OnceLock::new() }; SEGMENTS],
+            free: Mutex::new(Free { again: Vec::new(), next: 0 }),
+        }
+    }
+
+    /// A handle on `value`; `None` when there are too many.
+    pub(crate) fn insert<H>(&self, value: Arc<T>) -> Option<*mut H> {
+        let index = {
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = free.next;
+            free.again.pop().or_else(|| (next < 1 << INDEX_BITS).then_some(next).inspect(|_| free.next += 1))?
+        };
+        let mut slot = self.slot(index).write().unwrap_or_else(PoisonError::into_inner);
+        slot.generation += 1;
+        slot.held = Some(value);
+        Some(encode(self.kind, u64::from(slot.generation) << INDEX_BITS | index as u64))
+    }
+
+    /// What the handle stands for.
+    #[inline]
+    pub(crate) fn get<H>(&self, handle: *const H) -> Option<Arc<T>> {
+        let (index, generation) = self.locate(handle)?;
+        let slot =
+            self.segments[index / SEGMENT].get()?[index % SEGMENT].read().unwrap_or_else(PoisonError::into_inner);
+        slot.held.as_ref().filter(|_| slot.generation == generation).cloned()
+    }
+
+    /// The same, and the handle stands for nothing from now on.
+    pub(crate) fn remove<H>(&self, handle: *const H) -> Option<Arc<T>> {
+        let (index, generation) = self.locate(handle)?;
+        self.segments[index / SEGMENT].get()?;
+        let mut slot = self.slot(index).write().unwrap_or_else(PoisonError::into_inner);
+        if slot.generation != generation {
+            return None;
+        }
+        let value = slot.held.take()?;
+        if generation < GENERATION_MAX {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).again.push(index);
+        }
+        Some(value)
+    }
+
+    #[inline]
+    fn locate<H>(&self, handle: *const H) -> Option<(usize, u32)> {
+        let number = decode(self.kind, handle)?;
+        Some(((number & ((1 << INDEX_BITS) - 1)) as usize, (number >> INDEX_BITS) as u32))
+    }
+
+    fn slot(&self, index: usize) -> &RwLock<Slot<T>> {
+        let empty = || (0..SEGMENT).map(|_| RwLock::new(Slot { generation: 0, held: None })).collect();
+        &self.segments[index / SEGMENT].get_or_init(empty)[index % SEGMENT]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_stands_for_one_thing_once() {
+        static TABLE: Table<u32> = Table::new(Kind::Communicator);
+        let first: *mut u8 = TABLE.insert(Arc::new(7)).expect("room");
+        assert_eq!(TABLE.get(first).as_deref(), Some(&7));
+        assert_eq!(TABLE.remove(first).as_deref(), Some(&7));
+        let second: *mut u8 = TABLE.insert(Arc::new(8)).expect("room");
+        assert!(TABLE.get(first).is_none() && TABLE.remove(first).is_none(), "its slot is another's now");
+        assert_eq!(TABLE.get(second).as_deref(), Some(&8));
+        let local = 0u8;
+        for foreign in [std::ptr::null(), &raw const local, encode(Kind::Window, 1), encode(Kind::Communicator, 65_535)]
+        {
+            assert!(TABLE.get(foreign).is_none() && TABLE.remove(foreign).is_none());
+        }
+        // A segment's end and beyond.
+        let many: Vec<*mut u8> = (0..600).map(|n| TABLE.insert(Arc::new(n)).expect("room")).collect();
+        assert!(many.iter().enumerate().all(|(n, handle)| TABLE.get(*handle).as_deref() == Some(&(n as u32))));
+    }
+}

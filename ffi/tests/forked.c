@@ -1,0 +1,163 @@
+/* Ranks as forked processes: every call; communicators made of others; joining in the background. */
+#define _GNU_SOURCE
+#include "collectives.h"
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { RANKS = 3 };
+
+/* Each is for one communicator; made before the ranks part. */
+static ncclUniqueId first_id, scalable_ids[2], background_id, grouped_id;
+
+static ncclResult_t settled(ncclComm_t comm) {
+  ncclResult_t state = ncclInProgress;
+  while (state == ncclInProgress) {
+    OK(ncclCommGetAsyncError(comm, &state));
+    usleep(1000);
+  }
+  return state;
+}
+
+static void asked(ncclComm_t comm, int rank, int ranks) {
+  int value = -1;
+  ncclResult_t state = ncclInternalError;
+  ncclCommProperties_t properties = NCCL_COMM_PROPERTIES_INITIALIZER;
+  ncclTeam_t world = ncclTeamWorld(comm);
+  OK(ncclCommCount(comm, &value));
+  CHECK(value == ranks);
+  OK(ncclCommUserRank(comm, &value));
+  CHECK(value == rank);
+  OK(ncclCommCuDevice(comm, &value));
+  CHECK(value == 0);
+  OK(ncclCommGetAsyncError(comm, &state));
+  CHECK(state == ncclSuccess);
+  OK(ncclCommQueryProperties(comm, &properties));
+  CHECK(properties.rank == rank && properties.nRanks == ranks && !properties.deviceApiSupport);
+  CHECK(properties.size == sizeof properties && properties.magic == NCCL_API_MAGIC);
+  CHECK(world.nRanks == ranks && world.rank == rank && world.stride == 1);
+  CHECK(ncclTeamRankToWorld(comm, world, 0) == 0);
+  CHECK(ncclTeamRankToWorld(comm, world, ranks) == -1);
+}
+
+static void suspended(ncclComm_t comm) {
+  float data = 1;
+  uint64_t is = 7, bytes = 7;
+  OK(ncclCommSuspend(comm, NCCL_SUSPEND_MEM));
+  FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comm, NULL), ncclInvalidUsage, "suspended");
+  OK(ncclCommMemStats(comm, ncclStatGpuMemSuspended, &is));
+  OK(ncclCommMemStats(comm, ncclStatGpuMemTotal, &bytes));
+  CHECK(is == 1 && bytes == 0);
+  OK(ncclCommResume(comm));
+  FAILS(ncclCommResume(comm), ncclInvalidUsage, "not suspended");
+  FAILS(ncclCommMemStats(comm, (ncclCommMemStat_t)9, &is), ncclInvalidArgument, "ncclCommMemStat_t");
+  OK(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comm, NULL));
+  CHECK(data == RANKS);
+}
+
+static void derived(ncclComm_t comm, int rank) {
+  ncclComm_t made = (ncclComm_t)1;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  int excluded[1] = {1};
+  /* Reversed. */
+  OK(ncclCommSplit(comm, 4, -rank, &made, NULL));
+  asked(made, RANKS - 1 - rank, RANKS);
+  every_call(made);
+  OK(ncclCommDestroy(made));
+  /* Rank 0 alone is left out. */
+  OK(ncclCommSplit(comm, rank == 0 ? NCCL_SPLIT_NOCOLOR : 0, 0, &made, NULL));
+  CHECK((made == NULL) == (rank == 0));
+  if (made != NULL) asked(made, rank - 1, RANKS - 1);
+  if (made != NULL) OK(ncclCommDestroy(made));
+  FAILS(ncclCommSplit(comm, -2, 0, &made, NULL), ncclInvalidArgument, "color");
+  /* Rank 1 does not take part. */
+  if (rank != 1) {
+    OK(ncclCommShrink(comm, excluded, 1, &made, NULL, NCCL_SHRINK_DEFAULT));
+    asked(made, rank == 0 ? 0 : 1, RANKS - 1);
+    every_call(made);
+    OK(ncclCommDestroy(made));
+  } else {
+    FAILS(ncclCommShrink(comm, excluded, 1, &made, NULL, NCCL_SHRINK_DEFAULT), ncclInvalidArgument, "excluded");
+  }
+  FAILS(ncclCommShrink(comm, excluded, 1, &made, NULL, 2), ncclInvalidArgument, "shrinkFlags");
+  FAILS(ncclCommShrink(comm, excluded, 0, &made, NULL, NCCL_SHRINK_DEFAULT), ncclInvalidArgument, "excludeRanksCount");
+  /* In the background. */
+  config.blocking = 0;
+  CHECK(ncclCommSplit(comm, 0, rank, &made, &config) == ncclInProgress);
+  CHECK(settled(comm) == ncclSuccess && settled(made) == ncclSuccess);
+  asked(made, rank, RANKS);
+  OK(ncclCommDestroy(made));
+}
+
+/* Ranks 0 and 1 are a communicator; rank 2 comes to it. */
+static void grown(ncclComm_t comm, int rank, const int *pipe_to_new) {
+  ncclComm_t pair, made;
+  ncclUniqueId id;
+  OK(ncclCommSplit(comm, rank == 2 ? NCCL_SPLIT_NOCOLOR : 0, 0, &pair, NULL));
+  if (rank == 0) {
+    OK(ncclCommGetUniqueId(pair, &id));
+    CHECK(write(pipe_to_new[1], &id, sizeof id) == sizeof id);
+  }
+  if (rank == 2) CHECK(read(pipe_to_new[0], &id, sizeof id) == sizeof id);
+  if (rank == 2) OK(ncclCommGrow(NULL, RANKS, &id, 2, &made, NULL));
+  else OK(ncclCommGrow(pair, RANKS, rank == 0 ? &id : NULL, -1, &made, NULL));
+  asked(made, rank, RANKS);
+  every_call(made);
+  OK(ncclCommDestroy(made));
+  if (pair != NULL) FAILS(ncclCommGrow(pair, 2, NULL, -1, &made, NULL), ncclInvalidArgument, "nRanks");
+  if (pair != NULL) OK(ncclCommDestroy(pair));
+}
+
+static void run(int rank, const int *pipe_to_new) {
+  ncclComm_t comm, background;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  OK(ncclCommInitRank(&comm, RANKS, first_id, rank));
+  asked(comm, rank, RANKS);
+  every_call(comm);
+  suspended(comm);
+  derived(comm, rank);
+  grown(comm, rank, pipe_to_new);
+  OK(ncclCommFinalize(comm));
+  FAILS(ncclCommFinalize(comm), ncclInvalidUsage, "finalized");
+  OK(ncclCommDestroy(comm));
+  FAILS(ncclCommDestroy(comm), ncclInvalidArgument, "destroyed");
+
+  OK(ncclCommInitRankScalable(&comm, RANKS, rank, 2, scalable_ids, NULL));
+  asked(comm, rank, RANKS);
+  OK(ncclCommDestroy(comm));
+
+  config.blocking = 0;
+  OK(ncclGroupStart());
+  OK(ncclCommInitRankConfig(&background, RANKS, grouped_id, rank, &config));
+  CHECK(ncclGroupEnd() == ncclInProgress);
+  CHECK(settled(background) == ncclSuccess);
+  asked(background, rank, RANKS);
+  OK(ncclCommDestroy(background));
+  CHECK(ncclCommInitRankConfig(&background, RANKS, background_id, rank, &config) == ncclInProgress);
+  CHECK(settled(background) == ncclSuccess);
+  every_call(background);
+  OK(ncclCommDestroy(background));
+}
+
+int main(void) {
+  int failed = 0, pipe_to_new[2];
+  CHECK(pipe(pipe_to_new) == 0);
+  OK(ncclGetUniqueId(&first_id));
+  OK(ncclGetUniqueId(&scalable_ids[0]));
+  OK(ncclGetUniqueId(&scalable_ids[1]));
+  OK(ncclGetUniqueId(&background_id));
+  OK(ncclGetUniqueId(&grouped_id));
+  for (int rank = 0; rank < RANKS; rank++) {
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+      run(rank, pipe_to_new);
+      exit(0);
+    }
+  }
+  for (int rank = 0; rank < RANKS; rank++) {
+    int status;
+    CHECK(wait(&status) > 0);
+    failed |= status;
+  }
+  return failed != 0;
+}

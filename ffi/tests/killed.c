@@ -1,0 +1,147 @@
+/* A rank is killed while the others are in a call: they get an error, go on without it, and abort within a second; so does one whose peer just
+ * never comes, from another thread. */
+#define _GNU_SOURCE
+#include "check.h"
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { RANKS = 3, VICTIM = 1 };
+
+static double now(void) {
+  struct timespec at;
+  clock_gettime(CLOCK_MONOTONIC, &at);
+  return (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
+}
+
+static void survive(ncclComm_t comm, int rank, int ready, int shrinks) {
+  static float data[1000];
+  ncclResult_t state = ncclSuccess;
+  ncclComm_t made;
+  int dead[1] = {VICTIM}, ranks;
+  double begin;
+  OK(ncclAllReduce(data, data, 1000, ncclFloat, ncclSum, comm, NULL));
+  CHECK(write(ready, "r", 1) == 1);
+  if (rank == VICTIM) pause();
+  /* The victim never comes to this one. */
+  FAILS(ncclAllReduce(data, data, 1000, ncclFloat, ncclSum, comm, NULL), ncclRemoteError, "rank 1 died");
+  begin = now();
+  OK(ncclCommGetAsyncError(comm, &state));
+  CHECK(state == ncclRemoteError);
+  FAILS(ncclAllReduce(data, data, 1000, ncclFloat, ncclSum, comm, NULL), ncclRemoteError, "rank 1");
+  if (shrinks) {
+    FAILS(ncclCommShrink(comm, dead, 1, &made, NULL, NCCL_SHRINK_DEFAULT), ncclRemoteError, "rank 1");
+    OK(ncclCommShrink(comm, dead, 1, &made, NULL, NCCL_SHRINK_ABORT));
+    FAILS(ncclAllReduce(data, data, 1000, ncclFloat, ncclSum, comm, NULL), ncclInvalidUsage, "aborted");
+    OK(ncclCommCount(made, &ranks));
+    CHECK(ranks == RANKS - 1);
+    data[0] = 1;
+    OK(ncclAllReduce(data, data, 1000, ncclFloat, ncclSum, made, NULL));
+    CHECK(data[0] == RANKS - 1);
+    OK(ncclCommDestroy(made));
+    begin = now();
+  }
+  OK(ncclCommAbort(comm));
+  CHECK(now() - begin < 1.0);
+  FAILS(ncclCommAbort(comm), ncclInvalidArgument, "destroyed");
+}
+
+static void a_killed_rank(int shrinks) {
+  ncclUniqueId id;
+  pid_t children[RANKS];
+  int ready[2], status;
+  char bytes[RANKS];
+  OK(ncclGetUniqueId(&id));
+  CHECK(pipe(ready) == 0);
+  for (int rank = 0; rank < RANKS; rank++) {
+    children[rank] = fork();
+    CHECK(children[rank] >= 0);
+    if (children[rank] == 0) {
+      ncclComm_t comm;
+      OK(ncclCommInitRank(&comm, RANKS, id, rank));
+      survive(comm, rank, ready[1], shrinks);
+      _exit(0);
+    }
+  }
+  for (int have = 0; have < RANKS;) {
+    ssize_t more = read(ready[0], bytes, sizeof bytes);
+    CHECK(more > 0);
+    have += (int)more;
+  }
+  CHECK(kill(children[VICTIM], SIGKILL) == 0);
+  for (int rank = 0; rank < RANKS; rank++) {
+    CHECK(waitpid(children[rank], &status, 0) == children[rank]);
+    CHECK(rank == VICTIM ? WIFSIGNALED(status) : WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  }
+}
+
+struct hanging {
+  ncclComm_t comm;
+  double ended;
+};
+
+static void *hang(void *argument) {
+  struct hanging *hanging = (struct hanging *)argument;
+  float data = 1;
+  FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, hanging->comm, NULL), ncclRemoteError, "aborted");
+  hanging->ended = now();
+  return NULL;
+}
+
+/* Rank 1 never calls; rank 0 hangs, until another thread aborts it. */
+static void a_hanging_call(void) {
+  ncclComm_t comms[2];
+  struct hanging hanging;
+  pthread_t thread;
+  struct timespec pause = {0, 300 * 1000 * 1000};
+  ncclResult_t state = ncclSuccess;
+  double begin;
+  float data = 1;
+  OK(ncclCommInitAll(comms, 2, NULL));
+  hanging.comm = comms[0];
+  CHECK(pthread_create(&thread, NULL, hang, &hanging) == 0);
+  nanosleep(&pause, NULL); /* long enough for the call to be deep in its wait */
+  begin = now();
+  OK(ncclCommAbort(comms[0]));
+  CHECK(now() - begin < 1.0);
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK(hanging.ended - begin < 1.0);
+  /* The other rank hears of it. */
+  FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comms[1], NULL), ncclRemoteError, "rank 0 reported");
+  OK(ncclCommGetAsyncError(comms[1], &state));
+  CHECK(state == ncclRemoteError);
+  begin = now();
+  OK(ncclCommAbort(comms[1]));
+  CHECK(now() - begin < 1.0);
+}
+
+/* Ranks do not come: a communicator that joins in the background can be aborted at once. */
+static void a_lonely_rank(void) {
+  ncclUniqueId id;
+  ncclComm_t comm;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  ncclResult_t state = ncclSuccess;
+  float data = 1;
+  double begin;
+  int count;
+  config.blocking = 0;
+  OK(ncclGetUniqueId(&id));
+  CHECK(ncclCommInitRankConfig(&comm, 2, id, 0, &config) == ncclInProgress);
+  OK(ncclCommGetAsyncError(comm, &state));
+  CHECK(state == ncclInProgress);
+  FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comm, NULL), ncclInvalidArgument, "still joining");
+  FAILS(ncclCommCount(comm, &count), ncclInvalidArgument, "still joining");
+  begin = now();
+  OK(ncclCommAbort(comm));
+  CHECK(now() - begin < 1.0);
+}
+
+int main(void) {
+  a_killed_rank(0);
+  a_killed_rank(1);
+  a_hanging_call();
+  a_lonely_rank();
+  return 0;
+}

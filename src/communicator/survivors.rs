@@ -1,0 +1,72 @@
+//! Going on without some ranks: also after they, or others, have failed.
+
+use super::{Communicator, Config};
+use crate::bootstrap::{Control, UniqueId};
+use crate::error::{Error, Operation, Result};
+use std::io::{Read, Write};
+use std::time::Instant;
+
+/// Tags of links are small; these have the highest bit.
+const TAGS: u32 = 1 << 31;
+
+impl Communicator {
+    /// A communicator of the ranks in `staying`, which alone call it, all with the same list; they get new numbers in that order. It needs nothing of the other
+    /// ranks, and this communicator may be broken: it stays as it is, and its links are not used.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the list has a rank that is not there, one twice, or not this one. [`Error::Missing`] if ranks of the list do not
+    /// come within `config.control.init_timeout`, [`Error::Peer`] if one cannot be reached.
+    pub fn survivors(&self, staying: &[u32], config: &Config) -> Result<Self> {
+        config.check()?;
+        let place = self.place_among(staying)?;
+        // FNV-1a, by words: a list has a tag of its own, the same on all ranks.
+        let hash = |hash: u32, rank: &u32| (hash ^ rank).wrapping_mul(0x0100_0193);
+        let tag = TAGS | staying.iter().fold(0x811c_9dc5, hash);
+        // The id goes from rank to rank along a binary tree.
+        let id = match place {
+            0 => UniqueId::create_for_members(&config.control)?,
+            _ => self.hear_id(staying[(place - 1) / 2], tag, staying.len(), config)?,
+        };
+        for below in [2 * place + 1, 2 * place + 2].into_iter().filter_map(|below| staying.get(below)) {
+            let addresses = self.shared.executor().addresses(*below);
+            let told = self.shared.control.dial_anyhow(*below, &addresses, tag)?.write_all(&id.to_bytes());
+            told.map_err(|error| self.lost(*below, &error))?;
+        }
+        let control = Control::join(&id, place as u32, staying.len() as u32, &config.control)?;
+        let rail = self.shared.executor().rail();
+        Self::over(control, self.local_rank(), config, Some(rail))
+    }
+
+    fn place_among(&self, staying: &[u32]) -> Result<usize> {
+        let (rank, size) = (self.rank(), self.size());
+        let bad = |why: String| Error::InvalidArgument { what: format!("rank {rank}: survivors: {why}") };
+        if let Some(stranger) = staying.iter().find(|rank| **rank >= size) {
+            return Err(bad(format!("there is no rank {stranger}; ranks are 0 to {}", size - 1)));
+        }
+        let mut sorted = staying.to_vec();
+        sorted.sort_unstable();
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(bad(format!("rank {} is listed twice", pair[0])));
+        }
+        staying.iter().position(|stays| *stays == rank).ok_or_else(|| bad("this rank is not listed".into()))
+    }
+
+    /// The id, from the rank above.
+    fn hear_id(&self, above: u32, tag: u32, size: usize, config: &Config) -> Result<UniqueId> {
+        let (begun, after) = (Instant::now(), config.control.init_timeout);
+        let missing = || Error::Missing { rank: self.rank(), size: size as u32, missing: vec![above], after };
+        let in_time = || if begun.elapsed() < after { Ok(()) } else { Err(missing()) };
+        let mut stream = self.shared.control.accept_anyhow(above, tag, in_time)?;
+        let mut bytes = [0; UniqueId::SIZE];
+        // It is on its way already.
+        let heard = stream.set_read_timeout(Some(after)).and_then(|()| stream.read_exact(&mut bytes));
+        heard.map_err(|error| self.lost(above, &error))?;
+        UniqueId::from_bytes(&bytes)
+    }
+
+    fn lost(&self, peer: u32, error: &std::io::Error) -> Error {
+        let rank = self.rank();
+        let cause = crate::Cause::Link { with: rank, transport: "tcp".into(), reason: error.to_string() };
+        Error::Peer { rank, peer, operation: Operation::Connect, cause }
+    }
+}
