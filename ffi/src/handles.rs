@@ -52,10 +52,13 @@ struct Slot<T> {
     held: Option<Arc<T>>,
 }
 
+/// Some slots, which are there from the first use of one of them on.
+type Segment<T> = Box<[RwLock<Slot<T>>]>;
+
 /// What handles of one kind stand for.
 pub(crate) struct Table<T> {
     kind: Kind,
-    segments: [OnceLock<Box<[RwLock<Slot<T>>]>>; SEGMENTS],
+    segments: [OnceLock<Segment<T>>; SEGMENTS],
     free: Mutex<Free>,
 }
 

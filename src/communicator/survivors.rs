@@ -33,8 +33,10 @@ impl Communicator {
             told.map_err(|error| self.lost(*below, &error))?;
         }
         let control = Control::join(&id, place as u32, staying.len() as u32, &config.control)?;
-        let rail = self.shared.executor().rail();
-        Self::over(control, self.local_rank(), config, Some(rail))
+        // Another choice of devices, or of whether to use any, is another port.
+        let same = config.verbs == self.shared.config.verbs && config.transport == self.shared.config.transport;
+        let rail = same.then(|| self.shared.executor().rail());
+        Self::over(control, self.local_rank(), config, rail)
     }
 
     fn place_among(&self, staying: &[u32]) -> Result<usize> {
