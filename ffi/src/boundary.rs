@@ -5,11 +5,8 @@ use crate::ncclResult_t;
 use std::mem::MaybeUninit;
 use std::panic::AssertUnwindSafe;
 
-/// Exports functions, each under its name and its `p` name, for interposers: one that defines `ncclX` itself calls `pncclX` to reach
-/// the library. A body is a `Result`; [`guard`] turns it into a code.
-///
-/// Both names are strong symbols: in a shared library the first definition that the loader meets wins either way, so an interposer
-/// works as it does with NCCL, whose `ncclX` are weak. (Stable Rust has no weak definitions.)
+/// Exports functions, each by its `p` name, under which interposers reach the library, and by its own. A body is a `Result`; [`guard`]
+/// turns it into a code.
 macro_rules! export {
     ($($(#[$doc:meta])* fn $name:ident | $twin:ident ($($argument:ident: $type:ty),* $(,)?) $body:block)*) => {$(
         $(#[$doc])*
@@ -18,22 +15,61 @@ macro_rules! export {
         /// Pointers are null or point to what `nccl.h` says of them, for as long as it says.
         #[unsafe(no_mangle)]
         #[allow(non_snake_case, clippy::too_many_arguments)]
-        pub unsafe extern "C" fn $name($($argument: $type),*) -> $crate::ncclResult_t {
+        pub unsafe extern "C" fn $twin($($argument: $type),*) -> $crate::ncclResult_t {
             $crate::boundary::guard(stringify!($name), || $body)
         }
+        $crate::boundary::own_name!($name = unsafe $twin($($argument: $type),*) -> $crate::ncclResult_t);
+    )*};
+}
 
-        #[doc = concat!("The twin of [`", stringify!($name), "`], for interposers.")]
+/// Gives an exported function its name without `p`, as a weak symbol: a program's own definition comes before it, also where the library is
+/// linked in whole. Where the linker has no way to export what assembly defines, the symbol is strong (`build.rs`); to the loader of
+/// shared libraries both are the same.
+#[cfg(weak_names)]
+macro_rules! own_name {
+    ($name:ident = unsafe $twin:ident $($rest:tt)*) => { $crate::boundary::own_name!($name = $twin $($rest)*); };
+    ($name:ident = $twin:ident $($rest:tt)*) => {
+        std::arch::global_asm!(
+            concat!(".pushsection .text.", stringify!($name), ",\"ax\",%progbits"),
+            concat!(".weak ", stringify!($name)),
+            concat!(".type ", stringify!($name), ",%function"),
+            concat!(stringify!($name), ":"),
+            #[cfg(target_arch = "x86_64")]
+            "jmp {twin}",
+            #[cfg(target_arch = "aarch64")]
+            "b {twin}",
+            concat!(".size ", stringify!($name), ", . - ", stringify!($name)),
+            ".popsection",
+            twin = sym $twin,
+        );
+    };
+}
+
+#[cfg(not(weak_names))]
+macro_rules! own_name {
+    ($name:ident = unsafe $twin:ident ($($argument:ident: $type:ty),*) -> $value:ty) => {
+        #[doc = concat!("As [`", stringify!($twin), "`].")]
         ///
         /// # Safety
         /// The same as that function's.
         #[unsafe(no_mangle)]
         #[allow(non_snake_case, clippy::too_many_arguments)]
-        pub unsafe extern "C" fn $twin($($argument: $type),*) -> $crate::ncclResult_t {
-            $crate::boundary::guard(stringify!($name), || $body)
+        pub unsafe extern "C" fn $name($($argument: $type),*) -> $value {
+            // SAFETY: the caller's promise is the same.
+            unsafe { $twin($($argument),*) }
         }
-    )*};
+    };
+    ($name:ident = $twin:ident ($($argument:ident: $type:ty),*) $(-> $value:ty)?) => {
+        #[doc = concat!("As [`", stringify!($twin), "`].")]
+        #[unsafe(no_mangle)]
+        #[allow(non_snake_case)]
+        pub extern "C" fn $name($($argument: $type),*) $(-> $value)? {
+            $twin($($argument),*)
+        }
+    };
 }
 
+pub(crate) use own_name;
 pub(crate) use export;
 
 /// Runs the body of the exported `function`; a panic in it must not unwind into C.

@@ -2,20 +2,16 @@
 //!
 //! On host memory a call has ended when it returns, or when its group's end does.
 
-use crate::boundary::{export, guard};
+use crate::boundary::export;
 use crate::comm::{Comm, find};
 use crate::config::check_call;
+use crate::cuda::order;
 use crate::errors::Failure;
 use crate::group::{self, Item, Letter};
 use crate::plan::{Arguments, Kind, Plan, data_type, rank_of, span};
 use crate::types::{cudaStream_t, ncclCollConfig_t, ncclComm_t, ncclDataType_t, ncclRedOp_t};
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-
-/// Where a call waits for what its stream holds before it, and the stream for the call. Host memory has no stream: there is nothing to
-/// wait for. This is the place for memory of a device: everything that is called with a stream passes here.
-#[inline]
-fn order(_stream: cudaStream_t) {}
 
 /// Makes a collective call, or keeps it for the end of the group.
 ///
@@ -24,19 +20,34 @@ fn order(_stream: cudaStream_t) {}
 /// ended.
 #[inline]
 unsafe fn collective(kind: Kind, arguments: &Arguments, comm: ncclComm_t, stream: cudaStream_t) -> Result<(), Failure> {
-    order(stream);
+    order(stream, &[arguments.send, arguments.receive.cast_const()]).inspect_err(group::refuse)?;
     if group::is_open() {
         return group::keep(|| {
             let comm = find(comm)?;
+            tell(kind, arguments, &comm);
             let plan = plan(&comm, kind, arguments)?;
             Ok(Item::Call(comm, plan))
         });
     }
     let comm = find(comm)?;
+    tell(kind, arguments, &comm);
     let plan = plan(&comm, kind, arguments)?;
     // SAFETY: as the caller promises.
     comm.ready()?.run(unsafe { plan.request() }?)?;
     Ok(())
+}
+
+/// Says the call in the log, as NCCL does, where `NCCL_DEBUG_SUBSYS` has COLL; otherwise one load.
+#[inline]
+fn tell(kind: Kind, arguments: &Arguments, comm: &Comm) {
+    if tracing::enabled!(target: "COLL", tracing::Level::INFO) {
+        let Arguments { send, receive, count, data_type, op, root } = arguments;
+        let (op, root, key) = (op.unwrap_or(0), root.unwrap_or(0), comm.membership.key());
+        tracing::info!(
+            target: "COLL",
+            "{kind:?}: sendbuff {send:p} recvbuff {receive:p} count {count} datatype {data_type} op {op} root {root} comm {key:#x}",
+        );
+    }
 }
 
 #[inline]
@@ -45,55 +56,34 @@ fn plan(comm: &Comm, kind: Kind, arguments: &Arguments) -> Result<Plan, Failure>
     Plan::new(comm, communicator.rank(), communicator.size(), kind, arguments)
 }
 
-/// Exports a collective under its four names; `root` and `op` are there if the collective has them.
+/// Exports a collective and its variant with settings of one call; `root` and `op` are there if the collective has them.
 macro_rules! collectives {
     ($($(#[$doc:meta])* $kind:ident: $name:ident | $twin:ident, $with:ident | $with_twin:ident
-       (send, receive, $count:ident, data_type $(, $argument:ident: $type:ty)*);)*) => {$(
-        collectives!(@plain $(#[$doc])* $kind $name $name ($count $(, $argument: $type)*));
-        collectives!(@plain #[doc = concat!("The twin of [`", stringify!($name), "`], for interposers.")] $kind $name $twin ($count $(, $argument: $type)*));
-        collectives!(@with #[doc = concat!("As [`", stringify!($name), "`], with settings of its own.")] $kind $with $with ($count $(, $argument: $type)*));
-        collectives!(@with #[doc = concat!("The twin of [`", stringify!($with), "`], for interposers.")] $kind $with $with_twin ($count $(, $argument: $type)*));
-    )*};
-    (@plain $(#[$doc:meta])* $kind:ident $told:ident $name:ident ($count:ident $(, $argument:ident: $type:ty)*)) => {
+       (send, receive, $count:ident, data_type $(, $argument:ident: $type:ty)*);)*) => { export! {$(
         $(#[$doc])*
-        ///
-        /// # Safety
-        /// Buffers have the sizes that `nccl.h` says, and are used by nobody else until the call has ended.
-        #[unsafe(no_mangle)]
-        #[allow(non_snake_case, clippy::too_many_arguments)]
-        pub unsafe extern "C" fn $name(
+        fn $name | $twin(
             sendbuff: *const c_void, recvbuff: *mut c_void, $count: usize, datatype: ncclDataType_t
             $(, $argument: $type)*, comm: ncclComm_t, stream: cudaStream_t,
-        ) -> $crate::ncclResult_t {
-            guard(stringify!($told), || {
-                let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: None, root: None };
-                let arguments = Arguments { $($argument: Some($argument),)* ..nothing };
-                // SAFETY: as the caller promises.
-                unsafe { collective(Kind::$kind, &arguments, comm, stream) }
-            })
+        ) {
+            let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: None, root: None };
+            let arguments = Arguments { $($argument: Some($argument),)* ..nothing };
+            // SAFETY: as the caller promises.
+            unsafe { collective(Kind::$kind, &arguments, comm, stream) }
         }
-    };
-    (@with $(#[$doc:meta])* $kind:ident $told:ident $name:ident ($count:ident $(, $argument:ident: $type:ty)*)) => {
-        $(#[$doc])*
-        ///
-        /// # Safety
-        /// As of the call without settings; `config` is null or points to settings as long as their `size` says.
-        #[unsafe(no_mangle)]
-        #[allow(non_snake_case, clippy::too_many_arguments)]
-        pub unsafe extern "C" fn $name(
+
+        #[doc = concat!("As [`", stringify!($twin), "`], with settings of its own.")]
+        fn $with | $with_twin(
             sendbuff: *const c_void, recvbuff: *mut c_void, $count: usize, datatype: ncclDataType_t
             $(, $argument: $type)*, comm: ncclComm_t, stream: cudaStream_t, config: *const ncclCollConfig_t,
-        ) -> $crate::ncclResult_t {
-            guard(stringify!($told), || {
-                // SAFETY: as the caller promises.
-                unsafe { check_call(config) }.inspect_err(group::refuse)?;
-                let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: None, root: None };
-                let arguments = Arguments { $($argument: Some($argument),)* ..nothing };
-                // SAFETY: as the caller promises.
-                unsafe { collective(Kind::$kind, &arguments, comm, stream) }
-            })
+        ) {
+            // SAFETY: as the caller promises.
+            unsafe { check_call(config) }.inspect_err(group::refuse)?;
+            let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: None, root: None };
+            let arguments = Arguments { $($argument: Some($argument),)* ..nothing };
+            // SAFETY: as the caller promises.
+            unsafe { collective(Kind::$kind, &arguments, comm, stream) }
         }
-    };
+    )*}};
 }
 
 collectives! {
@@ -134,7 +124,7 @@ unsafe fn message(
     (datatype, peer): (ncclDataType_t, c_int),
     (comm, stream): (ncclComm_t, cudaStream_t),
 ) -> Result<(), Failure> {
-    order(stream);
+    order(stream, &[data]).inspect_err(group::refuse)?;
     let item = || {
         let comm = find(comm)?;
         let data_type = data_type(datatype)?;

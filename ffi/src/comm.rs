@@ -6,11 +6,11 @@ use crate::handles::{Kind, Table};
 use crate::operators::Operators;
 use crate::registrations::Registrations;
 use crate::types::ncclComm_t;
-use crate::{boundary, ncclResult_t};
+use crate::{boundary, environment, fork, log, ncclResult_t};
 use serried::{Communicator, Config};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 
 /// All communicators of the process.
 pub(crate) static COMMUNICATORS: Table<Comm> = Table::new(Kind::Communicator);
@@ -19,6 +19,8 @@ pub(crate) static COMMUNICATORS: Table<Comm> = Table::new(Kind::Communicator);
 pub(crate) struct Comm {
     /// Whatever forbids calls, as flags, and above them how many communicators are being made of this one in the background; calls are made at 0 alone.
     state: AtomicU32,
+    /// The process that made it, as [`fork::generation`] has it.
+    process: u32,
     /// Nothing yet while it joins.
     joined: OnceLock<Result<Communicator, Failure>>,
     pub(crate) settings: Settings,
@@ -47,11 +49,23 @@ const MAKING: u32 = 8;
 /// The communicator behind a handle.
 #[inline]
 pub(crate) fn find(handle: ncclComm_t) -> Result<Arc<Comm>, Failure> {
-    COMMUNICATORS.get(handle).ok_or_else(|| unknown(handle))
+    let comm = COMMUNICATORS.get(handle).ok_or_else(|| unknown(handle))?;
+    if comm.process == fork::generation() { Ok(comm) } else { Err(forked()) }
+}
+
+/// Takes a communicator out of its handle's hands.
+pub(crate) fn take(handle: ncclComm_t) -> Result<Arc<Comm>, Failure> {
+    find(handle)?;
+    COMMUNICATORS.remove(handle).ok_or_else(|| unknown(handle))
 }
 
 #[cold]
-pub(crate) fn unknown(handle: ncclComm_t) -> Failure {
+fn forked() -> Failure {
+    Failure::usage("comm was made before this process was forked, and stays its parent's; a child makes communicators of its own")
+}
+
+#[cold]
+fn unknown(handle: ncclComm_t) -> Failure {
     if handle.is_null() {
         return boundary::null("comm");
     }
@@ -62,6 +76,7 @@ impl Comm {
     pub(crate) fn new(settings: Settings, membership: Membership) -> Arc<Self> {
         Arc::new(Self {
             state: AtomicU32::new(0),
+            process: fork::generation(),
             joined: OnceLock::new(),
             settings,
             membership,
@@ -73,8 +88,27 @@ impl Comm {
 
     /// How joining ended.
     pub(crate) fn joined(&self, outcome: Result<Communicator, Failure>) {
+        match &outcome {
+            Ok(communicator) => self.tell(communicator),
+            Err(failure) => tracing::warn!(target: "INIT", "a communicator was not made: {}", failure.what),
+        }
         // It joins once.
         let _ = self.joined.set(outcome);
+    }
+
+    /// Says in the log that it is there, as NCCL does.
+    fn tell(&self, communicator: &Communicator) {
+        let (rank, size, device, key) =
+            (communicator.rank(), communicator.size(), self.settings.device, self.membership.key());
+        tracing::info!(
+            target: "INIT",
+            "comm {key:#x} rank {rank} nranks {size} cudaDev {device} nvmlDev {device} busId 0 commId {key:#x} - Init COMPLETE",
+        );
+        static REMARKED: Once = Once::new();
+        if rank == 0 {
+            // The environment is the same wherever a job's ranks are, as a rule: one of them says it.
+            REMARKED.call_once(|| environment::remark().iter().for_each(|remark| log::warn_anyhow(remark)));
+        }
     }
 
     /// The communicator, if calls can be made on it.

@@ -3,10 +3,11 @@
 use crate::boundary::given;
 use crate::comm::Settings;
 use crate::errors::Failure;
+use crate::{cuda, environment, fork, log, meeting};
 use crate::types::{API_MAGIC, UNDEF_INT, ncclCollConfig_t, ncclConfig_t};
-use serried::Config;
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::mem::offset_of;
+use std::sync::Once;
 
 /// The head that every such structure begins with, in whatever version.
 #[derive(Clone, Copy)]
@@ -17,9 +18,15 @@ struct Head {
     version: c_uint,
 }
 
-/// Settings as the environment has them, for a communicator that is told nothing else.
+/// The first of every communicator: settings as the environment has them, for a communicator that is told nothing else.
 pub(crate) fn from_environment() -> Result<Settings, Failure> {
-    Ok(Settings { blocking: true, device: 0, config: Config::from_env()? })
+    log::start();
+    fork::watch();
+    cuda::look_for_driver();
+    let config = environment::config()?;
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| meeting::tell_interfaces(&config.control));
+    Ok(Settings { blocking: true, device: 0, config })
 }
 
 /// Changes `settings` to what `config` says, unless it is null.

@@ -6,8 +6,9 @@ use crate::comm::{Comm, Settings, find};
 use crate::config;
 use crate::errors::Failure;
 use crate::group;
-use crate::init::{join_as, new_id, rank_and_size};
+use crate::init::{join_as, rank_and_size};
 use crate::making::make;
+use crate::meeting::fresh_id;
 use crate::plan::rank_of;
 use crate::types::{ncclComm_t, ncclConfig_t, ncclUniqueId};
 use serried::{Communicator, UniqueId};
@@ -204,12 +205,12 @@ export! {
         unsafe { shrink(comm, excluded, newcomm, config, shrinkFlags) }.inspect_err(group::refuse)
     }
 
-    /// Makes an id for [`ncclCommGrow`].
+    /// Makes an id for [`ncclCommGrow`](pncclCommGrow).
     fn ncclCommGetUniqueId | pncclCommGetUniqueId(comm: ncclComm_t, uniqueId: *mut ncclUniqueId) {
         let comm = find(comm)?;
         comm.ready()?;
         // SAFETY: the caller's promise is the same.
-        unsafe { place(uniqueId, "uniqueId") }?.write(new_id(&comm.settings)?);
+        unsafe { place(uniqueId, "uniqueId") }?.write(fresh_id(&comm.settings.config.control)?);
         Ok(())
     }
 

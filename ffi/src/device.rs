@@ -1,7 +1,7 @@
 //! What only makes sense for programs that run on a device: there is none, and each function says so. What a communicator is can be asked
 //! all the same.
 
-use crate::boundary::{export, given, guard_value, null};
+use crate::boundary::{export, given, guard_value, null, own_name};
 use crate::comm::find;
 use crate::config::read;
 use crate::errors::Failure;
@@ -168,16 +168,10 @@ macro_rules! values {
         $(#[$doc])*
         #[unsafe(no_mangle)]
         #[allow(non_snake_case)]
-        pub extern "C" fn $name($($argument: $type),*) -> $value {
-            guard_value(stringify!($name), $otherwise, || $body)
-        }
-
-        #[doc = concat!("The twin of [`", stringify!($name), "`], for interposers.")]
-        #[unsafe(no_mangle)]
-        #[allow(non_snake_case)]
         pub extern "C" fn $twin($($argument: $type),*) -> $value {
             guard_value(stringify!($name), $otherwise, || $body)
         }
+        own_name!($name = $twin($($argument: $type),*) -> $value);
     )*};
 }
 
@@ -206,18 +200,3 @@ values! {
     /// Not supported: 0.
     fn ncclLLA2ACalcSlots | pncclLLA2ACalcSlots(_maxElts: c_int, _maxEltSize: c_int) -> c_int, 0 => Err(Failure::unsupported(NO_DEVICE));
 }
-
-/// Does nothing: what is logged is set by the program.
-#[unsafe(no_mangle)]
-#[allow(non_snake_case)]
-pub extern "C" fn ncclResetDebugInit() {}
-
-/// Does nothing.
-#[unsafe(no_mangle)]
-#[allow(non_snake_case)]
-pub extern "C" fn pncclResetDebugInit() {}
-
-/// Does nothing.
-#[unsafe(no_mangle)]
-#[allow(non_snake_case)]
-pub extern "C" fn ncclResetDebugInitInternal() {}

@@ -1,5 +1,6 @@
 //! Failures as C callers get them: a code, and the sentence that `ncclGetLastError` gives afterwards.
 
+use crate::boundary::own_name;
 use crate::ncclResult_t;
 use crate::types::ncclComm_t;
 use serried::Error;
@@ -102,13 +103,7 @@ fn last() -> *const c_char {
 /// sentence names rank and call. It is the caller's until the same thread asks again.
 #[unsafe(no_mangle)]
 #[allow(non_snake_case)]
-pub extern "C" fn ncclGetLastError(_comm: ncclComm_t) -> *const c_char {
-    std::panic::catch_unwind(last).unwrap_or(c"".as_ptr())
-}
-
-/// The twin of [`ncclGetLastError`], for interposers.
-#[unsafe(no_mangle)]
-#[allow(non_snake_case)]
 pub extern "C" fn pncclGetLastError(_comm: ncclComm_t) -> *const c_char {
     std::panic::catch_unwind(last).unwrap_or(c"".as_ptr())
 }
+own_name!(ncclGetLastError = pncclGetLastError(comm: ncclComm_t) -> *const c_char);

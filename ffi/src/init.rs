@@ -7,8 +7,8 @@ use crate::config;
 use crate::errors::Failure;
 use crate::group;
 use crate::making::{Making, make};
+use crate::meeting::{Meeting, fresh_id, new_id};
 use crate::types::{ncclComm_t, ncclConfig_t, ncclUniqueId};
-use serried::{Communicator, UniqueId};
 use std::ffi::c_int;
 
 /// More ranks in one process than this are a mistake.
@@ -43,10 +43,10 @@ pub(crate) unsafe fn join_as(
     id: &ncclUniqueId,
     settings: Settings,
 ) -> Result<(), Failure> {
-    let unique = UniqueId::from_bytes(&id.internal)?;
+    let meeting = Meeting::of(id)?;
     let config = settings.config.clone();
     let made = Comm::new(settings, Membership::of(&id.internal));
-    let join = move || Ok(Some(Communicator::create(&unique, rank, size, &config)?));
+    let join = move || meeting.join(rank, size, &config).map(Some);
     // SAFETY: as the caller promises.
     unsafe { make(comm, Some(made), None, join) }
 }
@@ -55,11 +55,6 @@ pub(crate) fn rank_and_size(rank: c_int, ranks: c_int) -> Result<(u32, u32), Fai
     let size = u32::try_from(ranks).ok().filter(|size| *size > 0);
     let size = size.ok_or_else(|| Failure::argument(format!("nranks is {ranks}; expected 1 or more")))?;
     Ok((crate::plan::rank_of("rank", rank, size)?, size))
-}
-
-/// A new id, by which ranks find a rendezvous in this process.
-pub(crate) fn new_id(settings: &Settings) -> Result<ncclUniqueId, Failure> {
-    Ok(ncclUniqueId { internal: UniqueId::create(&settings.config.control)?.to_bytes() })
 }
 
 /// The numbers of the devices, if they are sound.
@@ -89,14 +84,14 @@ unsafe fn devices(list: *const c_int, count: c_int) -> Result<Vec<c_int>, Failur
 /// Joins all ranks of a new communicator, which are all in this process.
 fn join_all(devices: &[c_int], places: &mut [ncclComm_t]) -> Result<(), Failure> {
     let settings = config::from_environment()?;
-    let id = new_id(&settings)?;
+    let id = fresh_id(&settings.config.control)?;
+    let meeting = Meeting::of(&id)?;
     let size = devices.len() as u32;
     let makings = (0..size).zip(devices).zip(places.iter_mut()).map(|((rank, device), place)| {
         let settings = Settings { device: *device, ..settings.clone() };
-        let unique = UniqueId::from_bytes(&id.internal)?;
-        let config = settings.config.clone();
+        let (meeting, config) = (meeting.clone(), settings.config.clone());
         let made = Comm::new(settings, Membership::of(&id.internal));
-        let join = move || Ok(Some(Communicator::create(&unique, rank, size, &config)?));
+        let join = move || meeting.join(rank, size, &config).map(Some);
         // SAFETY: the place is borrowed until all have been made.
         unsafe { Making::new(place, Some(made), None, join) }
     });
@@ -117,7 +112,7 @@ export! {
     fn ncclGetUniqueId | pncclGetUniqueId(uniqueId: *mut ncclUniqueId) {
         // SAFETY: the caller's promise is the same.
         let place = unsafe { place(uniqueId, "uniqueId") }?;
-        place.write(new_id(&config::from_environment()?)?);
+        place.write(new_id(&config::from_environment()?.config.control)?);
         Ok(())
     }
 
@@ -127,7 +122,7 @@ export! {
         unsafe { join(comm, (rank, nranks), &commId, std::ptr::null()) }.inspect_err(group::refuse)
     }
 
-    /// As [`ncclCommInitRank`], with settings. If they say non-blocking, it returns `ncclInProgress`, and `ncclCommGetAsyncError` tells the end.
+    /// As [`ncclCommInitRank`](pncclCommInitRank), with settings. If they say non-blocking, it returns `ncclInProgress`, and `ncclCommGetAsyncError` tells the end.
     fn ncclCommInitRankConfig | pncclCommInitRankConfig(
         comm: *mut ncclComm_t, nranks: c_int, commId: ncclUniqueId, rank: c_int, config: *mut ncclConfig_t,
     ) {
@@ -135,7 +130,7 @@ export! {
         unsafe { join(comm, (rank, nranks), &commId, config) }.inspect_err(group::refuse)
     }
 
-    /// As [`ncclCommInitRankConfig`], with several ids, of which the first is used: joining is fast by one.
+    /// As [`ncclCommInitRankConfig`](pncclCommInitRankConfig), with several ids, of which the first is used: joining is fast by one.
     fn ncclCommInitRankScalable | pncclCommInitRankScalable(
         newcomm: *mut ncclComm_t, nranks: c_int, myrank: c_int, nId: c_int, commIds: *mut ncclUniqueId, config: *mut ncclConfig_t,
     ) {

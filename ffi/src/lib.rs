@@ -2,7 +2,7 @@
 //!
 //! It exports every function of NCCL's header, as `include/nccl.h` declares them, each with its twin `pncclX`, which an interposer that
 //! defines `ncclX` itself calls to reach the library; and [`serriedGetVersion`], by which a program tells serried from NCCL. What is for
-//! programs on a device is refused, with a sentence that [`ncclGetLastError`] gives, as for every failure. No panic crosses into C; null
+//! programs on a device is refused, with a sentence that [`ncclGetLastError`](pncclGetLastError) gives, as for every failure. No panic crosses into C; null
 //! pointers, unknown numbers, and handles that are foreign or stale are argument errors.
 //!
 //! This crate only translates: what it does is done by the `serried` crate. It holds what C callers hold by number: communicators and what
@@ -12,9 +12,11 @@
 //! |---|---|
 //! | `boundary`, `errors`, `result` | functions, panics, failures, codes |
 //! | `types`, `config`, `handles` | structures, settings, handles |
-//! | `comm`, `clique`, `making` | communicators: what they are here, who belongs together, how they come to be |
+//! | `comm`, `clique`, `making`, `meeting` | communicators: what they are here, who belongs together, how they come to be, where ranks meet |
 //! | `init`, `derive`, `lifecycle` | the functions that make, ask and end them |
 //! | `plan`, `operators`, `calls`, `group` | collectives and messages, at once or together |
+//! | `cuda`, `fork` | streams and memory of devices, of which there are none; children of a process |
+//! | `environment`, `log`, `lines` | NCCL's variables, and what is said when they ask for it |
 //! | `memory`, `registrations` | memory that the library gives, and that it is told of |
 //! | `parameters`, `device`, `version` | settings by name, what is refused, versions |
 #![allow(unsafe_code)]
@@ -24,14 +26,20 @@ mod calls;
 mod clique;
 mod comm;
 mod config;
+mod cuda;
 mod derive;
 mod device;
+mod environment;
 mod errors;
+mod fork;
 mod group;
 mod handles;
 mod init;
 mod lifecycle;
+mod lines;
+mod log;
 mod making;
+mod meeting;
 mod memory;
 mod operators;
 mod parameters;
@@ -44,14 +52,15 @@ mod version;
 pub use calls::*;
 pub use derive::*;
 pub use device::*;
-pub use errors::{ncclGetLastError, pncclGetLastError};
+pub use errors::*;
 pub use group::*;
 pub use init::*;
 pub use lifecycle::*;
+pub use log::*;
 pub use memory::*;
 pub use operators::*;
 pub use parameters::*;
 pub use registrations::*;
-pub use result::{ncclGetErrorString, ncclResult_t, pncclGetErrorString};
+pub use result::*;
 pub use types::*;
 pub use version::*;

@@ -1,7 +1,7 @@
 //! How communicators end, how they are, and what they know about themselves.
 
 use crate::boundary::{export, place};
-use crate::comm::{COMMUNICATORS, find, unknown};
+use crate::comm::{find, take};
 use crate::errors::Failure;
 use crate::ncclResult_t;
 use crate::types::{ncclComm_t, ncclCommMemStat_t};
@@ -17,14 +17,14 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// The handle stands for nothing any more, and the rank leaves.
 fn destroy(handle: ncclComm_t) -> Result<(), Failure> {
-    let comm = COMMUNICATORS.remove(handle).ok_or_else(|| unknown(handle))?;
+    let comm = take(handle)?;
     comm.membership.leave().say(move || drop(comm));
     Ok(())
 }
 
 /// Ends all calls, here and elsewhere, and frees the communicator as soon as those of other threads have come back.
 fn abort(handle: ncclComm_t) -> Result<(), Failure> {
-    let comm = COMMUNICATORS.remove(handle).ok_or_else(|| unknown(handle))?;
+    let comm = take(handle)?;
     comm.abort();
     // Their buffers are the caller's again when this returns.
     let deadline = Instant::now() + CALLS_END;
@@ -107,7 +107,7 @@ export! {
         comm.suspend()
     }
 
-    /// Ends what [`ncclCommSuspend`] began.
+    /// Ends what [`ncclCommSuspend`](pncclCommSuspend) began.
     fn ncclCommResume | pncclCommResume(comm: ncclComm_t) {
         find(comm)?.resume()
     }

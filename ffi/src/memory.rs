@@ -30,7 +30,7 @@ export! {
         Ok(())
     }
 
-    /// Gives back what [`ncclMemAlloc`] gave; null is nothing.
+    /// Gives back what [`ncclMemAlloc`](pncclMemAlloc) gave; null is nothing.
     fn ncclMemFree | pncclMemFree(ptr: *mut c_void) {
         if ptr.is_null() {
             return Ok(());

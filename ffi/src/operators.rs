@@ -2,6 +2,7 @@
 
 use crate::boundary::{export, null, place};
 use crate::comm::find;
+use crate::cuda::order;
 use crate::errors::Failure;
 use crate::plan::data_type;
 use crate::types::{ncclComm_t, ncclDataType_t, ncclRedOp_t, ncclScalarResidence_t};
@@ -119,6 +120,7 @@ export! {
         if scalar.is_null() {
             return Err(null("scalar"));
         }
+        order(std::ptr::null_mut(), &[scalar.cast_const()])?;
         // SAFETY: the caller's promise is the same.
         let place = unsafe { place(op, "op") }?;
         let scalar = match residence {

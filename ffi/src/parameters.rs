@@ -2,8 +2,9 @@
 //!
 //! A value is the variable's text as it is now; of a variable that is not set, the empty text, which is no number.
 
-use crate::boundary::{export, guard, null, place};
+use crate::boundary::{export, guard, null, own_name, place};
 use crate::config::text;
+use crate::environment::{self, READ};
 use crate::errors::Failure;
 use crate::handles::{Kind, decode, encode};
 use crate::types::ncclParamHandle_t;
@@ -12,69 +13,29 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Display;
 use std::thread::LocalKey;
 
-/// Every parameter; what is secret is none.
-const KEYS: [&CStr; 35] = [
-    c"SERRIED_RANK",
-    c"SERRIED_SIZE",
-    c"SERRIED_LOCAL_RANK",
-    c"SERRIED_ROOT",
-    c"SERRIED_SOCKET_IFNAME",
-    c"NCCL_SOCKET_IFNAME",
-    c"SERRIED_SOCKET_FAMILY",
-    c"NCCL_SOCKET_FAMILY",
-    c"SERRIED_PORT_RANGE",
-    c"SERRIED_IB_HCA",
-    c"NCCL_IB_HCA",
-    c"SERRIED_IB_GID_INDEX",
-    c"NCCL_IB_GID_INDEX",
-    c"SERRIED_IB_ROCE_VERSION_NUM",
-    c"NCCL_IB_ROCE_VERSION_NUM",
-    c"SERRIED_IB_ADDR_FAMILY",
-    c"NCCL_IB_ADDR_FAMILY",
-    c"SERRIED_IB_ADDR_RANGE",
-    c"NCCL_IB_ADDR_RANGE",
-    c"SERRIED_IB_TC",
-    c"NCCL_IB_TC",
-    c"SERRIED_IB_SL",
-    c"NCCL_IB_SL",
-    c"SERRIED_IB_TIMEOUT",
-    c"NCCL_IB_TIMEOUT",
-    c"SERRIED_IB_RETRY_CNT",
-    c"NCCL_IB_RETRY_CNT",
-    c"SERRIED_IB_QPS_PER_CONNECTION",
-    c"NCCL_IB_QPS_PER_CONNECTION",
-    c"SERRIED_INIT_TIMEOUT",
-    c"SERRIED_CONNECT_TIMEOUT",
-    c"SERRIED_SILENCE",
-    c"SERRIED_TIMEOUT",
-    c"SERRIED_TRANSPORT",
-    c"SERRIED_ALGO",
-];
-
 thread_local! {
     /// What `ncclParamGetStr` last returned to this thread.
     static BOUND: RefCell<CString> = RefCell::default();
     /// The same of `ncclParamGetParameter`.
     static NAMED: RefCell<CString> = RefCell::default();
     /// The same of `ncclParamGetAllParameterKeys`.
-    static LISTED: RefCell<[*const c_char; KEYS.len()]> = const { RefCell::new([std::ptr::null(); KEYS.len()]) };
+    static LISTED: RefCell<[*const c_char; READ.len()]> = const { RefCell::new([std::ptr::null(); READ.len()]) };
 }
 
 fn value(key: &CStr) -> String {
-    std::env::var_os(key.to_string_lossy().as_ref())
-        .map_or_else(String::new, |value| value.to_string_lossy().into_owned())
+    environment::variable(&key.to_string_lossy()).unwrap_or_default()
 }
 
 fn number_of(key: *const c_char) -> Result<usize, Failure> {
     // SAFETY: null, or the caller's string.
     let key = unsafe { text(key) }.ok_or_else(|| null("key"))?;
-    let number = KEYS.iter().position(|known| *known == key);
+    let number = READ.iter().position(|known| *known == key);
     number.ok_or_else(|| Failure::argument(format!("{} is no parameter of this library", key.to_string_lossy())))
 }
 
 fn key_of(handle: ncclParamHandle_t) -> Result<&'static CStr, Failure> {
     let number = decode(Kind::Parameter, handle).and_then(|number| usize::try_from(number).ok());
-    let key = number.and_then(|number| KEYS.get(number)).copied();
+    let key = number.and_then(|number| READ.get(number)).copied();
     key.ok_or_else(|| Failure::argument("h is no handle on a parameter"))
 }
 
@@ -157,7 +118,7 @@ export! {
     fn ncclParamGetParameter | pncclParamGetParameter(key: *const c_char, value: *mut *const c_char, valueLen: *mut c_int) {
         // SAFETY: the caller's promise is the same.
         let (at, length) = unsafe { (place(value, "value")?, place(valueLen, "valueLen")?) };
-        let text = self::value(KEYS[number_of(key)?]);
+        let text = self::value(READ[number_of(key)?]);
         length.write(c_int::try_from(text.len()).unwrap_or(c_int::MAX));
         at.write(show(&NAMED, text));
         Ok(())
@@ -167,9 +128,9 @@ export! {
     fn ncclParamGetAllParameterKeys | pncclParamGetAllParameterKeys(table: *mut *mut *const c_char, tableLen: *mut c_int) {
         // SAFETY: the caller's promise is the same.
         let (at, length) = unsafe { (place(table, "table")?, place(tableLen, "tableLen")?) };
-        LISTED.set(KEYS.map(CStr::as_ptr));
+        LISTED.set(READ.map(CStr::as_ptr));
         at.write(LISTED.with(|listed| listed.as_ptr().cast()));
-        length.write(KEYS.len() as c_int);
+        length.write(READ.len() as c_int);
         Ok(())
     }
 }
@@ -177,7 +138,7 @@ export! {
 /// Writes every parameter that is set to the standard error.
 fn dump() -> Result<(), Failure> {
     let line = |key: &CStr, text: &dyn Display| eprintln!("serried: {}={text}", key.to_string_lossy());
-    KEYS.iter()
+    READ.iter()
         .map(|key| (key, value(key)))
         .filter(|(_, text)| !text.is_empty())
         .for_each(|(key, text)| line(key, &text));
@@ -187,26 +148,7 @@ fn dump() -> Result<(), Failure> {
 /// Writes every parameter that is set to the standard error.
 #[unsafe(no_mangle)]
 #[allow(non_snake_case)]
-pub extern "C" fn ncclParamDumpAll() {
-    guard("ncclParamDumpAll", dump);
-}
-
-/// The twin of [`ncclParamDumpAll`], for interposers.
-#[unsafe(no_mangle)]
-#[allow(non_snake_case)]
 pub extern "C" fn pncclParamDumpAll() {
     guard("ncclParamDumpAll", dump);
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_parameter_is_in_the_manual() {
-        let page = include_str!("../../src/manual/environment_variables.rs");
-        for key in KEYS.map(CStr::to_string_lossy) {
-            assert!(page.contains(&format!("`{key}`")), "{key}");
-        }
-    }
-}
+own_name!(ncclParamDumpAll = pncclParamDumpAll());

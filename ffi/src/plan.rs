@@ -29,7 +29,7 @@ pub(crate) struct Plan {
 }
 
 /// Which collective it is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     AllReduce,
     Reduce,

@@ -2,6 +2,7 @@
 
 use crate::boundary::{export, null, place};
 use crate::comm::{Comm, find};
+use crate::cuda::order;
 use crate::errors::Failure;
 use crate::handles::{Kind, decode, encode, fresh};
 use crate::types::{ncclComm_t, ncclWindow_t};
@@ -46,6 +47,7 @@ fn unknown(name: &str) -> Failure {
 /// The memory is there, at least until it is deregistered or the communicator is gone.
 unsafe fn register<H>(comm: &Comm, kind: Kind, start: *mut c_void, bytes: usize) -> Result<*mut H, Failure> {
     let communicator = comm.ready()?;
+    order(std::ptr::null_mut(), &[start.cast_const()])?;
     let first = NonNull::new(start.cast::<u8>()).ok_or_else(|| null("buff"))?;
     if bytes == 0 || bytes > isize::MAX as usize || start.addr().checked_add(bytes).is_none() {
         return Err(Failure::argument(format!("size is {bytes}; expected what memory can hold")));
@@ -84,7 +86,7 @@ export! {
         find(comm)?.registrations.remove(Kind::Registration, handle, "handle")
     }
 
-    /// Registers a buffer, as [`ncclCommRegister`] does, as a window. All ranks call it.
+    /// Registers a buffer, as [`ncclCommRegister`](pncclCommRegister) does, as a window. All ranks call it.
     fn ncclCommWindowRegister | pncclCommWindowRegister(
         comm: ncclComm_t, buff: *mut c_void, size: usize, win: *mut ncclWindow_t, winFlags: c_int,
     ) {

@@ -1,8 +1,9 @@
 //! Result codes and their texts, by NCCL's names and numbers.
 
+use crate::boundary::own_name;
 use std::ffi::{CStr, c_char, c_int};
 
-/// What a call returns. A program may hand any number back to [`ncclGetErrorString`], so this is a number with names and not
+/// What a call returns. A program may hand any number back to [`ncclGetErrorString`](pncclGetErrorString), so this is a number with names and not
 /// an enum, which must never hold an unnamed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
@@ -34,16 +35,10 @@ impl ncclResult_t {
 /// A sentence for a result code; static, never null.
 #[unsafe(no_mangle)]
 #[allow(non_snake_case)]
-pub extern "C" fn ncclGetErrorString(result: ncclResult_t) -> *const c_char {
-    sentence(result).as_ptr()
-}
-
-/// The twin of [`ncclGetErrorString`], for interposers.
-#[unsafe(no_mangle)]
-#[allow(non_snake_case)]
 pub extern "C" fn pncclGetErrorString(result: ncclResult_t) -> *const c_char {
     sentence(result).as_ptr()
 }
+own_name!(ncclGetErrorString = pncclGetErrorString(result: ncclResult_t) -> *const c_char);
 
 const fn sentence(result: ncclResult_t) -> &'static CStr {
     match result {

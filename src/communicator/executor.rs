@@ -4,7 +4,7 @@ use super::card::Card;
 use super::config::{Config, TransportChoice};
 use super::connect::LinkMaker;
 use super::lending::Lending;
-use super::links::LinkReport;
+use super::links::{LinkReport, SHM};
 use super::meet::{Meeting, OwnRail};
 use super::messages::Counters;
 use super::request::{Counts, Request};
@@ -26,6 +26,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use zerocopy::IntoBytes;
+
+/// The place that events about links name as theirs.
+const LINKS: &str = "serried::transport::link";
 
 /// When a link breaks, the control plane usually knows why a moment later; a death is to be named within a second.
 pub(super) const VERDICT_GRACE: Duration = Duration::from_millis(500);
@@ -79,12 +82,21 @@ impl Executor {
         // Every rank sees the same cards.
         let hosts: Vec<&str> = cards.iter().map(|card| card.host.as_str()).collect();
         let grouping = Arc::new(Grouping::new(&hosts));
+        let tables = Tables::new(&grouping, reach, config.algorithm);
+        let room = room.filter(|_| matches!(reach, Reach::Room { .. }));
+        if room.is_some() {
+            let peers = (0..size).filter(|peer| *peer != rank);
+            peers.for_each(|peer| tracing::info!(target: LINKS, rank, peer, transport = SHM, "linked"));
+        }
+        if rank == 0 {
+            tables.tell();
+        }
         Ok(Self {
             rank,
             size,
-            tables: Tables::new(&grouping, reach, config.algorithm),
+            tables,
             grouping,
-            room: room.filter(|_| matches!(reach, Reach::Room { .. })),
+            room,
             engine: Engine::new((0..size).map(|_| None).collect()),
             streams: vec![false; size as usize],
             reports: vec![None; size as usize],
@@ -338,6 +350,8 @@ impl Executor {
             lending.begin();
         }
         self.streams[peer as usize] = link.ends_in_order();
+        let LinkReport { transport, here, there, .. } = &report;
+        tracing::info!(target: LINKS, rank = self.rank, peer, transport, here, there, "linked");
         self.reports[peer as usize] = Some(report);
     }
 

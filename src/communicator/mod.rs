@@ -84,6 +84,14 @@ impl Communicator {
                   SERRIED_SIZE and SERRIED_ID"
                 .into(),
         })?;
+        Self::launched(&launch, config)
+    }
+
+    /// Joins as `launch` says.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn launched(launch: &Launch, config: &Config) -> Result<Self> {
         let control = launch.join(&config.control)?;
         Self::over(control, launch.local_rank.unwrap_or(launch.rank), config, None)
     }

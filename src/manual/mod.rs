@@ -10,4 +10,5 @@ pub mod accuracy;
 pub mod choosing_an_algorithm;
 pub mod debugging_a_stuck_job;
 pub mod environment_variables;
+pub mod from_nccl_to_serried;
 pub mod roce;

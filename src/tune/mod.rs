@@ -64,6 +64,21 @@ impl Tables {
         self.tables[kind as usize - 1].choice(bytes)
     }
 
+    /// Says which algorithm was chosen for which sizes, to whoever listens.
+    pub(crate) fn tell(&self) {
+        let kinds = CollectiveKind::ALL.into_iter().zip(&self.tables);
+        for (kind, choices) in kinds.filter(|(kind, _)| *kind != CollectiveKind::Barrier) {
+            let mut from = 0;
+            while let Some(first) = choices.0.get(from) {
+                let alike = choices.0[from..].iter().take_while(|choice| choice.algorithm == first.algorithm).count();
+                let least = |bucket: usize| bucket.checked_sub(1).map_or(0, |bit| 1u128 << bit);
+                let (least, most) = (least(from), least(from + alike) - 1);
+                tracing::info!(collective = kind.name(), from = %least, to = %most, algorithm = %first.algorithm, "chosen");
+                from += alike;
+            }
+        }
+    }
+
     /// The choice for an all-to-all of uneven blocks. Only the two ends of a block know its size, so nobody else can forward it.
     pub fn uneven_exchange(&self) -> &Choice {
         &self.uneven_exchange

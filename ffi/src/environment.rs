@@ -1,0 +1,202 @@
+//! NCCL's environment: each variable does what its users expect, as far as serried has such a thing; what has no meaning here is named in
+//! one warning. A `SERRIED_` variable wins over the `NCCL_` one of the same meaning.
+//!
+//! Variables that the `serried` crate reads by NCCL's names (`NCCL_SOCKET_IFNAME`, `NCCL_IB_…`) pass through untouched.
+
+use serried::schedule::Algorithm;
+use serried::{Config, Result};
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Every variable that is read, but for secret ones.
+pub(crate) const READ: [&CStr; 48] = [
+    c"SERRIED_RANK",
+    c"SERRIED_SIZE",
+    c"SERRIED_LOCAL_RANK",
+    c"SERRIED_ROOT",
+    c"SERRIED_SOCKET_IFNAME",
+    c"NCCL_SOCKET_IFNAME",
+    c"SERRIED_SOCKET_FAMILY",
+    c"NCCL_SOCKET_FAMILY",
+    c"SERRIED_PORT_RANGE",
+    c"SERRIED_IB_HCA",
+    c"NCCL_IB_HCA",
+    c"SERRIED_IB_GID_INDEX",
+    c"NCCL_IB_GID_INDEX",
+    c"SERRIED_IB_ROCE_VERSION_NUM",
+    c"NCCL_IB_ROCE_VERSION_NUM",
+    c"SERRIED_IB_ADDR_FAMILY",
+    c"NCCL_IB_ADDR_FAMILY",
+    c"SERRIED_IB_ADDR_RANGE",
+    c"NCCL_IB_ADDR_RANGE",
+    c"SERRIED_IB_TC",
+    c"NCCL_IB_TC",
+    c"SERRIED_IB_SL",
+    c"NCCL_IB_SL",
+    c"SERRIED_IB_TIMEOUT",
+    c"NCCL_IB_TIMEOUT",
+    c"SERRIED_IB_RETRY_CNT",
+    c"NCCL_IB_RETRY_CNT",
+    c"SERRIED_IB_QPS_PER_CONNECTION",
+    c"NCCL_IB_QPS_PER_CONNECTION",
+    c"SERRIED_INIT_TIMEOUT",
+    c"SERRIED_CONNECT_TIMEOUT",
+    c"SERRIED_SILENCE",
+    c"SERRIED_TIMEOUT",
+    c"SERRIED_TRANSPORT",
+    c"SERRIED_ALGO",
+    c"NCCL_ALGO",
+    c"SERRIED_SOCKETS",
+    c"NCCL_SOCKET_NTHREADS",
+    c"NCCL_NSOCKS_PERTHREAD",
+    c"SERRIED_HOST_ID",
+    c"NCCL_SHM_DISABLE",
+    c"NCCL_IB_DISABLE",
+    c"NCCL_NET",
+    c"NCCL_COMM_ID",
+    c"NCCL_CONF_FILE",
+    c"NCCL_DEBUG",
+    c"NCCL_DEBUG_SUBSYS",
+    c"NCCL_DEBUG_FILE",
+];
+
+/// A variable's text: of the environment or, if it is not set there, of the files that set such variables.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().or_else(|| files().get(name).cloned())
+}
+
+/// The settings that the environment asks for.
+///
+/// # Errors
+/// As of [`Config::from_variables`].
+pub(crate) fn config() -> Result<Config> {
+    Config::from_variables(|name| translate(name, &variable))
+}
+
+/// The text of a variable that the `serried` crate asks for, from its own name or what NCCL's say.
+fn translate(name: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    let is_on = |name: &str| set(name).is_some_and(|value| value.trim().parse() != Ok(0));
+    set(name).or_else(|| match name {
+        "SERRIED_ALGO" => set("NCCL_ALGO").and_then(|list| algorithm(&list)).map(|known| known.name().to_owned()),
+        "SERRIED_SOCKETS" => sockets(set("NCCL_SOCKET_NTHREADS"), set("NCCL_NSOCKS_PERTHREAD")),
+        // Ranks that say they are on different hosts share no memory.
+        "SERRIED_HOST_ID" => is_on("NCCL_SHM_DISABLE").then(a_host_of_its_own),
+        // The exact name of no device.
+        "SERRIED_IB_HCA" if is_on("NCCL_IB_DISABLE") || names_sockets(set("NCCL_NET")) => Some("=none".into()),
+        _ => None,
+    })
+}
+
+/// The first algorithm of the list that serried has. A list that begins with `^`, or speaks of one collective, says something else.
+fn algorithm(list: &str) -> Option<Algorithm> {
+    if list.contains(['^', ':', ';']) {
+        return None;
+    }
+    list.split(',').find_map(|name| Algorithm::parse(name.trim()))
+}
+
+/// NCCL has so many threads with so many sockets each; here one thread serves all of them.
+fn sockets(threads: Option<String>, each: Option<String>) -> Option<String> {
+    if threads.is_none() && each.is_none() {
+        return None;
+    }
+    let number = |text: Option<String>| text.map_or(Some(1u32), |text| text.trim().parse().ok());
+    let product = number(threads)?.saturating_mul(number(each)?);
+    Some(product.clamp(1, Config::SOCKETS_MAX).to_string())
+}
+
+fn names_sockets(net: Option<String>) -> bool {
+    net.is_some_and(|net| net.trim().eq_ignore_ascii_case("Socket"))
+}
+
+fn a_host_of_its_own() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let host = serried::topology::HostId::here().number();
+    format!("{host:016x}/{}/{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The warning that names what is set and has no meaning here, if there is such a thing.
+pub(crate) fn remark() -> Option<String> {
+    let is_read = |name: &str| READ.iter().any(|known| known.to_bytes() == name.as_bytes());
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let names = names.chain(files().keys().cloned()).filter(|name| name.starts_with("NCCL_"));
+    // Those are nccl-tests' own.
+    let names = names.filter(|name| !name.starts_with("NCCL_TESTS_"));
+    let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    let mut idle: Vec<String> = names.filter(|name| !is_read(name)).collect();
+    idle.extend(set("NCCL_ALGO").filter(|list| algorithm(list).is_none()).map(|list| format!("NCCL_ALGO={list}")));
+    let nets = ["Socket", "IB"];
+    let other = |net: &String| !nets.iter().any(|known| known.eq_ignore_ascii_case(net.trim()));
+    idle.extend(set("NCCL_NET").filter(other).map(|net| format!("NCCL_NET={net}")));
+    idle.sort_unstable();
+    idle.dedup();
+    (!idle.is_empty()).then(|| format!("set, and without meaning in serried: {}", idle.join(", ")))
+}
+
+/// What the files of settings say: one line `NAME=value` each, `#` begins a remark. The user's comes before the system's.
+fn files() -> &'static BTreeMap<String, String> {
+    static FILES: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let own = std::env::var_os("NCCL_CONF_FILE").map(PathBuf::from);
+        let own = own.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".nccl.conf")));
+        let texts = ["/etc/nccl.conf".into()].into_iter().chain(own).filter_map(|path| std::fs::read_to_string(path).ok());
+        texts.flat_map(|text| text.lines().filter_map(line).collect::<Vec<_>>()).collect()
+    })
+}
+
+fn line(text: &str) -> Option<(String, String)> {
+    let (name, value) = text.split('#').next()?.split_once('=')?;
+    Some((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serried::TransportChoice;
+
+    fn config(variables: &[(&str, &str)]) -> Config {
+        let variable = |name: &str| variables.iter().find(|(of, _)| *of == name).map(|(_, value)| (*value).to_owned());
+        Config::from_variables(|name| translate(name, &variable)).expect("good variables")
+    }
+
+    #[test]
+    fn nccls_variables_become_settings() {
+        let algorithm = |list| config(&[("NCCL_ALGO", list)]).algorithm;
+        assert_eq!(algorithm("Ring,Tree"), Some(Algorithm::Ring));
+        assert_eq!(algorithm("NVLS,Tree"), Some(Algorithm::Tree));
+        assert_eq!([algorithm("^Tree"), algorithm("allreduce:tree;broadcast:ring"), algorithm("CollNet")], [None; 3]);
+        assert_eq!(config(&[("NCCL_ALGO", "Ring"), ("SERRIED_ALGO", "nhr")]).algorithm, Some(Algorithm::Nhr));
+        assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "4"), ("NCCL_SOCKET_NTHREADS", "2")]).sockets, 8);
+        assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "64")]).sockets, Config::SOCKETS_MAX);
+        for (name, value) in [("NCCL_IB_DISABLE", "1"), ("NCCL_NET", "Socket")] {
+            let devices = config(&[(name, value), ("NCCL_IB_HCA", "mlx5")]).verbs.devices.expect("a filter");
+            assert_eq!(devices.place("mlx5_0", 1), None);
+        }
+        assert!(config(&[("NCCL_IB_DISABLE", "0"), ("NCCL_NET", "IB")]).verbs.devices.is_none());
+        let (one, two) = (config(&[("NCCL_SHM_DISABLE", "1")]), config(&[("NCCL_SHM_DISABLE", "1")]));
+        assert!(one.host_id.is_some() && one.host_id != two.host_id);
+        assert_eq!(one.transport, TransportChoice::Auto);
+    }
+
+    #[test]
+    fn lines_of_files_are_names_and_values() {
+        assert_eq!(line(" NCCL_DEBUG = INFO # loud"), Some(("NCCL_DEBUG".into(), "INFO".into())));
+        assert_eq!(line("# NCCL_DEBUG=INFO"), None);
+        assert_eq!(line("nonsense"), None);
+    }
+
+    #[test]
+    fn every_variable_is_in_the_manual() {
+        let pages = [
+            include_str!("../../src/manual/environment_variables.rs"),
+            include_str!("../../src/manual/from_nccl_to_serried.rs"),
+        ];
+        for name in READ.map(CStr::to_string_lossy) {
+            assert!(pages.iter().any(|page| page.contains(&format!("`{name}`"))), "{name}");
+        }
+    }
+}

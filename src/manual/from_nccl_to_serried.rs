@@ -1,0 +1,1 @@
+//! From NCCL to serried (in progress).
