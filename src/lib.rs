@@ -31,7 +31,9 @@ pub mod tune;
 pub mod types;
 
 pub use bootstrap::UniqueId;
-pub use communicator::{Communicator, Config, Group, Handle, LinkReport, Message, Refusal, Request, TransportChoice};
+pub use communicator::{
+    Communicator, Config, Group, Handle, LinkReport, Message, Refusal, Request, Signal, TransportChoice, Window,
+};
 pub use error::{Cause, Error, Operation, Result};
 pub use memory::{Buffer, Memory, Registered};
 pub use reduce::{Operator, Own, PreMulSum};

@@ -256,7 +256,7 @@ ncclResult_t serriedGetVersion(int *major, int *minor, int *patch);
 SERRIED_NCCL(const char *, ncclGetErrorString, (ncclResult_t result));
 /* The sentence of this thread's last failure or, if it had none, of the process'. Valid until the same thread asks again. */
 SERRIED_NCCL(const char *, ncclGetLastError, (ncclComm_t comm));
-/* These do nothing. */
+/* Read again what NCCL_DEBUG and the variables beside it ask for. */
 SERRIED_NCCL(void, ncclResetDebugInit, (void));
 void ncclResetDebugInitInternal(void);
 
@@ -278,7 +278,7 @@ SERRIED_NCCL(ncclResult_t, ncclCommGrow, (ncclComm_t comm, int nRanks, const ncc
 SERRIED_NCCL(ncclResult_t, ncclCommFinalize, (ncclComm_t comm));
 SERRIED_NCCL(ncclResult_t, ncclCommDestroy, (ncclComm_t comm));
 SERRIED_NCCL(ncclResult_t, ncclCommAbort, (ncclComm_t comm));
-/* Refused. */
+/* Ends the calls that run, on all ranks; what is left is shrinking and destroying it. */
 SERRIED_NCCL(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags));
 SERRIED_NCCL(ncclResult_t, ncclCommGetAsyncError, (ncclComm_t comm, ncclResult_t *asyncError));
 SERRIED_NCCL(ncclResult_t, ncclCommCount, (const ncclComm_t comm, int *count));
@@ -297,6 +297,7 @@ SERRIED_NCCL(ncclResult_t, ncclMemAlloc, (void **ptr, size_t size));
 SERRIED_NCCL(ncclResult_t, ncclMemFree, (void *ptr));
 SERRIED_NCCL(ncclResult_t, ncclCommRegister, (const ncclComm_t comm, void *buff, size_t size, void **handle));
 SERRIED_NCCL(ncclResult_t, ncclCommDeregister, (const ncclComm_t comm, void *handle));
+/* A collective call: all ranks open a window together. */
 SERRIED_NCCL(ncclResult_t, ncclCommWindowRegister, (ncclComm_t comm, void *buff, size_t size, ncclWindow_t *win, int winFlags));
 SERRIED_NCCL(ncclResult_t, ncclCommWindowDeregister, (ncclComm_t comm, ncclWindow_t win));
 SERRIED_NCCL(ncclResult_t, ncclWinGetUserPtr, (ncclComm_t comm, ncclWindow_t win, void **outUserPtr));
@@ -335,7 +336,8 @@ SERRIED_NCCL(ncclResult_t, ncclSend,
              (const void *sendbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm, cudaStream_t stream));
 SERRIED_NCCL(ncclResult_t, ncclRecv,
              (void *recvbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm, cudaStream_t stream));
-/* Refused. */
+/* One-sided: a rank writes into a window of another, from byte peerWinOffset on, and signals it; the other only waits for signals. A sigIdx
+ * and a ctx are 0 to 65535; flags are 0. */
 SERRIED_NCCL(ncclResult_t, ncclPutSignal,
              (const void *localbuff, size_t count, ncclDataType_t datatype, int peer, ncclWindow_t peerWin, size_t peerWinOffset,
               int sigIdx, int ctx, unsigned int flags, ncclComm_t comm, cudaStream_t stream));
@@ -346,7 +348,7 @@ SERRIED_NCCL(ncclResult_t, ncclWaitSignal, (int nDesc, ncclWaitSignalDesc_t *sig
 
 SERRIED_NCCL(ncclResult_t, ncclGroupStart, (void));
 SERRIED_NCCL(ncclResult_t, ncclGroupEnd, (void));
-/* Refused; closes the group without making its calls. */
+/* Closes the group without making its calls; an estimate in microseconds. */
 SERRIED_NCCL(ncclResult_t, ncclGroupSimulateEnd, (ncclSimInfo_t *simInfo));
 
 /* ---- Parameters: the environment variables that the library reads, as text; empty if unset ---- */

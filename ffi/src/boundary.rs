@@ -69,8 +69,8 @@ macro_rules! own_name {
     };
 }
 
-pub(crate) use own_name;
 pub(crate) use export;
+pub(crate) use own_name;
 
 /// Runs the body of the exported `function`; a panic in it must not unwind into C.
 #[inline]

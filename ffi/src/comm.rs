@@ -6,6 +6,7 @@ use crate::handles::{Kind, Table};
 use crate::operators::Operators;
 use crate::registrations::Registrations;
 use crate::types::ncclComm_t;
+use crate::windows::Windows;
 use crate::{boundary, environment, fork, log, ncclResult_t};
 use serried::{Communicator, Config};
 use std::ffi::c_int;
@@ -27,6 +28,7 @@ pub(crate) struct Comm {
     pub(crate) membership: Membership,
     pub(crate) operators: Operators,
     pub(crate) registrations: Registrations,
+    pub(crate) windows: Windows,
     /// How many communicators have been made of this one.
     made: AtomicU64,
 }
@@ -43,8 +45,9 @@ pub(crate) struct Settings {
 const FINALIZED: u32 = 1;
 const SUSPENDED: u32 = 2;
 const ABORTED: u32 = 4;
+const REVOKED: u32 = 8;
 /// One communicator that is being made.
-const MAKING: u32 = 8;
+const MAKING: u32 = 16;
 
 /// The communicator behind a handle.
 #[inline]
@@ -61,7 +64,9 @@ pub(crate) fn take(handle: ncclComm_t) -> Result<Arc<Comm>, Failure> {
 
 #[cold]
 fn forked() -> Failure {
-    Failure::usage("comm was made before this process was forked, and stays its parent's; a child makes communicators of its own")
+    Failure::usage(
+        "comm was made before this process was forked, and stays its parent's; a child makes communicators of its own",
+    )
 }
 
 #[cold]
@@ -82,6 +87,7 @@ impl Comm {
             membership,
             operators: Operators::default(),
             registrations: Registrations::default(),
+            windows: Windows::default(),
             made: AtomicU64::new(0),
         })
     }
@@ -137,6 +143,7 @@ impl Comm {
             ),
             Some(Err(failure)) => failure.clone(),
             Some(Ok(_)) if state & ABORTED != 0 => Failure::usage("comm was aborted"),
+            Some(Ok(_)) if state & REVOKED != 0 => Failure::usage("comm was revoked; it can be shrunk, and destroyed"),
             Some(Ok(_)) if state >= MAKING => Failure::argument(
                 "a communicator is being made of comm: wait until ncclCommGetAsyncError no longer says ncclInProgress",
             ),
@@ -154,6 +161,8 @@ impl Comm {
                 failure.result
             }
             Some(Ok(_)) if self.state.load(Ordering::Acquire) >= MAKING => ncclResult_t::InProgress,
+            // What it was stopped by is no news.
+            Some(Ok(_)) if self.is_revoked() => ncclResult_t::Success,
             Some(Ok(communicator)) => match communicator.health() {
                 Ok(()) => ncclResult_t::Success,
                 Err(error) => {
@@ -192,9 +201,24 @@ impl Comm {
         self.state.load(Ordering::Acquire) & SUSPENDED != 0
     }
 
+    /// Ends every call that runs, here and on the other ranks, with an error. Communicators of the ranks that are left can still be made of it.
+    pub(crate) fn revoke(&self) -> Result<(), Failure> {
+        self.known()?;
+        self.stop(REVOKED);
+        Ok(())
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.state.load(Ordering::Acquire) & REVOKED != 0
+    }
+
     /// Ends every call that runs, here and on the other ranks, with an error.
     pub(crate) fn abort(&self) {
-        self.state.fetch_or(ABORTED, Ordering::AcqRel);
+        self.stop(ABORTED);
+    }
+
+    fn stop(&self, why: u32) {
+        self.state.fetch_or(why, Ordering::AcqRel);
         if let Some(Ok(communicator)) = self.joined.get() {
             communicator.abort();
         }

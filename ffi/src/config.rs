@@ -3,8 +3,8 @@
 use crate::boundary::given;
 use crate::comm::Settings;
 use crate::errors::Failure;
-use crate::{cuda, environment, fork, log, meeting};
 use crate::types::{API_MAGIC, UNDEF_INT, ncclCollConfig_t, ncclConfig_t};
+use crate::{cuda, environment, fork, log, meeting};
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::mem::offset_of;
 use std::sync::Once;

@@ -56,7 +56,8 @@ fn refuse_device_memory(ask: *mut c_void, buffers: &[*const c_void]) -> Result<(
         (asked == 0).then_some(value)
     };
     let on_device = |buffer: &&*const c_void| {
-        attribute(MEMORY_TYPE, **buffer) == Some(DEVICE) && attribute(IS_MANAGED, **buffer).is_none_or(|is| is & 0xff == 0)
+        attribute(MEMORY_TYPE, **buffer) == Some(DEVICE)
+            && attribute(IS_MANAGED, **buffer).is_none_or(|is| is & 0xff == 0)
     };
     match buffers.iter().filter(|buffer| !buffer.is_null()).find(on_device) {
         None => Ok(()),

@@ -94,6 +94,7 @@ unsafe fn shrink(
 ) -> Result<(), Failure> {
     let parent = find(comm)?;
     let communicator = match flags {
+        SHRINK_DEFAULT if parent.is_revoked() => parent.known()?,
         SHRINK_DEFAULT => {
             let communicator = parent.ready()?;
             communicator.health()?;

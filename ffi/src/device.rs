@@ -7,8 +7,7 @@ use crate::config::read;
 use crate::errors::Failure;
 use crate::plan::rank_of;
 use crate::types::{
-    cudaStream_t, ncclComm_t, ncclCommProperties_t, ncclDataType_t, ncclEncryptionConfig_t, ncclMultimemHandle_t,
-    ncclTeam_t, ncclWaitSignalDesc_t, ncclWindow_t,
+    ncclComm_t, ncclCommProperties_t, ncclEncryptionConfig_t, ncclMultimemHandle_t, ncclTeam_t, ncclWindow_t,
 };
 use std::ffi::{c_int, c_uint, c_void};
 use std::mem::offset_of;
@@ -17,7 +16,6 @@ use std::mem::offset_of;
 const NOBODY: ncclTeam_t = ncclTeam_t { nRanks: 0, rank: 0, stride: 0 };
 
 const NO_DEVICE: &str = "it serves programs that run on a device, and communicators here are of host memory";
-const NO_ONE_SIDED: &str = "one-sided calls; use ncclSend and ncclRecv";
 
 fn properties(comm: ncclComm_t, props: *mut ncclCommProperties_t) -> Result<(), Failure> {
     let comm = find(comm)?;
@@ -36,7 +34,7 @@ fn properties(comm: ncclComm_t, props: *mut ncclCommProperties_t) -> Result<(), 
         multimemSupport: false,
         ginType: 0,
         nLsaTeams: 0,
-        hostRmaSupport: false,
+        hostRmaSupport: true,
         railedGinType: 0,
         commHash: comm.membership.key(),
         ginMinStride: 0,
@@ -91,17 +89,6 @@ macro_rules! refused {
             Err(Failure::unsupported($why))
         }
     )*}};
-}
-
-refused! { NO_ONE_SIDED;
-    ncclPutSignal | pncclPutSignal(
-        localbuff: *const c_void, count: usize, datatype: ncclDataType_t, peer: c_int, peerWin: ncclWindow_t, peerWinOffset: usize,
-        sigIdx: c_int, ctx: c_int, flags: c_uint, comm: ncclComm_t, stream: cudaStream_t,
-    );
-    ncclSignal | pncclSignal(peer: c_int, sigIdx: c_int, ctx: c_int, flags: c_uint, comm: ncclComm_t, stream: cudaStream_t);
-    ncclWaitSignal | pncclWaitSignal(
-        nDesc: c_int, signalDescs: *mut ncclWaitSignalDesc_t, comm: ncclComm_t, stream: cudaStream_t,
-    );
 }
 
 refused! { NO_DEVICE;

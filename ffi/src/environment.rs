@@ -143,7 +143,8 @@ fn files() -> &'static BTreeMap<String, String> {
     FILES.get_or_init(|| {
         let own = std::env::var_os("NCCL_CONF_FILE").map(PathBuf::from);
         let own = own.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".nccl.conf")));
-        let texts = ["/etc/nccl.conf".into()].into_iter().chain(own).filter_map(|path| std::fs::read_to_string(path).ok());
+        let texts =
+            ["/etc/nccl.conf".into()].into_iter().chain(own).filter_map(|path| std::fs::read_to_string(path).ok());
         texts.flat_map(|text| text.lines().filter_map(line).collect::<Vec<_>>()).collect()
     })
 }

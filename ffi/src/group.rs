@@ -2,12 +2,15 @@
 
 use crate::boundary::export;
 use crate::comm::Comm;
+use crate::config::read;
 use crate::errors::Failure;
 use crate::making::Making;
 use crate::plan::{Plan, Span};
+use crate::together::{Job, together};
 use crate::types::ncclSimInfo_t;
 use serried::{DataType, Group, Message};
 use std::cell::{Cell, RefCell};
+use std::mem::offset_of;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,11 +28,19 @@ pub(crate) struct Letter {
     pub(crate) peer: u32,
 }
 
+/// A one-sided call that is ready to be made.
+type Deed = Box<dyn FnOnce() -> Result<(), Failure>>;
+
 /// What has been kept.
 #[derive(Default)]
 struct Kept {
     items: Vec<Item>,
     makings: Vec<Making>,
+    /// The opening of windows, which ranks do together.
+    windows: Vec<Job<()>>,
+    /// What needs nobody else comes before the calls, and what waits for somebody after them.
+    puts: Vec<Deed>,
+    waits: Vec<Deed>,
     /// The making of a communicator has begun in the background.
     in_progress: bool,
     /// The first call that was refused: then none is made.
@@ -58,6 +69,33 @@ pub(crate) fn keep(item: impl FnOnce() -> Result<Item, Failure>) -> Result<(), F
 /// Keeps the making of a communicator for the end of the group.
 pub(crate) fn keep_making(making: Making) {
     KEPT.with_borrow_mut(|kept| kept.makings.push(making));
+}
+
+/// Opens windows, or keeps that for the end of the group.
+pub(crate) fn open_windows(job: Job<()>) -> Result<(), Failure> {
+    if is_open() {
+        KEPT.with_borrow_mut(|kept| kept.windows.push(job));
+        return Ok(());
+    }
+    job()
+}
+
+/// Puts or signals, or keeps that for the end of the group.
+pub(crate) fn put(deed: Deed) -> Result<(), Failure> {
+    if is_open() {
+        KEPT.with_borrow_mut(|kept| kept.puts.push(deed));
+        return Ok(());
+    }
+    deed()
+}
+
+/// Waits for signals, or keeps that for the end of the group.
+pub(crate) fn wait(deed: Deed) -> Result<(), Failure> {
+    if is_open() {
+        KEPT.with_borrow_mut(|kept| kept.waits.push(deed));
+        return Ok(());
+    }
+    deed()
 }
 
 /// The making of a communicator has begun, and goes on.
@@ -181,6 +219,40 @@ fn are_apart(mut touched: Vec<(Range<usize>, Access)>) -> bool {
     })
 }
 
+/// What the calls are expected to take: on one communicator one after the other, on several side by side.
+fn estimate_us(items: &[Item]) -> Result<f64, Failure> {
+    let mut parts: Vec<(*const Comm, f64)> = Vec::new();
+    for item in items {
+        let (Item::Call(comm, _) | Item::Send(comm, _) | Item::Receive(comm, _)) = item;
+        let communicator = comm.ready()?;
+        let takes = match item {
+            // SAFETY: the memory is there until the group has ended, as its callers promised; nothing is read or written.
+            Item::Call(_, plan) => communicator.estimate(&unsafe { plan.request() }?),
+            Item::Send(_, letter) | Item::Receive(_, letter) => {
+                communicator.estimate_message(letter.data.range().len())
+            }
+        };
+        let of = Arc::as_ptr(comm);
+        match parts.iter_mut().find(|(known, _)| *known == of) {
+            Some((_, sum)) => *sum += takes.as_secs_f64() * 1e6,
+            None => parts.push((of, takes.as_secs_f64() * 1e6)),
+        }
+    }
+    Ok(parts.into_iter().map(|(_, sum)| sum).fold(0.0, f64::max))
+}
+
+/// # Safety
+/// `place` is null or points to a structure as long as its `size` says.
+unsafe fn store_estimate(place: *mut ncclSimInfo_t, microseconds: f64) -> Result<(), Failure> {
+    let none = ncclSimInfo_t { size: 0, magic: 0, version: 0, estimatedTime: 0.0 };
+    let least = offset_of!(ncclSimInfo_t, estimatedTime) + size_of::<f32>();
+    // SAFETY: as the caller promises; every field is a number.
+    unsafe { read(place.cast_const(), none, least, "simInfo", "NCCL_SIM_INFO_INITIALIZER") }?;
+    // SAFETY: it has the field, as was just seen.
+    unsafe { (&raw mut (*place).estimatedTime).write(microseconds as f32) };
+    Ok(())
+}
+
 /// Closes the innermost group; what was kept, if it was the outermost.
 fn close() -> Result<Option<Kept>, Failure> {
     let depth = DEPTH.get().checked_sub(1).ok_or_else(|| Failure::usage("this thread has no open group"))?;
@@ -203,17 +275,28 @@ export! {
             return Err(refused);
         }
         Making::finish(kept.makings)?;
+        together(kept.windows).into_iter().collect::<Result<(), Failure>>()?;
+        kept.puts.into_iter().try_for_each(|put| put())?;
         // SAFETY: the callers of the kept calls promised it until now.
         unsafe { run(&kept.items) }?;
+        kept.waits.into_iter().try_for_each(|wait| wait())?;
         if kept.in_progress { Err(Failure::in_progress()) } else { Ok(()) }
     }
 
-    /// Not supported. Closes the group without making its calls.
-    fn ncclGroupSimulateEnd | pncclGroupSimulateEnd(_simulation: *mut ncclSimInfo_t) {
-        if let Some(kept) = close()? {
-            kept.makings.into_iter().for_each(Making::give_up);
+    /// Closes the group without making its calls, and stores what they are expected to take, in microseconds: an estimate by the schedules that were
+    /// chosen. A group that makes communicators cannot be estimated.
+    fn ncclGroupSimulateEnd | pncclGroupSimulateEnd(simInfo: *mut ncclSimInfo_t) {
+        let Some(kept) = close()? else { return Ok(()) };
+        let makes = !kept.makings.is_empty() || kept.in_progress;
+        kept.makings.into_iter().for_each(Making::give_up);
+        if let Some(refused) = kept.refused {
+            return Err(refused);
         }
-        Err(Failure::unsupported("simulating a group; it was closed, and its calls were not made"))
+        if makes {
+            return Err(Failure::unsupported("simulating the making of communicators"));
+        }
+        // SAFETY: the caller's promise is the same.
+        unsafe { store_estimate(simInfo, estimate_us(&kept.items)?) }
     }
 }
 

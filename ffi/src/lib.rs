@@ -17,7 +17,8 @@
 //! | `plan`, `operators`, `calls`, `group` | collectives and messages, at once or together |
 //! | `cuda`, `fork` | streams and memory of devices, of which there are none; children of a process |
 //! | `environment`, `log`, `lines` | NCCL's variables, and what is said when they ask for it |
-//! | `memory`, `registrations` | memory that the library gives, and that it is told of |
+//! | `memory`, `registrations`, `windows` | memory that the library gives, that it is told of, and that other ranks write into |
+//! | `together` | what ranks of one thread do at once |
 //! | `parameters`, `device`, `version` | settings by name, what is refused, versions |
 #![allow(unsafe_code)]
 
@@ -46,8 +47,10 @@ mod parameters;
 mod plan;
 mod registrations;
 mod result;
+mod together;
 mod types;
 mod version;
+mod windows;
 
 pub use calls::*;
 pub use derive::*;
@@ -64,3 +67,4 @@ pub use registrations::*;
 pub use result::*;
 pub use types::*;
 pub use version::*;
+pub use windows::*;

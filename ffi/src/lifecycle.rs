@@ -59,10 +59,14 @@ export! {
         abort(comm)
     }
 
-    /// Not supported: a communicator that was stopped cannot go on.
-    fn ncclCommRevoke | pncclCommRevoke(comm: ncclComm_t, _revokeFlags: c_int) {
-        find(comm)?;
-        Err(Failure::unsupported("revoking; what was stopped cannot go on, so ncclCommAbort is what is left"))
+    /// Ends what the communicator does on this rank, whatever the others do, and keeps it: it can be shrunk, and is to be destroyed. Calls of
+    /// other threads return an error; the other ranks' calls, too.
+    fn ncclCommRevoke | pncclCommRevoke(comm: ncclComm_t, revokeFlags: c_int) {
+        let comm = find(comm)?;
+        if revokeFlags != 0 {
+            return Err(Failure::argument(format!("revokeFlags are {revokeFlags:#x}; expected NCCL_REVOKE_DEFAULT")));
+        }
+        comm.revoke()
     }
 
     /// Stores how the communicator is: `ncclInProgress` while it is being made, the code of what broke it, or `ncclSuccess`.

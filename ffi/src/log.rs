@@ -16,8 +16,22 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 /// The words of `NCCL_DEBUG_SUBSYS`. What is said here belongs to one of them.
 pub(crate) const SUBSYSTEMS: [&str; 16] = [
-    "INIT", "COLL", "P2P", "SHM", "NET", "GRAPH", "TUNING", "ENV", "ALLOC", "CALL", "PROXY", "NVLS", "BOOTSTRAP", "REG",
-    "PROFILE", "RAS",
+    "INIT",
+    "COLL",
+    "P2P",
+    "SHM",
+    "NET",
+    "GRAPH",
+    "TUNING",
+    "ENV",
+    "ALLOC",
+    "CALL",
+    "PROXY",
+    "NVLS",
+    "BOOTSTRAP",
+    "REG",
+    "PROFILE",
+    "RAS",
 ];
 
 /// Unasked, a line for each call is too much.

@@ -3,14 +3,13 @@
 use crate::comm::{COMMUNICATORS, Comm};
 use crate::errors::{Failure, record};
 use crate::group;
-use crate::ncclResult_t;
+use crate::together::{Job, no_thread, run, together};
 use crate::types::ncclComm_t;
 use serried::Communicator;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 /// What joins; `None` for a rank that is in no new communicator.
-type Join = Box<dyn FnOnce() -> Result<Option<Communicator>, Failure> + Send>;
+type Join = Job<Option<Communicator>>;
 
 /// A communicator that is to be made: its handle is there already.
 pub(crate) struct Making {
@@ -79,21 +78,7 @@ impl Making {
     /// Makes them all together, and returns when all are made: the first failure, if there are any.
     pub(crate) fn finish(mut makings: Vec<Self>) -> Result<(), Failure> {
         let joins: Vec<Join> = makings.iter_mut().filter_map(|making| making.join.take()).collect();
-        let outcomes: Vec<_> = if joins.len() == 1 {
-            joins.into_iter().map(run).collect()
-        } else {
-            // Ranks wait for each other, so each has a thread.
-            std::thread::scope(|scope| {
-                let thread = || std::thread::Builder::new().name("serried-init".into());
-                let start = |join| thread().spawn_scoped(scope, move || run(join));
-                let threads: Vec<_> = joins.into_iter().map(start).collect();
-                let ended = threads.into_iter().map(|thread| match thread {
-                    Ok(thread) => thread.join().unwrap_or_else(|_| Err(Failure::internal("it panicked"))),
-                    Err(error) => Err(no_thread(&error)),
-                });
-                ended.collect()
-            })
-        };
+        let outcomes = together(joins);
         // Every one ends, whichever fails.
         let ended: Vec<_> = makings.into_iter().zip(outcomes).map(|(making, outcome)| making.end(outcome)).collect();
         ended.into_iter().collect()
@@ -153,12 +138,4 @@ impl Making {
         unsafe { self.place.write(std::ptr::null_mut()) };
         Err(failure)
     }
-}
-
-fn no_thread(error: &std::io::Error) -> Failure {
-    Failure::new(ncclResult_t::SystemError, format!("starting a thread: {error}"))
-}
-
-fn run(join: Join) -> Result<Option<Communicator>, Failure> {
-    catch_unwind(AssertUnwindSafe(join)).unwrap_or_else(|_| Err(Failure::internal("it panicked")))
 }

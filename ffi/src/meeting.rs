@@ -23,7 +23,9 @@ pub(crate) enum Meeting {
 impl Meeting {
     /// What an id of a C caller means.
     pub(crate) fn of(id: &ncclUniqueId) -> Result<Self, Failure> {
-        let Some(text) = id.internal.strip_prefix(ADDRESS) else { return Ok(Self::Id(UniqueId::from_bytes(&id.internal)?)) };
+        let Some(text) = id.internal.strip_prefix(ADDRESS) else {
+            return Ok(Self::Id(UniqueId::from_bytes(&id.internal)?));
+        };
         let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
         Ok(Self::Address(String::from_utf8_lossy(&text[..end]).into_owned()))
     }
@@ -79,7 +81,9 @@ pub(crate) fn tell_interfaces(settings: &Settings) {
         // Joining fails by the same reason, and says it to the caller.
         Err(why) => tracing::info!(target: "BOOTSTRAP", "Bootstrap : no interface: {why}"),
         Ok(chosen) => {
-            let name = |(place, one): (usize, &interface::Interface)| format!("[{place}]{}:{}<0>", one.name, bracketed(one.address));
+            let name = |(place, one): (usize, &interface::Interface)| {
+                format!("[{place}]{}:{}<0>", one.name, bracketed(one.address))
+            };
             let names: Vec<_> = chosen.iter().enumerate().map(name).collect();
             let first = names.first().map_or("", |name| &name[3..]);
             tracing::info!(target: "BOOTSTRAP", "Bootstrap : Using {first}");

@@ -166,6 +166,7 @@ static void memory(ncclComm_t comm) {
   void *first, *second, *handle, *back;
   ncclWindow_t window;
   static char plain[10000];
+  FAILS(ncclSignal(0, 0, 0, 0, comm, NULL), ncclInvalidArgument, "need a window");
   OK(ncclMemAlloc(&first, 10000));
   OK(ncclMemAlloc(&second, 0));
   CHECK(first != NULL && second != NULL && first != second && (uintptr_t)first % 4096 == 0);
@@ -197,6 +198,34 @@ static void memory(ncclComm_t comm) {
   FAILS(ncclMemFree(plain), ncclInvalidArgument, "ncclMemAlloc");
   OK(ncclMemFree(second));
   OK(ncclMemFree(NULL));
+}
+
+static void one_sided(ncclComm_t comm) {
+  void *memory;
+  ncclWindow_t window;
+  ncclWaitSignalDesc_t one = {1, 0, 0, 0}, negative = {-1, 0, 0, 0}, stranger = {1, 1, 0, 0};
+  int data[4] = {1, 2, 3, 4};
+  OK(ncclMemAlloc(&memory, 4096));
+  OK(ncclCommWindowRegister(comm, memory, 4096, &window, NCCL_WIN_DEFAULT));
+  FAILS(ncclPutSignal(data, 4, ncclInt, 0, NULL, 0, 0, 0, 0, comm, NULL), ncclInvalidArgument, "peerWin is none");
+  FAILS(ncclPutSignal(data, 4, ncclInt, 1, window, 0, 0, 0, 0, comm, NULL), ncclInvalidArgument, "peer is 1");
+  FAILS(ncclPutSignal(NULL, 4, ncclInt, 0, window, 0, 0, 0, 0, comm, NULL), ncclInvalidArgument, "localbuff is NULL");
+  FAILS(ncclPutSignal(data, 4, (ncclDataType_t)12, 0, window, 0, 0, 0, 0, comm, NULL), ncclInvalidArgument, "ncclDataType_t");
+  FAILS(ncclPutSignal(data, 4, ncclInt, 0, window, 4084, 0, 0, 0, comm, NULL), ncclInvalidArgument, "beyond the window");
+  FAILS(ncclPutSignal(data, 4, ncclInt, 0, window, SIZE_MAX, 0, 0, 0, comm, NULL), ncclInvalidArgument, "beyond the window");
+  FAILS(ncclPutSignal(data, 4, ncclInt, 0, window, 0, -1, 0, 0, comm, NULL), ncclInvalidArgument, "sigIdx is -1");
+  FAILS(ncclSignal(0, 0, 65536, 0, comm, NULL), ncclInvalidArgument, "ctx is 65536");
+  FAILS(ncclSignal(0, 0, 0, 1, comm, NULL), ncclInvalidArgument, "flags");
+  FAILS(ncclWaitSignal(0, &one, comm, NULL), ncclInvalidArgument, "nDesc");
+  FAILS(ncclWaitSignal(1, NULL, comm, NULL), ncclInvalidArgument, "signalDescs is NULL");
+  FAILS(ncclWaitSignal(1, &negative, comm, NULL), ncclInvalidArgument, "opCnt is -1");
+  FAILS(ncclWaitSignal(1, &stranger, comm, NULL), ncclInvalidArgument, "peer is 1");
+  OK(ncclPutSignal(data, 4, ncclInt, 0, window, 4080, 0, 0, 0, comm, NULL));
+  OK(ncclWaitSignal(1, &one, comm, NULL));
+  CHECK(memcmp((char *)memory + 4080, data, sizeof data) == 0);
+  OK(ncclCommWindowDeregister(comm, window));
+  FAILS(ncclCommWindowDeregister(comm, window), ncclInvalidArgument, "deregistered");
+  OK(ncclMemFree(memory));
 }
 
 static void parameters(void) {
@@ -238,10 +267,7 @@ static void refused(ncclComm_t comm) {
   ncclEncryptionConfig_t encryption = NCCL_ENCRYPTION_CONFIG_INITIALIZER;
   ncclMultimemHandle_t multimem = {NULL};
   void *out;
-  FAILS(ncclCommRevoke(comm, 0), ncclInvalidUsage, "not supported");
-  FAILS(ncclPutSignal(&out, 1, ncclInt, 0, NULL, 0, 0, 0, 0, comm, NULL), ncclInvalidUsage, "one-sided");
-  FAILS(ncclSignal(0, 0, 0, 0, comm, NULL), ncclInvalidUsage, "one-sided");
-  FAILS(ncclWaitSignal(0, NULL, comm, NULL), ncclInvalidUsage, "one-sided");
+  FAILS(ncclCommRevoke(comm, 1), ncclInvalidArgument, "NCCL_REVOKE_DEFAULT");
   FAILS(ncclDevCommCreate(comm, NULL, NULL), ncclInvalidUsage, "device");
   FAILS(ncclDevCommDestroy(comm, NULL), ncclInvalidUsage, "device");
   FAILS(ncclGetLsaMultimemDevicePointer(NULL, 0, &out), ncclInvalidUsage, "device");
@@ -285,6 +311,7 @@ int main(void) {
   CHECK(pthread_create(&thread, NULL, another_thread, NULL) == 0 && pthread_join(thread, NULL) == 0);
   arguments(comm);
   memory(comm);
+  one_sided(comm);
   parameters();
   refused(comm);
   /* After all that it is as good as before. */

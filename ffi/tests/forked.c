@@ -107,6 +107,54 @@ static void grown(ncclComm_t comm, int rank, const int *pipe_to_new) {
   if (pair != NULL) OK(ncclCommDestroy(pair));
 }
 
+/* Each writes into the others' windows, of plain memory and of the library's; a signal comes after what was put before it. */
+static void one_sided(ncclComm_t comm, int rank) {
+  static int mine[3000];
+  void *plain, *given;
+  ncclWaitSignalDesc_t all[RANKS];
+  CHECK(posix_memalign(&plain, NCCL_WIN_REQUIRED_ALIGNMENT, RANKS * sizeof mine) == 0);
+  OK(ncclMemAlloc(&given, RANKS * sizeof mine));
+  void *memory[2];
+  memory[0] = plain;
+  memory[1] = given;
+  for (int kind = 0; kind < 2; kind++) {
+    ncclWindow_t window;
+    OK(ncclCommWindowRegister(comm, memory[kind], RANKS * sizeof mine, &window, NCCL_WIN_COLL_SYMMETRIC));
+    for (int i = 0; i < 3000; i++) mine[i] = i * (rank + 1) + kind;
+    for (int peer = 0; peer < RANKS; peer++) {
+      size_t place = (size_t)rank * sizeof mine;
+      OK(ncclPutSignal(mine, 3000, ncclInt, peer, window, place, 3, 1, 0, comm, NULL));
+      all[peer] = (ncclWaitSignalDesc_t){1, peer, 3, 1};
+    }
+    OK(ncclWaitSignal(RANKS, all, comm, NULL));
+    for (int from = 0; from < RANKS; from++)
+      for (int i = 0; i < 3000; i++) CHECK(((int *)memory[kind])[from * 3000 + i] == i * (from + 1) + kind);
+    OK(ncclCommWindowDeregister(comm, window));
+  }
+  OK(ncclMemFree(given));
+  free(plain);
+}
+
+/* A child cannot go on with what its parent holds, and the parent can. */
+static void forked_again(ncclComm_t comm) {
+  float data = 1;
+  int status;
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    ncclComm_t own;
+    FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comm, NULL), ncclInvalidUsage, "forked");
+    FAILS(ncclCommDestroy(comm), ncclInvalidUsage, "forked");
+    OK(ncclCommInitAll(&own, 1, NULL));
+    OK(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, own, NULL));
+    OK(ncclCommDestroy(own));
+    exit(0);
+  }
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  OK(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comm, NULL));
+  CHECK(data == RANKS);
+}
+
 static void run(int rank, const int *pipe_to_new) {
   ncclComm_t comm, background;
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
@@ -116,6 +164,8 @@ static void run(int rank, const int *pipe_to_new) {
   suspended(comm);
   derived(comm, rank);
   grown(comm, rank, pipe_to_new);
+  one_sided(comm, rank);
+  forked_again(comm);
   OK(ncclCommFinalize(comm));
   FAILS(ncclCommFinalize(comm), ncclInvalidUsage, "finalized");
   OK(ncclCommDestroy(comm));

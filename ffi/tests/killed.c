@@ -16,7 +16,39 @@ static double now(void) {
   return (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
 }
 
-static void survive(ncclComm_t comm, int rank, int ready, int shrinks) {
+/* The survivors, whose communicator this is, take in a new rank, which has waited for their id. */
+static void grow_back(ncclComm_t survivors, int spare) {
+  static float data[1000];
+  ncclComm_t grown;
+  ncclUniqueId id;
+  int rank;
+  OK(ncclCommUserRank(survivors, &rank));
+  if (rank == 0) {
+    OK(ncclCommGetUniqueId(survivors, &id));
+    CHECK(write(spare, &id, sizeof id) == sizeof id);
+  }
+  OK(ncclCommGrow(survivors, RANKS, rank == 0 ? &id : NULL, -1, &grown, NULL));
+  data[0] = 1;
+  OK(ncclAllReduce(data, data, 1000, ncclFloat, ncclSum, grown, NULL));
+  CHECK(data[0] == RANKS);
+  OK(ncclCommDestroy(grown));
+}
+
+static void join_survivors(int spare) {
+  static float data[1000];
+  ncclComm_t grown;
+  ncclUniqueId id;
+  ssize_t came = read(spare, &id, sizeof id);
+  if (came == 0) return; /* nobody grows */
+  CHECK(came == sizeof id);
+  OK(ncclCommGrow(NULL, RANKS, &id, RANKS - 1, &grown, NULL));
+  data[0] = 1;
+  OK(ncclAllReduce(data, data, 1000, ncclFloat, ncclSum, grown, NULL));
+  CHECK(data[0] == RANKS);
+  OK(ncclCommDestroy(grown));
+}
+
+static void survive(ncclComm_t comm, int rank, int ready, int shrinks, int spare) {
   static float data[1000];
   ncclResult_t state = ncclSuccess;
   ncclComm_t made;
@@ -40,6 +72,7 @@ static void survive(ncclComm_t comm, int rank, int ready, int shrinks) {
     data[0] = 1;
     OK(ncclAllReduce(data, data, 1000, ncclFloat, ncclSum, made, NULL));
     CHECK(data[0] == RANKS - 1);
+    grow_back(made, spare);
     OK(ncclCommDestroy(made));
     begin = now();
   }
@@ -50,21 +83,29 @@ static void survive(ncclComm_t comm, int rank, int ready, int shrinks) {
 
 static void a_killed_rank(int shrinks) {
   ncclUniqueId id;
-  pid_t children[RANKS];
-  int ready[2], status;
+  pid_t children[RANKS], spare;
+  int ready[2], waiting[2], status;
   char bytes[RANKS];
   OK(ncclGetUniqueId(&id));
-  CHECK(pipe(ready) == 0);
+  CHECK(pipe(ready) == 0 && pipe(waiting) == 0);
+  spare = fork();
+  CHECK(spare >= 0);
+  if (spare == 0) {
+    CHECK(close(waiting[1]) == 0);
+    join_survivors(waiting[0]);
+    _exit(0);
+  }
   for (int rank = 0; rank < RANKS; rank++) {
     children[rank] = fork();
     CHECK(children[rank] >= 0);
     if (children[rank] == 0) {
       ncclComm_t comm;
       OK(ncclCommInitRank(&comm, RANKS, id, rank));
-      survive(comm, rank, ready[1], shrinks);
+      survive(comm, rank, ready[1], shrinks, waiting[1]);
       _exit(0);
     }
   }
+  CHECK(close(waiting[1]) == 0);
   for (int have = 0; have < RANKS;) {
     ssize_t more = read(ready[0], bytes, sizeof bytes);
     CHECK(more > 0);
@@ -75,6 +116,8 @@ static void a_killed_rank(int shrinks) {
     CHECK(waitpid(children[rank], &status, 0) == children[rank]);
     CHECK(rank == VICTIM ? WIFSIGNALED(status) : WIFEXITED(status) && WEXITSTATUS(status) == 0);
   }
+  CHECK(waitpid(spare, &status, 0) == spare && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK(close(ready[0]) == 0 && close(ready[1]) == 0 && close(waiting[0]) == 0);
 }
 
 struct hanging {
@@ -87,6 +130,15 @@ static void *hang(void *argument) {
   float data = 1;
   FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, hanging->comm, NULL), ncclRemoteError, "aborted");
   hanging->ended = now();
+  return NULL;
+}
+
+static void *revoked(void *argument) {
+  struct hanging *hanging = (struct hanging *)argument;
+  float data = 1;
+  /* It is in the call by then, or comes too late for it. */
+  ncclResult_t result = ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, hanging->comm, NULL);
+  CHECK(result == ncclRemoteError || result == ncclInvalidUsage);
   return NULL;
 }
 
@@ -117,6 +169,37 @@ static void a_hanging_call(void) {
   CHECK(now() - begin < 1.0);
 }
 
+/* What is revoked is stopped and kept, and those who go on shrink it. */
+static void a_revoked_communicator(void) {
+  ncclComm_t comms[3], made[2];
+  struct hanging hanging;
+  pthread_t thread;
+  ncclResult_t state = ncclInternalError;
+  int excluded[1] = {2}, ranks;
+  float data = 1, other = 1;
+  double begin = now();
+  OK(ncclCommInitAll(comms, 3, NULL));
+  hanging.comm = comms[0];
+  CHECK(pthread_create(&thread, NULL, revoked, &hanging) == 0);
+  for (int rank = 0; rank < 3; rank++) OK(ncclCommRevoke(comms[rank], NCCL_REVOKE_DEFAULT));
+  CHECK(pthread_join(thread, NULL) == 0 && now() - begin < 5);
+  OK(ncclCommGetAsyncError(comms[0], &state));
+  CHECK(state == ncclSuccess);
+  FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comms[0], NULL), ncclInvalidUsage, "revoked");
+  FAILS(ncclCommSplit(comms[0], 0, 0, &made[0], NULL), ncclInvalidUsage, "revoked");
+  OK(ncclGroupStart());
+  for (int rank = 0; rank < 2; rank++) OK(ncclCommShrink(comms[rank], excluded, 1, &made[rank], NULL, NCCL_SHRINK_DEFAULT));
+  OK(ncclGroupEnd());
+  OK(ncclGroupStart());
+  OK(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, made[0], NULL));
+  OK(ncclAllReduce(&other, &other, 1, ncclFloat, ncclSum, made[1], NULL));
+  OK(ncclGroupEnd());
+  OK(ncclCommCount(made[0], &ranks));
+  CHECK(ranks == 2 && data == 2 && other == 2);
+  for (int rank = 0; rank < 2; rank++) OK(ncclCommDestroy(made[rank]));
+  for (int rank = 0; rank < 3; rank++) OK(ncclCommDestroy(comms[rank]));
+}
+
 /* Ranks do not come: a communicator that joins in the background can be aborted at once. */
 static void a_lonely_rank(void) {
   ncclUniqueId id;
@@ -142,6 +225,7 @@ int main(void) {
   a_killed_rank(0);
   a_killed_rank(1);
   a_hanging_call();
+  a_revoked_communicator();
   a_lonely_rank();
   return 0;
 }

@@ -20,6 +20,55 @@ static void in_threads() {
   for (auto &thread : threads) thread.join();
 }
 
+// What is only simulated is not made; more takes longer.
+static void simulated_groups(ncclComm_t *comms, std::vector<double> &data) {
+  float times[2];
+  std::vector<double> before(data);
+  for (int large = 0; large < 2; large++) {
+    ncclSimInfo_t simulated = NCCL_SIM_INFO_INITIALIZER;
+    OK(ncclGroupStart());
+    OK(ncclAllReduce(data.data(), data.data(), large ? 1000 : 1, ncclDouble, ncclSum, comms[0], nullptr));
+    OK(ncclSend(data.data(), 1, ncclDouble, 1, comms[1], nullptr));
+    OK(ncclGroupSimulateEnd(&simulated));
+    times[large] = simulated.estimatedTime;
+  }
+  CHECK(times[0] > 0 && times[1] > times[0]);
+  CHECK(data == before);
+  ncclSimInfo_t wrong = NCCL_SIM_INFO_INITIALIZER;
+  wrong.magic = 1;
+  OK(ncclGroupStart());
+  FAILS(ncclGroupSimulateEnd(&wrong), ncclInvalidArgument, "NCCL_SIM_INFO_INITIALIZER");
+  OK(ncclGroupStart());
+  FAILS(ncclGroupSimulateEnd(nullptr), ncclInvalidArgument, "simInfo is NULL");
+}
+
+static void windows_in_groups(ncclComm_t *comms) {
+  void *memory[ranks];
+  ncclWindow_t windows[ranks];
+  int values[ranks];
+  OK(ncclGroupStart());
+  for (int rank = 0; rank < ranks; rank++) {
+    OK(ncclMemAlloc(&memory[rank], 4096));
+    OK(ncclCommWindowRegister(comms[rank], memory[rank], 4096, &windows[rank], NCCL_WIN_COLL_SYMMETRIC));
+  }
+  OK(ncclGroupEnd());
+  // Each waits for its left neighbour, and puts to its right one: the waits come last.
+  OK(ncclGroupStart());
+  for (int rank = 0; rank < ranks; rank++) {
+    ncclWaitSignalDesc_t wanted = {2, (rank + ranks - 1) % ranks, 0, 0};
+    OK(ncclWaitSignal(1, &wanted, comms[rank], nullptr));
+    values[rank] = 100 + rank;
+    OK(ncclPutSignal(&values[rank], 1, ncclInt, (rank + 1) % ranks, windows[rank], 64, 0, 0, 0, comms[rank], nullptr));
+    OK(ncclSignal((rank + 1) % ranks, 0, 0, 0, comms[rank], nullptr));
+  }
+  OK(ncclGroupEnd());
+  for (int rank = 0; rank < ranks; rank++) {
+    CHECK(static_cast<int *>(memory[rank])[16] == 100 + (rank + ranks - 1) % ranks);
+    OK(ncclCommWindowDeregister(comms[rank], windows[rank]));
+    OK(ncclMemFree(memory[rank]));
+  }
+}
+
 static void in_one_thread() {
   ncclComm_t comms[ranks], halves[ranks];
   const int devices[ranks] = {3, 1, 0, 2};
@@ -86,12 +135,15 @@ static void in_one_thread() {
   for (int rank = 0; rank < ranks; rank++)
     OK(ncclAllReduce(data[rank].data(), gathered[rank].data(), 1000, ncclDouble, ncclMin, comms[rank], nullptr));
   OK(ncclGroupEnd());
+  simulated_groups(comms, data[0]);
+  windows_in_groups(comms);
   for (int rank = 0; rank < ranks; rank++) OK(ncclCommAbort(comms[rank]));
 
   // A group that is only simulated is closed.
   OK(ncclGroupStart());
   ncclSimInfo_t simulated = NCCL_SIM_INFO_INITIALIZER;
-  FAILS(ncclGroupSimulateEnd(&simulated), ncclInvalidUsage, "not supported");
+  OK(ncclGroupSimulateEnd(&simulated));
+  CHECK(simulated.estimatedTime == 0);
   FAILS(ncclGroupEnd(), ncclInvalidUsage, "no open group");
 }
 

@@ -118,6 +118,11 @@ impl Executor {
         })
     }
 
+    /// The choices for calls, and what they cost.
+    pub(super) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
     /// The RDMA port, for a communicator that shares it.
     pub(super) fn rail(&self) -> OwnRail {
         self.rail.clone()

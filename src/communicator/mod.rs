@@ -11,6 +11,7 @@ mod lending;
 mod links;
 mod meet;
 mod messages;
+mod one_sided;
 mod request;
 mod scaled;
 mod split;
@@ -23,6 +24,7 @@ pub use config::{Config, TransportChoice};
 pub use group::Group;
 pub use links::{LinkReport, Refusal};
 pub use messages::Message;
+pub use one_sided::{Signal, Window};
 pub use request::Request;
 pub use started::Handle;
 
@@ -32,9 +34,11 @@ use crate::memory::Buffer;
 use crate::types::{Element, Grouping};
 use executor::Executor;
 use meet::OwnRail;
+use one_sided::OneSided;
 use started::Queue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
+use std::time::Duration;
 use zerocopy::IntoBytes;
 
 /// A group of ranks that call collectives together: this rank's handle on it.
@@ -58,6 +62,8 @@ struct Shared {
     /// What a communicator made of this one begins with.
     config: Config,
     executor: Mutex<Executor>,
+    /// From the first window on.
+    one_sided: OnceLock<OneSided>,
 }
 
 impl Communicator {
@@ -102,7 +108,15 @@ impl Communicator {
         let executor = Executor::prepare(&control, local_rank, config, rail)?;
         let grouping = executor.grouping.clone();
         let executor = Mutex::new(executor);
-        let shared = Arc::new(Shared { rank, size, control, grouping, config: config.clone(), executor });
+        let shared = Arc::new(Shared {
+            rank,
+            size,
+            control,
+            grouping,
+            config: config.clone(),
+            executor,
+            one_sided: OnceLock::new(),
+        });
         Ok(Self { shared, queue: Arc::default(), local_rank })
     }
 
@@ -146,6 +160,16 @@ impl Communicator {
     pub fn links(&self) -> Result<Vec<LinkReport>> {
         self.queue.wait_until_idle()?;
         self.shared.executor().links(&self.shared.control)
+    }
+
+    /// What a collective call is expected to take, by the schedule that was chosen for its size. Nothing is called.
+    pub fn estimate(&self, request: &Request<'_>) -> Duration {
+        self.shared.executor().tables().estimate(request.kind, request.bytes(self.size()))
+    }
+
+    /// The same of a message of `bytes` to or from another rank.
+    pub fn estimate_message(&self, bytes: usize) -> Duration {
+        self.shared.executor().tables().estimate_message(bytes)
     }
 
     /// Whether the communicator is still whole, without calling anything.

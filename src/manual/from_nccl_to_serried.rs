@@ -1,1 +1,86 @@
-//! From NCCL to serried (in progress).
+//! From NCCL to serried: programs written to NCCL's interface, on host memory.
+//!
+//! # To begin
+//!
+//! `ffi/install.sh PREFIX` builds and installs `libnccl.so.2`, a static library, `nccl.h` and a pkg-config file. A program links to it, or is told to
+//! take it instead of NCCL:
+//!
+//! ```text
+//! cc program.c $(pkg-config --cflags --libs nccl)
+//! LD_PRELOAD=PREFIX/lib/libnccl.so.2 program
+//! ```
+//!
+//! `ffi/examples` has programs to start from. `serriedGetVersion` is in serried only: looking it up tells which library a program has.
+//!
+//! # What is the same
+//!
+//! Names, numbers, layouts and prototypes of NCCL 2.32, and every exported symbol; `ncclX` is weak and has a strong twin `pncclX`. Older callers' smaller
+//! structures are read as far as they go.
+//!
+//! | what | as in NCCL |
+//! |---|---|
+//! | communicators | unique ids, InitRank, InitAll, InitRankConfig (also non-blocking), InitRankScalable, Split, Shrink, Grow, Finalize, Destroy, Abort, Revoke |
+//! | calls | all collectives, with all types and operators, in place and not; PreMulSum; Send and Recv; the `Config` variants |
+//! | groups | nested, over several communicators; one thread may hold several ranks |
+//! | memory | MemAlloc, Register, windows; PutSignal, Signal, WaitSignal |
+//! | errors | result codes, GetLastError, GetAsyncError |
+//!
+//! # What differs
+//!
+//! * **Memory is the host's, and a call has ended when it returns**, or when the GroupEnd does that it belongs to. Streams are not looked at. Memory of a
+//!   CUDA device is refused with `ncclInvalidUsage`.
+//! * **`ncclGetLastError` has a sentence** that names rank, peer and call, of this thread's last failure.
+//! * **Ranks that disagree get an error** (`ncclInvalidUsage`) that names both calls, where NCCL hangs or corrupts.
+//! * **A dead rank is known in milliseconds**, whatever the timeouts of the network are; the other ranks get `ncclRemoteError`. `ncclCommShrink` with
+//!   `NCCL_SHRINK_ABORT` goes on without it, and `ncclCommGrow` takes a new rank in.
+//! * **Handles are checked**: one that is foreign, stale or destroyed is `ncclInvalidArgument`.
+//! * **Buffers that overlap** otherwise than in place are refused, and so are messages of a group that use what a collective of it writes.
+//! * **One refused call refuses its group**: none of its calls is made.
+//! * **After a fork** the child cannot use its parent's communicators (`ncclInvalidUsage`), but make its own. `dlclose` leaves the library in memory.
+//! * **Results** are the same bits on every rank; see [`accuracy`](super::accuracy).
+//! * **`ncclGroupSimulateEnd`** estimates by the schedules that were chosen, for a machine like the one on which they were measured.
+//! * **`ncclCommRevoke`** ends the other ranks' calls, too. What was revoked can be shrunk and destroyed; splitting and growing need it whole.
+//! * **Puts** go over a TCP stream between each two ranks, also on one host, and a thread of each rank takes them. A put has left when the call returns. In a
+//!   group, puts come before the other calls and waits after them.
+//! * **`ncclCommInitRankScalable`** uses the first id: joining is by a tree in any case.
+//! * **Nothing of a communicator lies on a device**, so `ncclCommSuspend` only refuses calls until it is resumed, and `ncclCommMemStats` counts 0 bytes.
+//!
+//! # What is missing
+//!
+//! | what | says |
+//! |---|---|
+//! | functions for kernels of a device: DevComm, Team (but World), Gin, Lsa, multimem, Cft | `ncclInvalidUsage`; `ncclCommQueryProperties` says that there is no such support |
+//! | encryption (`ncclSetEncryption` with a pre-shared key) | `ncclInvalidUsage`; no encryption can be asked for, and ranks prove to each other that they know the unique id in any case |
+//! | network and tuner plugins, `netName` | `ncclInvalidUsage` |
+//! | a forced `algSelection` of one call | `ncclInvalidArgument`; as a hint it is passed over |
+//!
+//! # Environment
+//!
+//! A `SERRIED_` variable wins over the `NCCL_` one of the same meaning; the [list of all](super::environment_variables) has both. `NCCL_CONF_FILE`, or
+//! `~/.nccl.conf`, and `/etc/nccl.conf` set the same variables, a line `NAME=value` each, where the environment does not.
+//!
+//! | variable | here |
+//! |---|---|
+//! | `NCCL_DEBUG` | `VERSION`, `WARN`, `INFO`, `TRACE`, on the standard output, with NCCL's words: `Bootstrap : Using`, `NET/IB : Using`, `Channel 00/0 : 0[0] -> 1[0] via SHM`, `via NET/Socket/0`, `Algo RING`, `Init COMPLETE` |
+//! | `NCCL_DEBUG_SUBSYS` | NCCL's words; unless set, all but `COLL` and `CALL` |
+//! | `NCCL_DEBUG_FILE` | where the lines go; `%h` and `%p` are the host's name and the process' number |
+//! | `NCCL_SOCKET_IFNAME`, `NCCL_SOCKET_FAMILY` | as in NCCL |
+//! | `NCCL_SOCKET_NTHREADS`, `NCCL_NSOCKS_PERTHREAD` | their product is the number of sockets per pair of ranks, 16 at most |
+//! | `NCCL_IB_HCA`, `NCCL_IB_GID_INDEX`, `NCCL_IB_ADDR_FAMILY`, `NCCL_IB_ADDR_RANGE`, `NCCL_IB_ROCE_VERSION_NUM` | as in NCCL |
+//! | `NCCL_IB_TIMEOUT`, `NCCL_IB_RETRY_CNT`, `NCCL_IB_TC`, `NCCL_IB_SL`, `NCCL_IB_QPS_PER_CONNECTION` | as in NCCL; retries are 6 unless set |
+//! | `NCCL_IB_DISABLE` | no RDMA |
+//! | `NCCL_NET` | `Socket`: no RDMA; `IB`: as unset, RDMA where it works |
+//! | `NCCL_SHM_DISABLE` | no shared memory between ranks |
+//! | `NCCL_ALGO` | the first of the list that serried has, for every collective that it serves; `^` and lists by collective have no meaning |
+//! | `NCCL_COMM_ID` | `address:port` at which rank 0 waits: then every rank makes the id by itself |
+//! | `NCCL_PROTO`, `NCCL_BUFFSIZE`, `NCCL_MIN_NCHANNELS`, `NCCL_MAX_NCHANNELS`, `NCCL_TOPO_FILE`, `NCCL_TOPO_DUMP_FILE`, `NCCL_P2P_DISABLE`, `NCCL_CROSS_NIC`, and every other | no meaning |
+//!
+//! What is set and has no meaning is named in one warning, by rank 0 of the first communicator. `ncclParamGet…` reads all variables that have one.
+//!
+//! # PyTorch
+//!
+//! A build of PyTorch with CUDA needs every symbol of NCCL when it is imported, and finds them. Its tensors on devices are refused, as above.
+//!
+//! ```text
+//! LD_PRELOAD=PREFIX/lib/libnccl.so.2 python -c "import torch.distributed"
+//! ```

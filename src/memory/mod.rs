@@ -11,12 +11,14 @@ mod detach;
 mod lent;
 mod registered;
 mod registry;
+mod target;
 
 pub use buffer::Buffer;
 pub(crate) use detach::detach;
 pub use lent::Lent;
 pub use registered::Registered;
 pub use registry::{Identity, Shared, Steady, find, generation, is_listed, steady};
+pub use target::Target;
 
 use crate::Result;
 use crate::transport::shm::{Card, Region};

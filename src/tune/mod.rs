@@ -3,10 +3,12 @@
 //! [`Tables`] are made once per communicator; a call looks its choice up by its kind and the bit length of its size, two indices and nothing else.
 
 mod crossover;
+mod estimate;
 
 use crate::schedule::{Algorithm, Grouping, Program, Schedule};
 use crate::transport::LANES;
 use crate::types::CollectiveKind;
+use std::time::Duration;
 
 /// How one call is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Tables {
     /// By the collective's number, from 1.
     tables: Vec<Table>,
     uneven_exchange: Choice,
+    ranks: u32,
+    reach: Reach,
 }
 
 impl Tables {
@@ -55,6 +59,8 @@ impl Tables {
         Self {
             tables: kinds.map(|kind| Table::new(kind, grouping, reach, fixed)).collect(),
             uneven_exchange: *straight.choice(usize::MAX),
+            ranks,
+            reach,
         }
     }
 
@@ -62,6 +68,16 @@ impl Tables {
     #[inline]
     pub fn choice(&self, kind: CollectiveKind, bytes: usize) -> &Choice {
         self.tables[kind as usize - 1].choice(bytes)
+    }
+
+    /// What such a call is expected to take.
+    pub fn estimate(&self, kind: CollectiveKind, bytes: usize) -> Duration {
+        estimate::collective(kind, self.ranks, self.reach, self.choice(kind, bytes), bytes)
+    }
+
+    /// What a message of so many bytes between two ranks is expected to take.
+    pub fn estimate_message(&self, bytes: usize) -> Duration {
+        estimate::message(self.reach, bytes)
     }
 
     /// Says which algorithm was chosen for which sizes, to whoever listens.

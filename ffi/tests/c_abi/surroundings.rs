@@ -1,0 +1,171 @@
+//! What surrounds a program: environment variables, logs, CUDA in the process, loading and unloading at run time, installation.
+
+use crate::programs::{Language, compile, library, run, scratch};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Two ranks that were forked allreduce once; the first argument is an address at which they meet, if there is one.
+const PAIR: &str = "pair.c";
+
+fn lines(output: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(output).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_log_has_nccls_words() {
+    let Some(program) = compile("the_log_has_nccls_words", Language::C, PAIR) else { return };
+    let output = run(Command::new(&program).env("NCCL_DEBUG", "INFO"));
+    let printed = lines(&output.stdout);
+    let has = |words: &[&str]| printed.iter().any(|line| words.iter().all(|word| line.contains(word)));
+    for words in [
+        &["NCCL version 2.32.0"][..],
+        &["NCCL INFO Bootstrap : Using "],
+        &["NCCL INFO NET/Socket : Using [0]"],
+        &["NCCL INFO Channel 00/0 : 0[0] -> 1[0] via SHM"],
+        &["NCCL INFO Channel 00/0 : 1[0] -> 0[0] via SHM"],
+        &["NCCL INFO allreduce: 0 to ", "Bytes -> Algo "],
+        &["NCCL INFO comm 0x", "rank 1 nranks 2", "Init COMPLETE"],
+    ] {
+        assert!(has(words), "{words:?} in\n{}", printed.join("\n"));
+    }
+    assert!(!has(&["AllReduce: sendbuff"]), "a line for each call is not asked for");
+}
+
+#[test]
+fn subsystems_and_a_file_are_as_asked() {
+    let test = "subsystems_and_a_file_are_as_asked";
+    let Some(program) = compile(test, Language::C, PAIR) else { return };
+    let directory = scratch(test);
+    for old in std::fs::read_dir(&directory).expect("it is ours").flatten() {
+        if old.file_name().to_string_lossy().starts_with("log.") {
+            std::fs::remove_file(old.path()).expect("it is ours");
+        }
+    }
+    let file = directory.join("log.%h.%p");
+    let output = run(Command::new(&program)
+        .env("NCCL_DEBUG", "INFO")
+        .env("NCCL_DEBUG_SUBSYS", "COLL,NET")
+        .env("NCCL_SHM_DISABLE", "1")
+        .env("NCCL_DEBUG_FILE", &file));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("NCCL"), "all lines go to the file");
+    let logs: String = std::fs::read_dir(&directory)
+        .expect("it is ours")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("log."))
+        .map(|entry| {
+            assert!(!entry.file_name().to_string_lossy().contains('%'), "{:?}", entry.file_name());
+            std::fs::read_to_string(entry.path()).expect("it is text")
+        })
+        .collect();
+    assert!(logs.contains("AllReduce: sendbuff 0x") && logs.contains("count 1 datatype 7 op 0"), "{logs}");
+    assert!(logs.contains("via NET/Socket/0 from ") && !logs.contains("via SHM"), "{logs}");
+    assert!(!logs.contains("Init COMPLETE"), "INIT was not asked for: {logs}");
+}
+
+#[test]
+fn what_has_no_meaning_is_named_once() {
+    let Some(program) = compile("what_has_no_meaning_is_named_once", Language::C, PAIR) else { return };
+    let set = [("NCCL_PROTO", "LL"), ("NCCL_NVLS_ENABLE", "0"), ("NCCL_ALGO", "^tree"), ("NCCL_IB_TC", "106")];
+    let output = run(Command::new(&program).envs(set));
+    let expected = "serried: set, and without meaning in serried: NCCL_ALGO=^tree, NCCL_NVLS_ENABLE, NCCL_PROTO";
+    assert_eq!(lines(&output.stderr), [expected]);
+    assert_eq!(lines(&run(&mut Command::new(&program)).stderr), [""; 0]);
+}
+
+#[test]
+fn a_file_of_settings_is_read() {
+    let test = "a_file_of_settings_is_read";
+    let Some(program) = compile(test, Language::C, PAIR) else { return };
+    let file = scratch(test).join("nccl.conf");
+    std::fs::write(&file, "# the site's\nNCCL_DEBUG=VERSION\n").expect("the directory is ours");
+    let output = run(Command::new(&program).env("NCCL_CONF_FILE", &file));
+    assert!(lines(&output.stdout).iter().any(|line| line.starts_with("NCCL version 2.32.0")));
+    let output = run(Command::new(&program).env("NCCL_CONF_FILE", &file).env("NCCL_DEBUG", "NONE"));
+    assert_eq!(lines(&output.stdout), [""; 0], "the environment comes first");
+}
+
+#[test]
+fn ranks_meet_at_a_given_address() {
+    let Some(program) = compile("ranks_meet_at_a_given_address", Language::C, PAIR) else { return };
+    // A port that was free a moment ago; another program may take it in between, so a few are tried.
+    let met = (0..5).any(|_| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        drop(listener);
+        let ran = Command::new(&program).arg("each").env("NCCL_COMM_ID", address).output();
+        ran.is_ok_and(|output| output.status.success())
+    });
+    assert!(met);
+}
+
+/// CUDA's driver, as far as the library asks it: every address from the given one on is a device's.
+const DRIVER: &str = "#include <stdint.h>\nuint64_t first_of_device = UINT64_MAX;\n\
+    int cuPointerGetAttribute(void *data, int attribute, uint64_t pointer) {\n\
+    \x20 if (pointer < first_of_device) return 1;\n\
+    \x20 if (attribute == 2) *(unsigned *)data = 2; else *(char *)data = 0;\n  return 0;\n}\n";
+
+#[test]
+fn memory_of_a_device_is_refused() {
+    let test = "memory_of_a_device_is_refused";
+    let Some(program) = compile(test, Language::C, "device.c") else { return };
+    let Some(compiler) = Language::C.compiler(test) else { return };
+    let (source, driver) = (scratch(test).join("driver.c"), scratch(test).join("libcuda.so.1"));
+    std::fs::write(&source, DRIVER).expect("the directory is ours");
+    run(Command::new(compiler).args(["-shared", "-fPIC", "-o"]).arg(&driver).arg(&source));
+    run(Command::new(program).env("LD_LIBRARY_PATH", scratch(test)));
+}
+
+#[test]
+fn it_can_be_loaded_and_closed_at_run_time() {
+    let test = "it_can_be_loaded_and_closed_at_run_time";
+    let Some(compiler) = Language::C.compiler(test) else { return };
+    let program = scratch(test).join("program");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/loaded.c");
+    run(Command::new(compiler)
+        .args(Language::C.flags())
+        .arg("-o")
+        .arg(&program)
+        .arg(source)
+        .args(["-x", "none", "-ldl"]));
+    run(Command::new(program).arg(library()));
+}
+
+#[test]
+fn it_installs_where_it_is_told() {
+    let test = "it_installs_where_it_is_told";
+    let Some(compiler) = Language::C.compiler(test) else { return };
+    let prefix = scratch(test).join("prefix");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let built = library().parent().map(Path::to_path_buf).expect("it lies in a directory");
+    run(Command::new("sh").arg(root.join("install.sh")).arg(&prefix).arg(&built));
+    for file in
+        ["include/nccl.h", "lib/libnccl.so.2", "lib/libnccl.so", "lib/libnccl_static.a", "lib/pkgconfig/nccl.pc"]
+    {
+        assert!(prefix.join(file).exists(), "{file}");
+    }
+    // As a program of its own would be built; pkg-config is only a reader of that file.
+    let description = std::fs::read_to_string(prefix.join("lib/pkgconfig/nccl.pc")).expect("it is text");
+    assert!(description.contains(&format!("prefix={}", prefix.display())) && description.contains("Version: 2.32.0"));
+    for example in examples(root) {
+        let program = scratch(test).join(example.file_stem().expect("it has a name"));
+        let prefix = prefix.display();
+        run(Command::new(&compiler)
+            .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(&program)
+            .arg(&example)
+            .args([
+                format!("-I{prefix}/include"),
+                format!("-L{prefix}/lib"),
+                "-lnccl".into(),
+                format!("-Wl,-rpath,{prefix}/lib"),
+            ]));
+        run(&mut Command::new(program));
+    }
+}
+
+fn examples(root: &Path) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(root.join("examples")).expect("there are examples");
+    let examples: Vec<_> = all.flatten().map(|entry| entry.path()).collect();
+    assert!(!examples.is_empty());
+    examples
+}
