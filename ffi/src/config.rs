@@ -39,7 +39,7 @@ pub(crate) unsafe fn apply(config: *const ncclConfig_t, mut settings: Settings) 
     }
     let least = offset_of!(ncclConfig_t, cgaClusterSize);
     // SAFETY: as the caller promises; every field is a number or a pointer, for which any bytes will do.
-    let config: ncclConfig_t = unsafe { read(config, unset(), least, "config", "NCCL_CONFIG_INITIALIZER") }?;
+    let config: ncclConfig_t = unsafe { read(config, unset(), least, "config", "CONFIG") }?;
     settings.blocking = flag("blocking", config.blocking)?.unwrap_or(true);
     flag("splitShare", config.splitShare)?;
     flag("shrinkShare", config.shrinkShare)?;
@@ -86,7 +86,7 @@ pub(crate) unsafe fn check_call(config: *const ncclCollConfig_t) -> Result<(), F
     };
     let least = offset_of!(ncclCollConfig_t, launchCompletionEvent);
     // SAFETY: as the caller promises; every field is a number or a pointer, for which any bytes will do.
-    let config = unsafe { read(config, unset, least, "config", "NCCL_COLLCONFIG_INITIALIZER") }?;
+    let config = unsafe { read(config, unset, least, "config", "COLLCONFIG") }?;
     let forced = flag("forceAlgSelection", config.forceAlgSelection)?.unwrap_or(true);
     if !config.launchCompletionEvent.is_null() {
         return Err(Failure::unsupported("config->launchCompletionEvent: nothing is launched on a device"));
@@ -101,7 +101,7 @@ pub(crate) unsafe fn check_call(config: *const ncclCollConfig_t) -> Result<(), F
     Ok(())
 }
 
-/// Reads as much of a structure as the caller's version has; the rest is as in `unset`.
+/// Reads as much of a structure as the caller's version has; the rest is as in `unset`. `initializer` is what the name of its macro has in the middle.
 ///
 /// # Safety
 /// `pointer` is null, or points to a structure as long as its `size` says, and at least to a head. Any bytes are a `T`.
@@ -116,7 +116,7 @@ pub(crate) unsafe fn read<T: Copy>(
     let head = *unsafe { given(pointer.cast::<Head>(), name) }?;
     if head.magic != magic_of(initializer) {
         return Err(Failure::argument(format!(
-            "{name} was not made by {initializer}: its magic number is {:#x}",
+            "{name} was not made by NCCL_{initializer}_INITIALIZER: its magic number is {:#x}",
             head.magic
         )));
     }
@@ -135,7 +135,7 @@ pub(crate) unsafe fn read<T: Copy>(
 
 fn magic_of(initializer: &str) -> c_uint {
     const SIMULATION_MAGIC: c_uint = 0x7468_5283;
-    if initializer == "NCCL_SIM_INFO_INITIALIZER" { SIMULATION_MAGIC } else { API_MAGIC }
+    if initializer == "SIM_INFO" { SIMULATION_MAGIC } else { API_MAGIC }
 }
 
 /// A caller's string, if there is one.

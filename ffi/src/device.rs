@@ -49,8 +49,7 @@ fn properties(comm: ncclComm_t, props: *mut ncclCommProperties_t) -> Result<(), 
     struct Head(usize, c_uint, c_uint);
     let head = Head(0, 0, 0);
     // SAFETY: as the caller promises.
-    let head =
-        unsafe { read(props.cast_const().cast::<Head>(), head, least, "props", "NCCL_COMM_PROPERTIES_INITIALIZER") }?;
+    let head = unsafe { read(props.cast_const().cast::<Head>(), head, least, "props", "COMM_PROPERTIES") }?;
     let own = ncclCommProperties_t { magic: head.1, version: head.2, ..none };
     let bytes = head.0.min(size_of::<ncclCommProperties_t>());
     // SAFETY: the caller's structure has so many bytes, and ours too; they are apart.
@@ -72,7 +71,7 @@ export! {
         let none = ncclEncryptionConfig_t { size: 0, magic: 0, version: 0, mode: 0, psk: std::ptr::null() };
         let least = offset_of!(ncclEncryptionConfig_t, mode) + size_of::<c_int>();
         // SAFETY: the caller's structure is as long as its `size` says; any bytes are a number or a pointer.
-        let config = unsafe { read(config, none, least, "config", "NCCL_ENCRYPTION_CONFIG_INITIALIZER") }?;
+        let config = unsafe { read(config, none, least, "config", "ENCRYPTION_CONFIG") }?;
         if config.mode == 0 {
             return Ok(());
         }

@@ -247,7 +247,7 @@ unsafe fn store_estimate(place: *mut ncclSimInfo_t, microseconds: f64) -> Result
     let none = ncclSimInfo_t { size: 0, magic: 0, version: 0, estimatedTime: 0.0 };
     let least = offset_of!(ncclSimInfo_t, estimatedTime) + size_of::<f32>();
     // SAFETY: as the caller promises; every field is a number.
-    unsafe { read(place.cast_const(), none, least, "simInfo", "NCCL_SIM_INFO_INITIALIZER") }?;
+    unsafe { read(place.cast_const(), none, least, "simInfo", "SIM_INFO") }?;
     // SAFETY: it has the field, as was just seen.
     unsafe { (&raw mut (*place).estimatedTime).write(microseconds as f32) };
     Ok(())

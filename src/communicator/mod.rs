@@ -164,7 +164,7 @@ impl Communicator {
 
     /// What a collective call is expected to take, by the schedule that was chosen for its size. Nothing is called.
     pub fn estimate(&self, request: &Request<'_>) -> Duration {
-        self.shared.executor().tables().estimate(request.kind, request.bytes(self.size()))
+        self.shared.executor().tables().estimate(&self.shared.grouping, request.kind, request.bytes(self.size()))
     }
 
     /// The same of a message of `bytes` to or from another rank.

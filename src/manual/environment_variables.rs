@@ -62,9 +62,23 @@
 //! | `SERRIED_SOCKETS` | TCP sockets per pair of ranks; one fills most links, a network that spreads load by connection wants several |
 //! | `SERRIED_HOST_ID` | the host that this rank claims to be on, so that one machine can play several |
 //!
+//! # Programs written to NCCL's interface
+//!
+//! Read by `libnccl.so.2` alone; what each does there is in [From NCCL to serried](super::from_nccl_to_serried).
+//!
+//! | variable | value |
+//! |---|---|
+//! | `NCCL_ALGO` | algorithms by name, of which the first that serried has is taken |
+//! | `NCCL_SOCKET_NTHREADS`, `NCCL_NSOCKS_PERTHREAD` | numbers, whose product is that of sockets per pair of ranks |
+//! | `NCCL_SHM_DISABLE`, `NCCL_IB_DISABLE` | `1`: no shared memory between ranks, no RDMA |
+//! | `NCCL_NET` | `Socket` or `IB` |
+//! | `NCCL_COMM_ID` | `address:port` at which rank 0 waits |
+//! | `NCCL_CONF_FILE` | a file of such variables, in place of `~/.nccl.conf` |
+//! | `NCCL_DEBUG_SUBSYS`, `NCCL_DEBUG_FILE` | of what `NCCL_DEBUG` is to speak, and where to |
+//!
 //! # Programs
 //!
 //! | variable | value |
 //! |---|---|
-//! | `SERRIED_LOG`, `NCCL_DEBUG` | what the `serried` program logs: a filter of `tracing-subscriber`, or NCCL's `WARN`, `INFO`, `TRACE` |
+//! | `SERRIED_LOG`, `NCCL_DEBUG` | what the `serried` program logs: a filter of `tracing-subscriber`, or NCCL's `WARN`, `INFO`, `TRACE`; `libnccl.so.2` reads `NCCL_DEBUG`, as NCCL does |
 //! | `NCCL_TESTS_MIN_BW` | `serried perf` fails if the average bus bandwidth is below 0.9 of it, in GB/s |

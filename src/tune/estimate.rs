@@ -4,8 +4,7 @@
 
 use super::{Choice, Reach};
 use crate::schedule::{Program, Schedule, Step};
-use crate::transport::shm::ShmLink;
-use crate::types::CollectiveKind;
+use crate::types::{CollectiveKind, Grouping};
 use std::time::Duration;
 
 /// What one kind of link costs.
@@ -16,32 +15,30 @@ struct Price {
 
 /// One line from core to core takes 0.09 µs and a step a few of them; memory is copied at about 8 GB/s.
 const ROOM: Price = Price { step_ns: 300.0, byte_ns: 0.12 };
-/// The same with the engine's work around each message.
-const SHARED: Price = Price { step_ns: 1_000.0, byte_ns: 0.25 };
+/// A message through the shared memory of a link, with the engine's work around it.
+const NEIGHBOUR: Price = Price { step_ns: 1_000.0, byte_ns: 0.25 };
 /// A message of TCP over loopback takes 10 µs to a rank that is awake; 3 GB/s.
-const STREAM: Price = Price { step_ns: 10_000.0, byte_ns: 0.33 };
+const LINK: Price = Price { step_ns: 10_000.0, byte_ns: 0.33 };
 
 impl Price {
-    fn of(reach: Reach) -> Self {
-        match reach {
-            Reach::Room { .. } => ROOM,
-            Reach::Links { slot_bytes } if slot_bytes >= ShmLink::SLOT_BYTES => SHARED,
-            Reach::Links { .. } => STREAM,
-        }
-    }
-
     fn total(&self, steps: f64, bytes: f64) -> Duration {
         Duration::from_secs_f64((steps * self.step_ns + bytes * self.byte_ns) * 1e-9)
     }
 }
 
-/// A collective of `bytes`, which are its message's or its largest block's, among `ranks`.
-pub(super) fn collective(kind: CollectiveKind, ranks: u32, reach: Reach, choice: &Choice, bytes: usize) -> Duration {
-    if ranks < 2 {
+/// A collective of `bytes`, which are its message's or its largest block's.
+pub(super) fn collective(
+    kind: CollectiveKind,
+    grouping: &Grouping,
+    reach: Reach,
+    choice: &Choice,
+    bytes: usize,
+) -> Duration {
+    if grouping.size() < 2 {
         return Duration::ZERO;
     }
     // Of rank 0, whichever is the root: no rank of these schedules has more to do than it, but for small differences.
-    let program = Program::new(kind, 0, choice.algorithm, 0, ranks).expect("it serves the collective");
+    let program = Program::new(kind, 0, choice.algorithm, 0, grouping).expect("it serves the collective");
     let parts = f64::from(program.parts().max(1));
     // Sending and receiving go on at once: the larger of both counts.
     let (mut steps, mut sent, mut received) = (0u32, 0u64, 0u64);
@@ -56,16 +53,15 @@ pub(super) fn collective(kind: CollectiveKind, ranks: u32, reach: Reach, choice:
             Step::ReduceOwn { .. } => {}
         }
     }
-    let whole = if kind.is_of_blocks() { bytes as f64 * f64::from(ranks) } else { bytes as f64 };
-    Price::of(reach).total(f64::from(steps.max(1)), whole * sent.max(received) as f64 / parts)
+    let whole = if kind.is_of_blocks() { bytes as f64 * f64::from(grouping.size()) } else { bytes as f64 };
+    let price = if let Reach::Room { .. } = reach { ROOM } else { LINK };
+    price.total(f64::from(steps.max(1)), whole * sent.max(received) as f64 / parts)
 }
 
 /// A message of `bytes` from one rank to another.
 pub(super) fn message(reach: Reach, bytes: usize) -> Duration {
-    let links = match reach {
-        Reach::Room { slot_bytes } | Reach::Links { slot_bytes } => Reach::Links { slot_bytes },
-    };
-    Price::of(links).total(1.0, bytes as f64)
+    let price = if let Reach::Room { .. } = reach { NEIGHBOUR } else { LINK };
+    price.total(1.0, bytes as f64)
 }
 
 #[cfg(test)]
@@ -77,13 +73,16 @@ mod tests {
     fn more_costs_more() {
         let slot_bytes = 65_536;
         for reach in [Reach::Room { slot_bytes }, Reach::Links { slot_bytes }] {
-            let tables = |ranks| Tables::new(ranks, reach, None);
+            let estimate = |ranks: u32, kind, bytes| {
+                let grouping = Grouping::new(&vec![0; ranks as usize]);
+                Tables::new(&grouping, reach, None).estimate(&grouping, kind, bytes)
+            };
             for kind in CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send) {
-                assert_eq!(tables(1).estimate(kind, 8), Duration::ZERO);
-                let (small, large) = (tables(4).estimate(kind, 8), tables(4).estimate(kind, 1 << 24));
+                assert_eq!(estimate(1, kind, 8), Duration::ZERO);
+                let (small, large) = (estimate(4, kind, 8), estimate(4, kind, 1 << 24));
                 assert!(small > Duration::ZERO && (large > small || kind == CollectiveKind::Barrier), "{kind:?}");
             }
-            assert!(tables(2).estimate_message(1 << 20) > tables(2).estimate_message(1));
+            assert!(message(reach, 1 << 20) > message(reach, 1));
         }
     }
 }

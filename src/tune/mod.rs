@@ -46,7 +46,6 @@ pub struct Tables {
     /// By the collective's number, from 1.
     tables: Vec<Table>,
     uneven_exchange: Choice,
-    ranks: u32,
     reach: Reach,
 }
 
@@ -59,7 +58,6 @@ impl Tables {
         Self {
             tables: kinds.map(|kind| Table::new(kind, grouping, reach, fixed)).collect(),
             uneven_exchange: *straight.choice(usize::MAX),
-            ranks,
             reach,
         }
     }
@@ -70,9 +68,9 @@ impl Tables {
         self.tables[kind as usize - 1].choice(bytes)
     }
 
-    /// What such a call is expected to take.
-    pub fn estimate(&self, kind: CollectiveKind, bytes: usize) -> Duration {
-        estimate::collective(kind, self.ranks, self.reach, self.choice(kind, bytes), bytes)
+    /// What such a call is expected to take among ranks that are grouped as when the choices were made.
+    pub fn estimate(&self, grouping: &Grouping, kind: CollectiveKind, bytes: usize) -> Duration {
+        estimate::collective(kind, grouping, self.reach, self.choice(kind, bytes), bytes)
     }
 
     /// What a message of so many bytes between two ranks is expected to take.
