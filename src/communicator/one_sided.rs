@@ -102,8 +102,7 @@ impl Communicator {
             );
             return Err(Error::InvalidArgument { what });
         }
-        let one_sided = self.one_sided()?;
-        if !Arc::ptr_eq(&one_sided.board, &window.board) {
+        if !Arc::ptr_eq(&self.opened()?.board, &window.board) {
             let what = format!("rank {rank}: put: the window is another communicator's");
             return Err(Error::InvalidArgument { what });
         }
