@@ -25,16 +25,22 @@ unsafe fn collective(kind: Kind, arguments: &Arguments, comm: ncclComm_t, stream
         return group::keep(|| {
             let comm = find(comm)?;
             tell(kind, arguments, &comm);
-            let plan = plan(&comm, kind, arguments)?;
+            let communicator = comm.ready()?;
+            let plan = Plan::new(&comm, communicator.rank(), communicator.size(), kind, arguments)?;
             Ok(Item::Call(comm, plan))
         });
     }
     let comm = find(comm)?;
     tell(kind, arguments, &comm);
-    let plan = plan(&comm, kind, arguments)?;
+    let communicator = comm.ready()?;
+    let plan = Plan::new(&comm, communicator.rank(), communicator.size(), kind, arguments)?;
     // SAFETY: as the caller promises.
-    comm.ready()?.run(unsafe { plan.request() }?)?;
-    Ok(())
+    let request = unsafe { plan.request() }?;
+    // No combinators where there is nothing to hand on.
+    match communicator.run(request) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Says the call in the log, as NCCL does, where `NCCL_DEBUG_SUBSYS` has COLL; otherwise one load.
@@ -48,12 +54,6 @@ fn tell(kind: Kind, arguments: &Arguments, comm: &Comm) {
             "{kind:?}: sendbuff {send:p} recvbuff {receive:p} count {count} datatype {data_type} op {op} root {root} comm {key:#x}",
         );
     }
-}
-
-#[inline]
-fn plan(comm: &Comm, kind: Kind, arguments: &Arguments) -> Result<Plan, Failure> {
-    let communicator = comm.ready()?;
-    Plan::new(comm, communicator.rank(), communicator.size(), kind, arguments)
 }
 
 /// Exports a collective and its variant with settings of one call; `root` and `op` are there if the collective has them.

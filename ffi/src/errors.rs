@@ -6,18 +6,32 @@ use crate::types::ncclComm_t;
 use serried::Error;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
+use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 
-/// Why a call failed.
+/// Why a call failed. A pointer, for a small call is made of steps that each might fail, and pays for what is handed on between them.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
+pub(crate) struct Failure(Box<Reason>);
+
+/// A code, and its sentence.
+#[derive(Clone, Debug)]
+pub(crate) struct Reason {
     pub(crate) result: ncclResult_t,
     pub(crate) what: String,
 }
 
+impl Deref for Failure {
+    type Target = Reason;
+
+    fn deref(&self) -> &Reason {
+        &self.0
+    }
+}
+
 impl Failure {
+    #[cold]
     pub(crate) fn new(result: ncclResult_t, what: impl Into<String>) -> Self {
-        Self { result, what: what.into() }
+        Self(Box::new(Reason { result, what: what.into() }))
     }
 
     pub(crate) fn argument(what: impl Into<String>) -> Self {
@@ -44,6 +58,7 @@ impl Failure {
 }
 
 impl From<Error> for Failure {
+    #[cold]
     fn from(error: Error) -> Self {
         Self::new(code(&error), error.to_string())
     }

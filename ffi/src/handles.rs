@@ -4,6 +4,7 @@
 //! communicators name a slot of a table and how often the slot has been used: looking one up takes a lock of that slot alone, so ranks of
 //! one process do not meet there.
 
+use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -52,8 +53,8 @@ struct Slot<T> {
     held: Option<Arc<T>>,
 }
 
-/// Some slots, which are there from the first use of one of them on.
-type Segment<T> = Box<[RwLock<Slot<T>>]>;
+/// Some slots, each in cache lines of its own, which are there from the first use of one of them on.
+type Segment<T> = Box<[CachePadded<RwLock<Slot<T>>>]>;
 
 /// What handles of one kind stand for.
 pub(crate) struct Table<T> {
@@ -122,7 +123,8 @@ impl<T> Table<T> {
     }
 
     fn slot(&self, index: usize) -> &RwLock<Slot<T>> {
-        let empty = || (0..SEGMENT).map(|_| RwLock::new(Slot { generation: 0, held: None })).collect();
+        let empty =
+            || (0..SEGMENT).map(|_| CachePadded::new(RwLock::new(Slot { generation: 0, held: None }))).collect();
         &self.segments[index / SEGMENT].get_or_init(empty)[index % SEGMENT]
     }
 }

@@ -53,6 +53,7 @@ pub(crate) struct Arguments {
 
 impl Plan {
     /// The call of `kind` on `comm`, of rank `rank` of `size`.
+    #[inline]
     pub(crate) fn new(comm: &Comm, rank: u32, size: u32, kind: Kind, arguments: &Arguments) -> Result<Self, Failure> {
         let Arguments { send, receive, count, .. } = *arguments;
         let data_type = data_type(arguments.data_type)?;
@@ -98,6 +99,7 @@ impl Plan {
     ///
     /// # Safety
     /// The caller's memory is there during `'a`, nobody writes what the call reads, and nobody else touches what it writes.
+    #[inline]
     pub(crate) unsafe fn request<'a>(&self) -> Result<Request<'a>, Failure> {
         // SAFETY: as the caller promises; input and output do not overlap.
         let (input, output) = unsafe { (self.input.map(|input| input.bytes()), self.output.bytes_mut()) };
