@@ -18,59 +18,11 @@ macro_rules! export {
         pub unsafe extern "C" fn $twin($($argument: $type),*) -> $crate::ncclResult_t {
             $crate::boundary::guard(stringify!($name), || $body)
         }
-        $crate::boundary::own_name!($name = unsafe $twin($($argument: $type),*) -> $crate::ncclResult_t);
+        $crate::names::own_name!($name = unsafe $twin($($argument: $type),*) -> $crate::ncclResult_t);
     )*};
 }
 
-/// Gives an exported function its name without `p`, as a weak symbol: a program's own definition comes before it, also where the library is
-/// linked in whole. Where the linker has no way to export what assembly defines, the symbol is strong (`build.rs`); to the loader of
-/// shared libraries both are the same.
-#[cfg(weak_names)]
-macro_rules! own_name {
-    ($name:ident = unsafe $twin:ident $($rest:tt)*) => { $crate::boundary::own_name!($name = $twin $($rest)*); };
-    ($name:ident = $twin:ident $($rest:tt)*) => {
-        std::arch::global_asm!(
-            concat!(".pushsection .text.", stringify!($name), ",\"ax\",%progbits"),
-            concat!(".weak ", stringify!($name)),
-            concat!(".type ", stringify!($name), ",%function"),
-            concat!(stringify!($name), ":"),
-            #[cfg(target_arch = "x86_64")]
-            "jmp {twin}",
-            #[cfg(target_arch = "aarch64")]
-            "b {twin}",
-            concat!(".size ", stringify!($name), ", . - ", stringify!($name)),
-            ".popsection",
-            twin = sym $twin,
-        );
-    };
-}
-
-#[cfg(not(weak_names))]
-macro_rules! own_name {
-    ($name:ident = unsafe $twin:ident ($($argument:ident: $type:ty),*) -> $value:ty) => {
-        #[doc = concat!("As [`", stringify!($twin), "`].")]
-        ///
-        /// # Safety
-        /// The same as that function's.
-        #[unsafe(no_mangle)]
-        #[allow(non_snake_case, clippy::too_many_arguments)]
-        pub unsafe extern "C" fn $name($($argument: $type),*) -> $value {
-            // SAFETY: the caller's promise is the same.
-            unsafe { $twin($($argument),*) }
-        }
-    };
-    ($name:ident = $twin:ident ($($argument:ident: $type:ty),*) $(-> $value:ty)?) => {
-        #[doc = concat!("As [`", stringify!($twin), "`].")]
-        #[unsafe(no_mangle)]
-        #[allow(non_snake_case)]
-        pub extern "C" fn $name($($argument: $type),*) $(-> $value)? {
-            $twin($($argument),*)
-        }
-    };
-}
-
 pub(crate) use export;
-pub(crate) use own_name;
 
 /// Runs the body of the exported `function`; a panic in it must not unwind into C.
 #[inline]

@@ -1,10 +1,11 @@
 //! What only makes sense for programs that run on a device: there is none, and each function says so. What a communicator is can be asked
 //! all the same.
 
-use crate::boundary::{export, given, guard_value, null, own_name};
+use crate::boundary::{export, given, guard_value, null};
 use crate::comm::find;
 use crate::config::read;
 use crate::errors::Failure;
+use crate::names::own_name;
 use crate::plan::rank_of;
 use crate::types::{
     ncclComm_t, ncclCommProperties_t, ncclEncryptionConfig_t, ncclMultimemHandle_t, ncclTeam_t, ncclWindow_t,

@@ -1,6 +1,6 @@
 //! Failures as C callers get them: a code, and the sentence that `ncclGetLastError` gives afterwards.
 
-use crate::boundary::own_name;
+use crate::names::own_name;
 use crate::ncclResult_t;
 use crate::types::ncclComm_t;
 use serried::Error;

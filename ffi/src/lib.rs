@@ -10,7 +10,7 @@
 //!
 //! | module | what it translates |
 //! |---|---|
-//! | `boundary`, `errors`, `result` | functions, panics, failures, codes |
+//! | `boundary`, `names`, `errors`, `result` | functions, what they are called, panics, failures, codes |
 //! | `types`, `config`, `handles` | structures, settings, handles |
 //! | `comm`, `clique`, `making`, `meeting` | communicators: what they are here, who belongs together, how they come to be, where ranks meet |
 //! | `init`, `derive`, `lifecycle` | the functions that make, ask and end them |
@@ -42,6 +42,7 @@ mod log;
 mod making;
 mod meeting;
 mod memory;
+mod names;
 mod operators;
 mod parameters;
 mod plan;

@@ -2,9 +2,9 @@
 //!
 //! What is said is said by `tracing` events, here and in the `serried` crate. This module only decides who hears it.
 
-use crate::boundary::own_name;
 use crate::environment;
 use crate::lines::{Line, subsystem};
+use crate::names::own_name;
 use std::fs::File;
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};

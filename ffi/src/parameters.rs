@@ -2,11 +2,12 @@
 //!
 //! A value is the variable's text as it is now; of a variable that is not set, the empty text, which is no number.
 
-use crate::boundary::{export, guard, null, own_name, place};
+use crate::boundary::{export, guard, null, place};
 use crate::config::text;
 use crate::environment::{self, READ};
 use crate::errors::Failure;
 use crate::handles::{Kind, decode, encode};
+use crate::names::own_name;
 use crate::types::ncclParamHandle_t;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};

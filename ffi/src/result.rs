@@ -1,6 +1,6 @@
 //! Result codes and their texts, by NCCL's names and numbers.
 
-use crate::boundary::own_name;
+use crate::names::own_name;
 use std::ffi::{CStr, c_char, c_int};
 
 /// What a call returns. A program may hand any number back to [`ncclGetErrorString`](pncclGetErrorString), so this is a number with names and not

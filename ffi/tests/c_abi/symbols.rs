@@ -1,7 +1,7 @@
 //! What the libraries export: NCCL's names and nothing else, as weak and strong as NCCL's are.
 
 use crate::programs::{Language, compile, compile_at, library, run, runs, scratch, skip};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -46,25 +46,59 @@ fn names_are_weak_and_twins_strong() {
     if !runs("nm") {
         return skip(test, "there is no nm (binutils) to list the library's symbols");
     }
-    // Only LLVM's linker exports what assembly defines; in the static library it is so in any case.
     let (shared, whole) = (library(), library().with_extension("a"));
     for arguments in [vec!["-D".as_ref(), shared.as_os_str()], vec![whole.as_os_str()]] {
-        // More than a pipe holds.
-        let table = Command::new("nm").arg("--defined-only").args(arguments).output().expect("it is there");
-        assert!(table.status.success());
-        let table = String::from_utf8(table.stdout).expect("symbol names are ASCII");
-        let kinds: BTreeSet<_> = table
-            .lines()
-            .filter_map(|line| {
-                line.split_whitespace().rev().collect::<Vec<_>>().get(..2).map(|last| (last[0], last[1]))
-            })
-            .filter(|(name, _)| name.contains("nccl") && SYMBOLS.lines().any(|known| known == *name))
-            .collect();
+        let kinds = kinds(&arguments);
         for name in SYMBOLS.lines().filter(|name| *name != "ncclResetDebugInitInternal") {
             let kind = if name.starts_with('p') { "T" } else { "W" };
-            assert!(kinds.contains(&(name, kind)), "{name} is not {kind}");
+            assert_eq!(kinds.get(name).map(String::as_str), Some(kind), "{name}");
         }
     }
+}
+
+/// The same by every linker that is here: they differ in how they read lists of exports.
+#[test]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn names_are_weak_by_every_linker() {
+    let test = "names_are_weak_by_every_linker";
+    if !runs("nm") {
+        return skip(test, "there is no nm (binutils) to list the library's symbols");
+    }
+    let names = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/names.rs");
+    let source = scratch(test).join("library.rs");
+    let text = format!(
+        "#[path = {names:?}]\nmod names;\n#[unsafe(no_mangle)]\npub extern \"C\" fn pncclName() {{}}\n\
+         #[unsafe(no_mangle)]\npub extern \"C\" fn serriedName() {{}}\nnames::own_name!(ncclName = pncclName());\n"
+    );
+    std::fs::write(&source, text).expect("the directory is ours");
+    let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    // The compiler's own choice, and those that there are.
+    let linkers = ["bfd", "gold", "lld", "mold"].into_iter().filter(|name| runs(&format!("ld.{name}")));
+    for linker in std::iter::once(None).chain(linkers.map(Some)) {
+        let library = scratch(test).join(format!("lib{}.so", linker.unwrap_or("default")));
+        let mut link = Command::new(&compiler);
+        link.args(["--edition", "2024", "--crate-type", "cdylib", "--cfg", "weak_names", "-o"]).arg(&library);
+        link.args(linker.map(|name| format!("-Clink-arg=-fuse-ld={name}"))).arg(&source);
+        run(&mut link);
+        let found = kinds(&["-D".as_ref(), library.as_os_str()]);
+        let expected = [("ncclName", "W"), ("pncclName", "T"), ("serriedName", "T")];
+        let expected = expected.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
+        assert_eq!(found, expected.into(), "{linker:?}");
+    }
+}
+
+/// The letters that `nm` has for the symbols that are defined and not local, by name.
+fn kinds(arguments: &[&std::ffi::OsStr]) -> BTreeMap<String, String> {
+    // More than a pipe holds.
+    let table = Command::new("nm").arg("--defined-only").args(arguments).output().expect("it is there");
+    assert!(table.status.success());
+    let table = String::from_utf8(table.stdout).expect("symbol names are ASCII");
+    let lines = table.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().rev();
+        let (name, kind) = (words.next()?, words.next()?);
+        kind.chars().all(char::is_uppercase).then(|| (name.to_owned(), kind.to_owned()))
+    });
+    lines.collect()
 }
 
 #[test]
