@@ -3,7 +3,7 @@
 //! On host memory a call has ended when it returns, or when its group's end does.
 
 use crate::boundary::export;
-use crate::comm::{Comm, find};
+use crate::comm::{Comm, find, with};
 use crate::config::check_call;
 use crate::cuda::order;
 use crate::errors::Failure;
@@ -18,29 +18,36 @@ use std::sync::Arc;
 /// # Safety
 /// As `nccl.h` says of the call: the memory is there, of the size that count and type say, and nobody else uses it until the call has
 /// ended.
-#[inline]
+#[inline(always)]
 unsafe fn collective(kind: Kind, arguments: &Arguments, comm: ncclComm_t, stream: cudaStream_t) -> Result<(), Failure> {
     order(stream, &[arguments.send, arguments.receive.cast_const()]).inspect_err(group::refuse)?;
     if group::is_open() {
-        return group::keep(|| {
-            let comm = find(comm)?;
-            tell(kind, arguments, &comm);
-            let communicator = comm.ready()?;
-            let plan = Plan::new(&comm, communicator.rank(), communicator.size(), kind, arguments)?;
-            Ok(Item::Call(comm, plan))
-        });
+        return keep(kind, arguments, comm);
     }
-    let comm = find(comm)?;
-    tell(kind, arguments, &comm);
-    let communicator = comm.ready()?;
-    let plan = Plan::new(&comm, communicator.rank(), communicator.size(), kind, arguments)?;
-    // SAFETY: as the caller promises.
-    let request = unsafe { plan.request() }?;
-    // No combinators where there is nothing to hand on.
-    match communicator.run(request) {
-        Ok(()) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    with(comm, |comm| {
+        tell(kind, arguments, comm);
+        let communicator = comm.ready()?;
+        let plan = Plan::new(comm, communicator.rank(), communicator.size(), kind, arguments)?;
+        // SAFETY: as the caller promises.
+        let request = unsafe { plan.request() }?;
+        // No combinators where there is nothing to hand on.
+        match communicator.run(request) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+/// Keeps a collective call for the end of the group.
+#[inline(never)]
+fn keep(kind: Kind, arguments: &Arguments, comm: ncclComm_t) -> Result<(), Failure> {
+    group::keep(|| {
+        let comm = find(comm)?;
+        tell(kind, arguments, &comm);
+        let communicator = comm.ready()?;
+        let plan = Plan::new(&comm, communicator.rank(), communicator.size(), kind, arguments)?;
+        Ok(Item::Call(comm, plan))
+    })
 }
 
 /// Says the call in the log, as NCCL does, where `NCCL_DEBUG_SUBSYS` has COLL; otherwise one load.

@@ -2,7 +2,7 @@
 
 use crate::clique::Membership;
 use crate::errors::{Failure, code, note};
-use crate::handles::{Kind, Table};
+use crate::handles::{Kind, Removed, Table};
 use crate::operators::Operators;
 use crate::registrations::Registrations;
 use crate::types::ncclComm_t;
@@ -12,6 +12,7 @@ use serried::{Communicator, Config};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Once, OnceLock};
+use std::time::Duration;
 
 /// All communicators of the process.
 pub(crate) static COMMUNICATORS: Table<Comm> = Table::new(Kind::Communicator);
@@ -50,16 +51,25 @@ const REVOKED: u32 = 8;
 const MAKING: u32 = 16;
 
 /// The communicator behind a handle.
-#[inline]
 pub(crate) fn find(handle: ncclComm_t) -> Result<Arc<Comm>, Failure> {
     let comm = COMMUNICATORS.get(handle).ok_or_else(|| unknown(handle))?;
-    if comm.process == fork::generation() { Ok(comm) } else { Err(forked()) }
+    if comm.is_of_this_process() { Ok(comm) } else { Err(forked()) }
 }
 
-/// Takes a communicator out of its handle's hands.
-pub(crate) fn take(handle: ncclComm_t) -> Result<Arc<Comm>, Failure> {
+/// Does `what` with the communicator behind a handle: what a small call can pay for.
+#[inline]
+pub(crate) fn with(handle: ncclComm_t, what: impl FnOnce(&Comm) -> Result<(), Failure>) -> Result<(), Failure> {
+    let did = COMMUNICATORS.with(handle, |comm| if comm.is_of_this_process() { what(comm) } else { Err(forked()) });
+    did.unwrap_or_else(|| Err(unknown(handle)))
+}
+
+/// Takes a communicator out of its handle's hands, once the calls of other threads have ended; none if they do not within `patience`.
+pub(crate) fn take(handle: ncclComm_t, patience: Duration) -> Result<Option<Arc<Comm>>, Failure> {
     find(handle)?;
-    COMMUNICATORS.remove(handle).ok_or_else(|| unknown(handle))
+    match COMMUNICATORS.remove(handle, patience).ok_or_else(|| unknown(handle))? {
+        Removed::Value(comm) => Ok(Some(comm)),
+        Removed::InUse => Ok(None),
+    }
 }
 
 #[cold]
@@ -90,6 +100,11 @@ impl Comm {
             windows: Windows::default(),
             made: AtomicU64::new(0),
         })
+    }
+
+    #[inline]
+    fn is_of_this_process(&self) -> bool {
+        self.process == fork::generation()
     }
 
     /// How joining ended.
@@ -134,6 +149,14 @@ impl Comm {
         }
     }
 
+    /// The communicator, if others can be made of its ranks: also after it was revoked.
+    pub(crate) fn parent(&self) -> Result<&Communicator, Failure> {
+        match self.joined.get() {
+            Some(Ok(communicator)) if matches!(self.state.load(Ordering::Acquire), 0 | REVOKED) => Ok(communicator),
+            _ => Err(self.why_not()),
+        }
+    }
+
     #[cold]
     fn why_not(&self) -> Failure {
         let state = self.state.load(Ordering::Acquire);
@@ -143,12 +166,12 @@ impl Comm {
             ),
             Some(Err(failure)) => failure.clone(),
             Some(Ok(_)) if state & ABORTED != 0 => Failure::usage("comm was aborted"),
-            Some(Ok(_)) if state & REVOKED != 0 => Failure::usage("comm was revoked; it can be shrunk, and destroyed"),
+            Some(Ok(_)) if state & FINALIZED != 0 => Failure::usage("comm was finalized; only destroying it is left"),
             Some(Ok(_)) if state >= MAKING => Failure::argument(
                 "a communicator is being made of comm: wait until ncclCommGetAsyncError no longer says ncclInProgress",
             ),
-            Some(Ok(_)) if state & FINALIZED != 0 => Failure::usage("comm was finalized; only destroying it is left"),
-            Some(Ok(_)) => Failure::usage("comm is suspended; resume it first"),
+            Some(Ok(_)) if state & SUSPENDED != 0 => Failure::usage("comm is suspended; resume it first"),
+            Some(Ok(_)) => Failure::usage("comm was revoked; it can be split, shrunk and destroyed"),
         }
     }
 

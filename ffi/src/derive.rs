@@ -37,7 +37,7 @@ unsafe fn split(
     config: *const ncclConfig_t,
 ) -> Result<(), Failure> {
     let parent = find(comm)?;
-    parent.ready()?;
+    parent.parent()?;
     if newcomm.is_null() {
         return Err(null("newcomm"));
     }
@@ -50,9 +50,23 @@ unsafe fn split(
     let origin = (parent.membership.key(), parent.count_made(), color);
     let made = color.map(|_| Comm::new(settings, Membership::of(&origin)));
     let of = parent.clone();
-    let join = move || Ok(of.known()?.split_with(color, i64::from(key), &config)?);
+    let join = move || {
+        let whole = anew(&of)?;
+        let parent = whole.as_ref().map_or_else(|| of.known(), Ok)?;
+        Ok(parent.split_with(color, i64::from(key), &config)?)
+    };
     // SAFETY: as the caller promises.
     unsafe { make(newcomm, made, Some(parent), join) }
+}
+
+/// A communicator of the same ranks as one that was revoked, whose own calls have ended for good: by it they can agree on more.
+fn anew(parent: &Comm) -> Result<Option<Communicator>, Failure> {
+    if !parent.is_revoked() {
+        return Ok(None);
+    }
+    let revoked = parent.known()?;
+    let all: Vec<u32> = (0..revoked.size()).collect();
+    Ok(Some(revoked.survivors(&all, &parent.settings.config)?))
 }
 
 /// The ranks that stay, ascending.
@@ -94,10 +108,11 @@ unsafe fn shrink(
 ) -> Result<(), Failure> {
     let parent = find(comm)?;
     let communicator = match flags {
-        SHRINK_DEFAULT if parent.is_revoked() => parent.known()?,
         SHRINK_DEFAULT => {
-            let communicator = parent.ready()?;
-            communicator.health()?;
+            let communicator = parent.parent()?;
+            if !parent.is_revoked() {
+                communicator.health()?;
+            }
             communicator
         }
         SHRINK_ABORT => parent.known()?,
@@ -187,7 +202,8 @@ unsafe fn grow(
 }
 
 export! {
-    /// Parts the ranks by `color`, in the order of `key`. Ranks that give `NCCL_SPLIT_NOCOLOR` get no communicator, but call it, too.
+    /// Parts the ranks by `color`, in the order of `key`. Ranks that give `NCCL_SPLIT_NOCOLOR` get no communicator, but call it, too. All ranks
+    /// revoke the communicator before, or none does.
     fn ncclCommSplit | pncclCommSplit(
         comm: ncclComm_t, color: c_int, key: c_int, newcomm: *mut ncclComm_t, config: *mut ncclConfig_t,
     ) {

@@ -10,6 +10,7 @@ use crate::making::{Making, make};
 use crate::meeting::{Meeting, fresh_id, new_id};
 use crate::types::{ncclComm_t, ncclConfig_t, ncclUniqueId};
 use std::ffi::c_int;
+use std::time::Duration;
 
 /// More ranks in one process than this are a mistake.
 const DEVICES_MAX: c_int = 4096;
@@ -100,7 +101,7 @@ fn join_all(devices: &[c_int], places: &mut [ncclComm_t]) -> Result<(), Failure>
     if made.is_err() {
         // All or none: the others would wait for those that failed.
         for place in places {
-            crate::comm::COMMUNICATORS.remove(*place);
+            crate::comm::COMMUNICATORS.remove(*place, Duration::ZERO);
             *place = std::ptr::null_mut();
         }
     }

@@ -10,25 +10,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long an abort waits for calls of other threads to come back: they do within some tens of milliseconds.
-const CALLS_END: Duration = Duration::from_millis(800);
+const ABORTED_CALLS_END: Duration = Duration::from_millis(800);
+
+/// How long a destruction does: by then a call has met every time limit that makes sense.
+const CALLS_END: Duration = Duration::from_secs(3600);
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// The handle stands for nothing any more, and the rank leaves.
 fn destroy(handle: ncclComm_t) -> Result<(), Failure> {
-    let comm = take(handle)?;
-    comm.membership.leave().say(move || drop(comm));
+    if let Some(comm) = take(handle, CALLS_END)? {
+        comm.membership.leave().say(move || drop(comm));
+    }
     Ok(())
 }
 
 /// Ends all calls, here and elsewhere, and frees the communicator as soon as those of other threads have come back.
 fn abort(handle: ncclComm_t) -> Result<(), Failure> {
-    let comm = take(handle)?;
+    let comm = find(handle)?;
     comm.abort();
     // Their buffers are the caller's again when this returns.
-    let deadline = Instant::now() + CALLS_END;
-    while Arc::strong_count(&comm) > 1 && Instant::now() < deadline {
+    let begun = Instant::now();
+    drop(take(handle, ABORTED_CALLS_END)?);
+    while Arc::strong_count(&comm) > 1 && begun.elapsed() < ABORTED_CALLS_END {
         std::thread::sleep(LOOK);
     }
     drop(comm);
@@ -48,7 +53,7 @@ export! {
         find(comm)?.finalize()
     }
 
-    /// Leaves in order, and frees the communicator.
+    /// Leaves in order, and frees the communicator, once calls of other threads have ended.
     fn ncclCommDestroy | pncclCommDestroy(comm: ncclComm_t) {
         destroy(comm)
     }
@@ -59,8 +64,8 @@ export! {
         abort(comm)
     }
 
-    /// Ends what the communicator does on this rank, whatever the others do, and keeps it: it can be shrunk, and is to be destroyed. Calls of
-    /// other threads return an error; the other ranks' calls, too.
+    /// Ends what the communicator does on this rank, whatever the others do, and keeps it: it can be split and shrunk, and is to be destroyed. Calls
+    /// of other threads return an error; the other ranks' calls, too.
     fn ncclCommRevoke | pncclCommRevoke(comm: ncclComm_t, revokeFlags: c_int) {
         let comm = find(comm)?;
         if revokeFlags != 0 {

@@ -7,6 +7,7 @@ use crate::together::{Job, no_thread, run, together};
 use crate::types::ncclComm_t;
 use serried::Communicator;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// What joins; `None` for a rank that is in no new communicator.
 type Join = Job<Option<Communicator>>;
@@ -109,7 +110,7 @@ impl Making {
             Ok(_) => Ok(()),
             Err(error) => {
                 parent.inspect(|parent| parent.end_making());
-                COMMUNICATORS.remove(handle);
+                COMMUNICATORS.remove(handle, Duration::ZERO);
                 // SAFETY: valid, as the caller of `make` promised.
                 unsafe { place.write(std::ptr::null_mut()) };
                 Err(no_thread(&error))
@@ -133,7 +134,7 @@ impl Making {
             (Ok(None), Some(_)) => Failure::internal("a rank is in no communicator and should be"),
             (Err(failure), _) => failure,
         };
-        COMMUNICATORS.remove(self.handle);
+        COMMUNICATORS.remove(self.handle, Duration::ZERO);
         // SAFETY: valid until the group has ended, as the caller of `make` promised.
         unsafe { self.place.write(std::ptr::null_mut()) };
         Err(failure)

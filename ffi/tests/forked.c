@@ -155,6 +155,25 @@ static void forked_again(ncclComm_t comm) {
   CHECK(data == RANKS);
 }
 
+/* Rank 0 revokes while the others may be in a call; then each of them does. They go on by splitting what was revoked. */
+static void revoked(ncclComm_t comm, int rank) {
+  ncclComm_t made;
+  float data = 1;
+  ncclResult_t result;
+  do result = ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comm, NULL);
+  while (rank != 0 && result == ncclSuccess);
+  CHECK(result == (rank == 0 ? ncclSuccess : ncclRemoteError));
+  OK(ncclCommRevoke(comm, NCCL_REVOKE_DEFAULT));
+  OK(ncclCommSplit(comm, 0, -rank, &made, NULL));
+  asked(made, RANKS - 1 - rank, RANKS);
+  every_call(made);
+  OK(ncclCommDestroy(made));
+  OK(ncclCommSplit(comm, 0, 0, &made, NULL));
+  asked(made, rank, RANKS);
+  OK(ncclCommDestroy(made));
+  FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comm, NULL), ncclInvalidUsage, "revoked");
+}
+
 static void run(int rank, const int *pipe_to_new) {
   ncclComm_t comm, background;
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
@@ -173,6 +192,7 @@ static void run(int rank, const int *pipe_to_new) {
 
   OK(ncclCommInitRankScalable(&comm, RANKS, rank, 2, scalable_ids, NULL));
   asked(comm, rank, RANKS);
+  revoked(comm, rank);
   OK(ncclCommDestroy(comm));
 
   config.blocking = 0;

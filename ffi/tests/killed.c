@@ -169,14 +169,28 @@ static void a_hanging_call(void) {
   CHECK(now() - begin < 1.0);
 }
 
-/* What is revoked is stopped and kept, and those who go on shrink it. */
+/* Both ranks of a communicator, which works, and is then destroyed. */
+static void sum_of_two(ncclComm_t one, ncclComm_t two) {
+  float data = 1, other = 1;
+  int ranks;
+  OK(ncclGroupStart());
+  OK(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, one, NULL));
+  OK(ncclAllReduce(&other, &other, 1, ncclFloat, ncclSum, two, NULL));
+  OK(ncclGroupEnd());
+  OK(ncclCommCount(one, &ranks));
+  CHECK(ranks == 2 && data == 2 && other == 2);
+  OK(ncclCommDestroy(one));
+  OK(ncclCommDestroy(two));
+}
+
+/* What is revoked is stopped and kept, and those who go on split or shrink it. */
 static void a_revoked_communicator(void) {
-  ncclComm_t comms[3], made[2];
+  ncclComm_t comms[3], made[3];
   struct hanging hanging;
   pthread_t thread;
   ncclResult_t state = ncclInternalError;
-  int excluded[1] = {2}, ranks;
-  float data = 1, other = 1;
+  int excluded[1] = {2};
+  float data = 1;
   double begin = now();
   OK(ncclCommInitAll(comms, 3, NULL));
   hanging.comm = comms[0];
@@ -186,17 +200,18 @@ static void a_revoked_communicator(void) {
   OK(ncclCommGetAsyncError(comms[0], &state));
   CHECK(state == ncclSuccess);
   FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comms[0], NULL), ncclInvalidUsage, "revoked");
-  FAILS(ncclCommSplit(comms[0], 0, 0, &made[0], NULL), ncclInvalidUsage, "revoked");
+  FAILS(ncclCommGrow(comms[0], 4, NULL, -1, &made[0], NULL), ncclInvalidUsage, "split, shrunk and destroyed");
+  FAILS(ncclCommFinalize(comms[0]), ncclInvalidUsage, "split, shrunk and destroyed");
+  /* Split, with a rank in no part, and then shrunk. */
+  OK(ncclGroupStart());
+  for (int rank = 0; rank < 3; rank++) OK(ncclCommSplit(comms[rank], rank == 0 ? NCCL_SPLIT_NOCOLOR : 0, -rank, &made[rank], NULL));
+  OK(ncclGroupEnd());
+  CHECK(made[0] == NULL);
+  sum_of_two(made[1], made[2]);
   OK(ncclGroupStart());
   for (int rank = 0; rank < 2; rank++) OK(ncclCommShrink(comms[rank], excluded, 1, &made[rank], NULL, NCCL_SHRINK_DEFAULT));
   OK(ncclGroupEnd());
-  OK(ncclGroupStart());
-  OK(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, made[0], NULL));
-  OK(ncclAllReduce(&other, &other, 1, ncclFloat, ncclSum, made[1], NULL));
-  OK(ncclGroupEnd());
-  OK(ncclCommCount(made[0], &ranks));
-  CHECK(ranks == 2 && data == 2 && other == 2);
-  for (int rank = 0; rank < 2; rank++) OK(ncclCommDestroy(made[rank]));
+  sum_of_two(made[0], made[1]);
   for (int rank = 0; rank < 3; rank++) OK(ncclCommDestroy(comms[rank]));
 }
 

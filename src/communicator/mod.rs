@@ -121,11 +121,13 @@ impl Communicator {
     }
 
     /// This rank's number, from 0.
+    #[inline]
     pub fn rank(&self) -> u32 {
         self.shared.rank
     }
 
     /// How many ranks there are.
+    #[inline]
     pub fn size(&self) -> u32 {
         self.shared.size
     }

@@ -36,10 +36,12 @@ pub(super) enum Counts<'a> {
 const NOTHING: Option<&[u8]> = Some(&[]);
 
 impl<'a> Request<'a> {
+    #[inline]
     fn new(kind: CollectiveKind, reduction: Reduction, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
         Self { kind, root: 0, reduction, counts: Counts::Even, input, output }
     }
 
+    #[inline]
     fn moving(kind: CollectiveKind, data_type: DataType, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
         Self::new(kind, Reduction::of(data_type, Op::Sum), input, output)
     }
@@ -50,41 +52,49 @@ impl<'a> Request<'a> {
     }
 
     /// Every rank gets the reduction of every rank's input.
+    #[inline]
     pub fn all_reduce(reduction: Reduction, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
         Self::new(CollectiveKind::AllReduce, reduction, input, output)
     }
 
     /// The root gets the reduction of every rank's input. Elsewhere the output is left alone, and may be empty if there is an input.
+    #[inline]
     pub fn reduce(reduction: Reduction, root: u32, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
         Self { root, ..Self::new(CollectiveKind::Reduce, reduction, input, output) }
     }
 
     /// Each rank gets its block of the reduction of every rank's input. In place the output has all blocks, and only the own one changes.
+    #[inline]
     pub fn reduce_scatter(reduction: Reduction, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
         Self::new(CollectiveKind::ReduceScatter, reduction, input, output)
     }
 
     /// Every rank gets the root's input; elsewhere the input does not matter.
+    #[inline]
     pub fn broadcast(data_type: DataType, root: u32, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
         Self { root, ..Self::moving(CollectiveKind::Broadcast, data_type, input, output) }
     }
 
     /// Every rank gets every rank's block. In place the own block is at its place in the output.
+    #[inline]
     pub fn all_gather(data_type: DataType, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
         Self::moving(CollectiveKind::AllGather, data_type, input, output)
     }
 
     /// The root gets every rank's block; elsewhere the output is empty. In place (at the root only) the own block is at its place in the output.
+    #[inline]
     pub fn gather(data_type: DataType, root: u32, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
         Self { root, ..Self::moving(CollectiveKind::Gather, data_type, input, output) }
     }
 
     /// Each rank gets its block of the root's input; elsewhere the input is empty. In place (at the root only) the output has all blocks and stays.
+    #[inline]
     pub fn scatter(data_type: DataType, root: u32, input: Option<&'a [u8]>, output: &'a mut [u8]) -> Self {
         Self { root, ..Self::moving(CollectiveKind::Scatter, data_type, input, output) }
     }
 
     /// Each rank gets from every rank the block for it. There is no form in place.
+    #[inline]
     pub fn all_to_all(data_type: DataType, input: &'a [u8], output: &'a mut [u8]) -> Self {
         Self::moving(CollectiveKind::AllToAll, data_type, Some(input), output)
     }

@@ -66,6 +66,7 @@ pub(crate) struct Interleaved<'a> {
 }
 
 /// The kernels of this type and operator, in the widest instruction set that this CPU has.
+#[inline]
 pub fn kernels(data_type: DataType, op: Op) -> &'static Kernels {
     &chosen().table[data_type as usize][op as usize]
 }

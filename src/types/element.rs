@@ -80,6 +80,7 @@ impl DataType {
     }
 
     /// The type with this number, if there is one.
+    #[inline]
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }

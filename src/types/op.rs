@@ -33,6 +33,7 @@ impl Op {
     }
 
     /// The operator with this number, if there is one.
+    #[inline]
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }
