@@ -130,7 +130,7 @@ typedef enum {
 /* ---- Structures. Each begins with its size, a magic number and a version: make it by its initializer. A caller built against an
  * older header gives a smaller one, whose missing fields are unset. ---- */
 
-/* Of the settings, blocking is honoured, netName refused; what concerns a device is checked and has no effect. */
+/* Of the settings, blocking and netName (Socket, IB) are honoured; what concerns a device is checked and has no effect. */
 typedef struct ncclConfig_v23200 {
   size_t size;
   unsigned int magic;

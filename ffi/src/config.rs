@@ -54,9 +54,9 @@ pub(crate) unsafe fn apply(config: *const ncclConfig_t, mut settings: Settings) 
     if config.minCTAs != UNDEF_INT && config.maxCTAs != UNDEF_INT && config.minCTAs > config.maxCTAs {
         return Err(Failure::argument("config->minCTAs is more than config->maxCTAs"));
     }
-    if !config.netName.is_null() {
-        let what = "config->netName: there are no network plugins; SERRIED_TRANSPORT chooses how ranks talk";
-        return Err(Failure::unsupported(what));
+    // SAFETY: null, or the caller's string.
+    if let Some(name) = unsafe { text(config.netName) } {
+        environment::use_network(&name.to_string_lossy(), &mut settings.config)?;
     }
     Ok(settings)
 }

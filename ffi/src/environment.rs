@@ -3,8 +3,9 @@
 //!
 //! Variables that the `serried` crate reads by NCCL's names (`NCCL_SOCKET_IFNAME`, `NCCL_IB_…`) pass through untouched.
 
+use crate::errors::Failure;
+use serried::Config;
 use serried::schedule::Algorithm;
-use serried::{Config, Result};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::path::PathBuf;
@@ -72,7 +73,7 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 ///
 /// # Errors
 /// As of [`Config::from_variables`].
-pub(crate) fn config() -> Result<Config> {
+pub(crate) fn config() -> serried::Result<Config> {
     Config::from_variables(|name| translate(name, &variable))
 }
 
@@ -86,7 +87,9 @@ fn translate(name: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<St
         // Ranks that say they are on different hosts share no memory.
         "SERRIED_HOST_ID" => is_on("NCCL_SHM_DISABLE").then(a_host_of_its_own),
         // The exact name of no device.
-        "SERRIED_IB_HCA" if is_on("NCCL_IB_DISABLE") || names_sockets(set("NCCL_NET")) => Some("=none".into()),
+        "SERRIED_IB_HCA" if is_on("NCCL_IB_DISABLE") || names(set("NCCL_NET"), "Socket") => Some("=none".into()),
+        // Nobody who asks for RDMA is to find out by its speed that it is TCP.
+        "SERRIED_TRANSPORT" if names(set("NCCL_NET"), "IB") => Some("shm+verbs".into()),
         _ => None,
     })
 }
@@ -109,8 +112,39 @@ fn sockets(threads: Option<String>, each: Option<String>) -> Option<String> {
     Some(product.clamp(1, Config::SOCKETS_MAX).to_string())
 }
 
-fn names_sockets(net: Option<String>) -> bool {
-    net.is_some_and(|net| net.trim().eq_ignore_ascii_case("Socket"))
+/// Changes the settings so that ranks of different hosts talk by the network of NCCL's that has this name, as `NCCL_NET` does for all communicators.
+pub(crate) fn use_network(name: &str, config: &mut Config) -> Result<(), Failure> {
+    let of_name = |asked: &str| (asked == "NCCL_NET").then(|| name.to_owned());
+    if !NETWORKS.iter().any(|known| known.eq_ignore_ascii_case(name.trim())) {
+        let what =
+            format!("the network {name:?} of config->netName: there are no plugins; the networks are Socket and IB");
+        return Err(Failure::unsupported(&what));
+    }
+    let set = |name: &str| variable(name).is_some_and(|value| !value.trim().is_empty());
+    if set("NCCL_NET") || set("SERRIED_TRANSPORT") {
+        // As in NCCL, the environment has the last word.
+        return Ok(());
+    }
+    let asked = Config::from_variables(|variable| translate(variable, &of_name))?;
+    config.transport = asked.transport;
+    if asked.verbs.devices.is_some() {
+        config.verbs.devices = asked.verbs.devices;
+    }
+    Ok(())
+}
+
+/// NCCL's own names of networks.
+const NETWORKS: [&str; 2] = ["Socket", "IB"];
+
+fn names(net: Option<String>, name: &str) -> bool {
+    net.is_some_and(|net| net.trim().eq_ignore_ascii_case(name))
+}
+
+/// Which variable of NCCL's a setting of the `serried` crate was made of, if that refuses it.
+pub(crate) fn origin(setting: &str) -> Option<&'static str> {
+    let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    let is_its_own = setting != "transport" || set("SERRIED_TRANSPORT").is_some();
+    (!is_its_own && names(set("NCCL_NET"), "IB")).then_some("NCCL_NET=IB")
 }
 
 fn a_host_of_its_own() -> String {
@@ -129,8 +163,7 @@ pub(crate) fn remark() -> Option<String> {
     let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let mut idle: Vec<String> = names.filter(|name| !is_read(name)).collect();
     idle.extend(set("NCCL_ALGO").filter(|list| algorithm(list).is_none()).map(|list| format!("NCCL_ALGO={list}")));
-    let nets = ["Socket", "IB"];
-    let other = |net: &String| !nets.iter().any(|known| known.eq_ignore_ascii_case(net.trim()));
+    let other = |net: &String| !NETWORKS.iter().any(|known| known.eq_ignore_ascii_case(net.trim()));
     idle.extend(set("NCCL_NET").filter(other).map(|net| format!("NCCL_NET={net}")));
     idle.sort_unstable();
     idle.dedup();
@@ -177,7 +210,11 @@ mod tests {
             let devices = config(&[(name, value), ("NCCL_IB_HCA", "mlx5")]).verbs.devices.expect("a filter");
             assert_eq!(devices.place("mlx5_0", 1), None);
         }
-        assert!(config(&[("NCCL_IB_DISABLE", "0"), ("NCCL_NET", "IB")]).verbs.devices.is_none());
+        assert!(config(&[("NCCL_IB_DISABLE", "0")]).verbs.devices.is_none());
+        let transport = |variables: &[(&str, &str)]| config(variables).transport;
+        assert_eq!(transport(&[("NCCL_NET", "ib")]), TransportChoice::ShmAndVerbs);
+        assert_eq!(transport(&[("NCCL_NET", "IB"), ("SERRIED_TRANSPORT", "tcp")]), TransportChoice::Tcp);
+        assert_eq!(transport(&[("NCCL_NET", "Socket")]), TransportChoice::Auto);
         let (one, two) = (config(&[("NCCL_SHM_DISABLE", "1")]), config(&[("NCCL_SHM_DISABLE", "1")]));
         assert!(one.host_id.is_some() && one.host_id != two.host_id);
         assert_eq!(one.transport, TransportChoice::Auto);

@@ -1,8 +1,8 @@
 //! Failures as C callers get them: a code, and the sentence that `ncclGetLastError` gives afterwards.
 
 use crate::names::own_name;
-use crate::ncclResult_t;
 use crate::types::ncclComm_t;
+use crate::{environment, ncclResult_t};
 use serried::Error;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
@@ -60,7 +60,12 @@ impl Failure {
 impl From<Error> for Failure {
     #[cold]
     fn from(error: Error) -> Self {
-        Self::new(code(&error), error.to_string())
+        let origin = match &error {
+            Error::Setting { name, .. } => environment::origin(name),
+            _ => None,
+        };
+        let origin = origin.map_or_else(String::new, |origin| format!("{origin}: "));
+        Self::new(code(&error), format!("{origin}{error}"))
     }
 }
 

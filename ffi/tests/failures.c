@@ -3,6 +3,21 @@
 #include "check.h"
 #include <pthread.h>
 
+/* Every collective has a variant with settings, which are looked at before anything else. */
+static void bad_settings(ncclComm_t comm) {
+  ncclCollConfig_t bad = NCCL_COLLCONFIG_INITIALIZER;
+  float data[2] = {0};
+  bad.magic = 0;
+  FAILS(ncclAllReduceConfig(data, data, 1, ncclFloat, ncclSum, comm, NULL, &bad), ncclInvalidArgument, "COLLCONFIG");
+  FAILS(ncclReduceConfig(data, data, 1, ncclFloat, ncclSum, 0, comm, NULL, &bad), ncclInvalidArgument, "COLLCONFIG");
+  FAILS(ncclReduceScatterConfig(data, data, 1, ncclFloat, ncclSum, comm, NULL, &bad), ncclInvalidArgument, "COLLCONFIG");
+  FAILS(ncclBroadcastConfig(data, data, 1, ncclFloat, 0, comm, NULL, &bad), ncclInvalidArgument, "COLLCONFIG");
+  FAILS(ncclAllGatherConfig(data, data, 1, ncclFloat, comm, NULL, &bad), ncclInvalidArgument, "COLLCONFIG");
+  FAILS(ncclGatherConfig(data, data, 1, ncclFloat, 0, comm, NULL, &bad), ncclInvalidArgument, "COLLCONFIG");
+  FAILS(ncclScatterConfig(data, data, 1, ncclFloat, 0, comm, NULL, &bad), ncclInvalidArgument, "COLLCONFIG");
+  FAILS(ncclAlltoAllConfig(data, data + 1, 1, ncclFloat, comm, NULL, &bad), ncclInvalidArgument, "COLLCONFIG");
+}
+
 static void *const nowhere = NULL;
 
 static void handles(ncclComm_t good) {
@@ -142,15 +157,13 @@ static void joining(void) {
   config.maxCTAs = 0;
   FAILS(ncclCommInitRankConfig(&comm, 1, id, 0, &config), ncclInvalidArgument, "maxCTAs is 0");
   config.maxCTAs = 8;
-  config.netName = "Socket";
+  config.netName = "pigeon";
   FAILS(ncclCommInitRankConfig(&comm, 1, id, 0, &config), ncclInvalidUsage, "netName");
   /* A caller of the first version: what lies beyond its 24 bytes is not looked at. */
   config.size = 24;
   OK(ncclCommInitRankConfig(&comm, 1, id, 0, &config));
 
-  call.magic = 0;
-  FAILS(ncclAllReduceConfig(&data, &data, 1, ncclFloat, ncclSum, comm, NULL, &call), ncclInvalidArgument, "COLLCONFIG");
-  call.magic = NCCL_API_MAGIC;
+  bad_settings(comm);
   call.size = 32;
   FAILS(ncclAllReduceConfig(&data, &data, 1, ncclFloat, ncclSum, comm, NULL, &call), ncclInvalidArgument, "size is 32");
   call.size = sizeof call;
@@ -228,20 +241,50 @@ static void one_sided(ncclComm_t comm) {
   OK(ncclMemFree(memory));
 }
 
+/* A value of each width, and one that it cannot hold. */
+static void integers(void) {
+  ncclParamHandle_t handle;
+  int8_t i8 = 0;
+  int16_t i16 = 0;
+  int32_t i32 = 0;
+  int64_t i64 = 0;
+  uint8_t u8 = 0;
+  uint16_t u16 = 0;
+  uint32_t u32 = 0;
+  uint64_t u64 = 0;
+  OK(ncclParamBind(&handle, "NCCL_IB_TC"));
+  CHECK(setenv("NCCL_IB_TC", "106", 1) == 0);
+  OK(ncclParamGetI8(handle, &i8));
+  OK(ncclParamGetI16(handle, &i16));
+  OK(ncclParamGetI32(handle, &i32));
+  OK(ncclParamGetI64(handle, &i64));
+  OK(ncclParamGetU8(handle, &u8));
+  OK(ncclParamGetU16(handle, &u16));
+  OK(ncclParamGetU32(handle, &u32));
+  OK(ncclParamGetU64(handle, &u64));
+  CHECK(i8 == 106 && i16 == 106 && i32 == 106 && i64 == 106 && u8 == 106 && u16 == 106 && u32 == 106 && u64 == 106);
+  CHECK(setenv("NCCL_IB_TC", "0x10000000000000000", 1) == 0);
+  FAILS(ncclParamGetI8(handle, &i8), ncclInvalidArgument, "no number of this type");
+  FAILS(ncclParamGetI16(handle, &i16), ncclInvalidArgument, "no number of this type");
+  FAILS(ncclParamGetI32(handle, &i32), ncclInvalidArgument, "no number of this type");
+  FAILS(ncclParamGetI64(handle, &i64), ncclInvalidArgument, "no number of this type");
+  CHECK(setenv("NCCL_IB_TC", "-1", 1) == 0);
+  FAILS(ncclParamGetU8(handle, &u8), ncclInvalidArgument, "no number of this type");
+  FAILS(ncclParamGetU16(handle, &u16), ncclInvalidArgument, "no number of this type");
+  FAILS(ncclParamGetU32(handle, &u32), ncclInvalidArgument, "no number of this type");
+  FAILS(ncclParamGetU64(handle, &u64), ncclInvalidArgument, "no number of this type");
+  OK(ncclParamGetI64(handle, &i64));
+  CHECK(i64 == -1);
+}
+
 static void parameters(void) {
   ncclParamHandle_t handle;
   const char *text, **table;
   int length, bytes;
   int8_t small;
-  int32_t number;
-  uint64_t large;
   char copy[16];
-  CHECK(setenv("NCCL_IB_TC", "106", 1) == 0);
+  integers();
   OK(ncclParamBind(&handle, "NCCL_IB_TC"));
-  OK(ncclParamGetI32(handle, &number));
-  OK(ncclParamGetU64(handle, &large));
-  OK(ncclParamGetI8(handle, &small));
-  CHECK(number == 106 && large == 106 && small == 106);
   CHECK(setenv("NCCL_IB_TC", "0x80", 1) == 0);
   FAILS(ncclParamGetI8(handle, &small), ncclInvalidArgument, "no number of this type");
   OK(ncclParamGetStr(handle, &text));

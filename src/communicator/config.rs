@@ -22,12 +22,42 @@ pub enum TransportChoice {
     Tcp,
     /// RDMA verbs only, even inside a host; an error where they cannot be.
     Verbs,
+    /// As `Auto`, and never TCP: an error on a rank without an RDMA device that works, and where two ranks can use neither way.
+    ShmAndVerbs,
+}
+
+impl TransportChoice {
+    /// By which name the environment gives it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Shm => "shm",
+            Self::Tcp => "tcp",
+            Self::Verbs => "verbs",
+            Self::ShmAndVerbs => "shm+verbs",
+        }
+    }
+
+    /// Whether two ranks may share memory.
+    pub(super) fn has_shm(self) -> bool {
+        matches!(self, Self::Auto | Self::Shm | Self::ShmAndVerbs)
+    }
+
+    /// Whether two ranks may use verbs.
+    pub(super) fn has_verbs(self) -> bool {
+        matches!(self, Self::Auto | Self::Verbs | Self::ShmAndVerbs)
+    }
+
+    /// Whether two ranks may use TCP.
+    pub(super) fn has_tcp(self) -> bool {
+        matches!(self, Self::Auto | Self::Tcp)
+    }
 }
 
 /// Settings of a communicator. All ranks must have `transport`, `algorithm` and `sockets` in common, which is checked when they meet.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How ranks may talk (`SERRIED_TRANSPORT`: `auto`, `shm`, `tcp`, `verbs`).
+    /// How ranks may talk (`SERRIED_TRANSPORT`: `auto`, `shm`, `tcp`, `verbs`, `shm+verbs`).
     pub transport: TransportChoice,
     /// The algorithm for every size; `None` chooses per size (`SERRIED_ALGO`: `auto` or an algorithm's name).
     pub algorithm: Option<Algorithm>,
@@ -73,9 +103,8 @@ impl Config {
     /// What all ranks must have in common, in words.
     pub(super) fn common(&self) -> String {
         let algorithm = self.algorithm.map_or("auto", Algorithm::name);
-        let Self { transport, sockets, verbs, .. } = self;
-        let pairs = verbs.queue_pairs;
-        format!("algorithm {algorithm}, transport {transport:?}, sockets {sockets}, queue pairs {pairs}").to_lowercase()
+        let (transport, sockets, pairs) = (self.transport.name(), self.sockets, self.verbs.queue_pairs);
+        format!("algorithm {algorithm}, transport {transport}, sockets {sockets}, queue pairs {pairs}")
     }
 
     /// The default, changed by this process' environment.
@@ -131,7 +160,8 @@ impl FromStr for TransportChoice {
             "shm" => Ok(Self::Shm),
             "tcp" => Ok(Self::Tcp),
             "verbs" => Ok(Self::Verbs),
-            _ => Err(setting("SERRIED_TRANSPORT", text, "expected auto, shm, tcp or verbs".into())),
+            "shm+verbs" => Ok(Self::ShmAndVerbs),
+            _ => Err(setting("SERRIED_TRANSPORT", text, "expected auto, shm, tcp, verbs or shm+verbs".into())),
         }
     }
 }
@@ -166,6 +196,14 @@ mod tests {
         assert_eq!((config.timeout, config.sockets), (Duration::from_millis(1500), 4));
         assert_eq!(config.host_id.as_deref(), Some("a"));
         assert_eq!(from(&[("SERRIED_ALGO", "auto"), ("SERRIED_TRANSPORT", "")]).expect("sound").algorithm, None);
+    }
+
+    #[test]
+    fn a_choice_is_set_by_its_name() {
+        use TransportChoice::{Auto, Shm, ShmAndVerbs, Tcp, Verbs};
+        for choice in [Auto, Shm, Tcp, Verbs, ShmAndVerbs] {
+            assert_eq!(choice.name().parse::<TransportChoice>().expect("its name"), choice);
+        }
     }
 
     #[test]

@@ -109,13 +109,13 @@ impl Connector<'_> {
     /// The best link that works for both. Each way is tried by both or by none, as the cards and settings that all have say.
     fn link(&self, peer: u32, mut stream: TcpStream) -> Result<(Link, LinkReport)> {
         let mut report = LinkReport::of(peer);
-        if matches!(self.transport, TransportChoice::Auto | TransportChoice::Shm) {
+        if self.transport.has_shm() {
             match self.share_memory(peer, &mut stream)? {
                 Ok(link) => return Ok((Link::Shm(link), report.by(SHM, String::new(), String::new()))),
                 Err(refusal) => report.refused.push(refusal),
             }
         }
-        if matches!(self.transport, TransportChoice::Auto | TransportChoice::Verbs) {
+        if self.transport.has_verbs() {
             match self.use_verbs(peer, &mut stream)? {
                 Ok(link) => {
                     let here = self.rail.map_or_else(str::to_owned, ToString::to_string);
@@ -128,7 +128,7 @@ impl Connector<'_> {
             }
         }
         let why = report.refused.iter().map(|refusal| refusal.words(peer)).collect::<Vec<_>>().join("; ");
-        if matches!(self.transport, TransportChoice::Shm | TransportChoice::Verbs) {
+        if !self.transport.has_tcp() {
             return Err(self.refused(peer, &why));
         }
         tracing::info!(peer, why, "TCP to this peer");
@@ -202,7 +202,7 @@ impl Connector<'_> {
         let rank = self.control.rank();
         Error::Setting {
             name: "transport".into(),
-            value: format!("{:?}", self.transport).to_lowercase(),
+            value: self.transport.name().into(),
             why: format!("rank {rank} and rank {peer} {why}"),
         }
     }

@@ -62,8 +62,7 @@ impl Meeting {
 
 /// This rank's region for same-host calls; none when it would not be used or there is no room for it.
 fn own_region(size: u32, config: &Config) -> Result<Option<Region>> {
-    let wanted = matches!(config.transport, TransportChoice::Auto | TransportChoice::Shm);
-    if !wanted || !(2..=RANKS_MAX as u32).contains(&size) {
+    if !config.transport.has_shm() || !(2..=RANKS_MAX as u32).contains(&size) {
         return Ok(None);
     }
     match Room::region(size as usize) {
@@ -78,7 +77,7 @@ fn own_region(size: u32, config: &Config) -> Result<Option<Region>> {
 
 /// The RDMA port that this rank's links use, open; or why there is none, in words. The ranks of a host spread over its fastest ports.
 fn own_rail(rank: u32, size: u32, local_rank: u32, config: &Config) -> Result<OwnRail> {
-    if size < 2 || !matches!(config.transport, TransportChoice::Auto | TransportChoice::Verbs) {
+    if size < 2 || !config.transport.has_verbs() {
         return Ok(Err("it is not wanted".to_owned()));
     }
     let found = match survey(&config.verbs) {
@@ -93,9 +92,9 @@ fn own_rail(rank: u32, size: u32, local_rank: u32, config: &Config) -> Result<Ow
     }
     match &found {
         Ok(rail) => tracing::info!(%rail, address = %rail.selection().gid.address(), "RDMA by this port"),
-        Err(why) if config.transport == TransportChoice::Verbs => {
+        Err(why) if matches!(config.transport, TransportChoice::Verbs | TransportChoice::ShmAndVerbs) => {
             let why = format!("rank {rank}: verbs cannot be used: {why}");
-            return Err(Error::Setting { name: "transport".into(), value: "verbs".into(), why });
+            return Err(Error::Setting { name: "transport".into(), value: config.transport.name().into(), why });
         }
         Err(why) => tracing::info!(why, "no RDMA"),
     }
@@ -165,7 +164,7 @@ fn slot_bytes(cards: &[Card], config: &Config) -> usize {
     let any_pair = |may: fn(&Card, &Card) -> bool| {
         cards.iter().enumerate().any(|(rank, card)| cards[..rank].iter().any(|other| may(card, other)))
     };
-    let by_choice = config.transport == TransportChoice::Auto;
+    let by_choice = matches!(config.transport, TransportChoice::Auto | TransportChoice::ShmAndVerbs);
     let shm = config.transport == TransportChoice::Shm || by_choice && any_pair(|one, other| one.host == other.host);
     let verbs = config.transport == TransportChoice::Verbs
         || by_choice && any_pair(|one, other| !one.rail.is_empty() && !other.rail.is_empty());

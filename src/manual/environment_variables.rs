@@ -57,7 +57,7 @@
 //!
 //! | variable | value |
 //! |---|---|
-//! | `SERRIED_TRANSPORT` | `auto`, `shm`, `tcp` or `verbs` |
+//! | `SERRIED_TRANSPORT` | `auto`, `shm`, `tcp`, `verbs`, or `shm+verbs`, which is `auto` without TCP |
 //! | `SERRIED_ALGO` | an algorithm by [name](super::choosing_an_algorithm) for every size of the collectives that it serves, or `auto`; the same on all ranks |
 //! | `SERRIED_SOCKETS` | TCP sockets per pair of ranks; one fills most links, a network that spreads load by connection wants several |
 //! | `SERRIED_HOST_ID` | the host that this rank claims to be on, so that one machine can play several |

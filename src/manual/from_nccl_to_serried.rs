@@ -39,7 +39,8 @@
 //! * **After a fork** the child cannot use its parent's communicators (`ncclInvalidUsage`), but make its own. `dlclose` leaves the library in memory.
 //! * **Results** are the same bits on every rank; see [`accuracy`](super::accuracy).
 //! * **`ncclGroupSimulateEnd`** estimates by the schedules that were chosen, for a machine like the one on which they were measured.
-//! * **`ncclCommRevoke`** ends the other ranks' calls, too. What was revoked can be shrunk and destroyed; splitting and growing need it whole.
+//! * **`ncclCommRevoke`** ends the other ranks' calls, too. What was revoked can be split, shrunk and destroyed, as in NCCL; a communicator
+//!   that is made so can grow.
 //! * **Puts** go over a TCP stream between each two ranks, also on one host, and a thread of each rank takes them. A put has left when the call returns. In a
 //!   group, puts come before the other calls and waits after them.
 //! * **`ncclCommInitRankScalable`** uses the first id: joining is by a tree in any case.
@@ -51,7 +52,7 @@
 //! |---|---|
 //! | functions for kernels of a device: DevComm, Team (but World), Gin, Lsa, multimem, Cft | `ncclInvalidUsage`; `ncclCommQueryProperties` says that there is no such support |
 //! | encryption (`ncclSetEncryption` with a pre-shared key) | `ncclInvalidUsage`; no encryption can be asked for, and ranks prove to each other that they know the unique id in any case |
-//! | network and tuner plugins, `netName` | `ncclInvalidUsage` |
+//! | network and tuner plugins, a `netName` but `Socket` and `IB` | `ncclInvalidUsage` |
 //! | a forced `algSelection` of one call | `ncclInvalidArgument`; as a hint it is passed over |
 //!
 //! # Environment
@@ -69,7 +70,7 @@
 //! | `NCCL_IB_HCA`, `NCCL_IB_GID_INDEX`, `NCCL_IB_ADDR_FAMILY`, `NCCL_IB_ADDR_RANGE`, `NCCL_IB_ROCE_VERSION_NUM` | as in NCCL |
 //! | `NCCL_IB_TIMEOUT`, `NCCL_IB_RETRY_CNT`, `NCCL_IB_TC`, `NCCL_IB_SL`, `NCCL_IB_QPS_PER_CONNECTION` | as in NCCL; retries are 6 unless set |
 //! | `NCCL_IB_DISABLE` | no RDMA |
-//! | `NCCL_NET` | `Socket`: no RDMA; `IB`: as unset, RDMA where it works |
+//! | `NCCL_NET` | `Socket`: no RDMA; `IB`: no TCP, so shared memory inside of hosts and RDMA between them, and `ncclInvalidUsage` on a rank whose RDMA does not work |
 //! | `NCCL_SHM_DISABLE` | no shared memory between ranks |
 //! | `NCCL_ALGO` | the first of the list that serried has, for every collective that it serves; `^` and lists by collective have no meaning |
 //! | `NCCL_COMM_ID` | `address:port` at which rank 0 waits: then every rank makes the id by itself |

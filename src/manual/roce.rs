@@ -5,7 +5,8 @@
 //!
 //! Nothing has to be set where a host has one active RoCE port with an address that the other hosts reach. Two ranks that share no memory try RDMA
 //! first: they exchange addresses, connect, and each writes something into the other's memory. If that works they use it; if not they take TCP, and say why
-//! at the warning level. `SERRIED_TRANSPORT=verbs` makes a pair that cannot use RDMA an error instead.
+//! at the warning level. `SERRIED_TRANSPORT=verbs` makes a pair that cannot use RDMA an error instead, and
+//! `shm+verbs` does so for pairs that share no memory.
 //!
 //! Ask before the job does:
 //!

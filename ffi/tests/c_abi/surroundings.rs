@@ -72,6 +72,20 @@ fn what_has_no_meaning_is_named_once() {
     assert_eq!(lines(&run(&mut Command::new(&program)).stderr), [""; 0]);
 }
 
+/// Whoever asks for RDMA gets no TCP; here there is none that works, since it is also forbidden.
+#[test]
+fn rdma_that_is_asked_for_and_does_not_work_is_an_error() {
+    let test = "rdma_that_is_asked_for_and_does_not_work_is_an_error";
+    let Some(program) = compile(test, Language::C, PAIR) else { return };
+    let ended = Command::new(&program).envs([("NCCL_NET", "IB"), ("NCCL_IB_DISABLE", "1")]).output();
+    let ended = ended.expect("it was just built");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        !ended.status.success() && said.contains("NCCL_NET=IB: ") && said.contains("verbs cannot be used"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_file_of_settings_is_read() {
     let test = "a_file_of_settings_is_read";

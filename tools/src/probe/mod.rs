@@ -50,7 +50,7 @@ pub(crate) struct Flags {
     /// Let the ranks started here pretend to be on so many hosts, in blocks.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), requires = "ranks")]
     hosts: Option<u32>,
-    /// How ranks talk: auto, shm, tcp or verbs [default: what SERRIED_TRANSPORT says, or auto].
+    /// How ranks talk: auto, shm, tcp, verbs or shm+verbs [default: what SERRIED_TRANSPORT says, or auto].
     #[arg(long, value_name = "KIND", value_parser = transport)]
     transport: Option<TransportChoice>,
     /// Only look at this host, whatever the environment says.
@@ -115,7 +115,7 @@ pub(crate) fn probe(flags: &Flags) -> Result<ExitCode, Failure> {
 }
 
 fn transport(text: &str) -> Result<TransportChoice, String> {
-    text.parse().map_err(|_| "expected auto, shm, tcp or verbs".to_owned())
+    text.parse().map_err(|_| "expected auto, shm, tcp, verbs or shm+verbs".to_owned())
 }
 
 fn print(text: &str) -> Result<(), Failure> {

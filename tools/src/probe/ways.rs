@@ -32,6 +32,7 @@ fn way(pairs: &'static str, host: &Host, choice: TransportChoice, against_shm: O
         TransportChoice::Shm => &["shm"],
         TransportChoice::Tcp => &["tcp"],
         TransportChoice::Verbs => &["verbs"],
+        TransportChoice::ShmAndVerbs => &["shm", "verbs"],
     };
     let mut way = Way { pairs, transport: None, over: String::new(), refused: Vec::new() };
     for &transport in wanted {
