@@ -85,11 +85,14 @@ fn a_rank_that_is_gone_ends_the_wait_for_it() {
 #[test]
 fn an_abort_and_the_time_limit_end_a_wait() {
     let config = Config { timeout: Duration::from_millis(300), ..Config::default() };
+    // An abort while the other is still in the barrier would end that.
+    let met = std::sync::Barrier::new(2);
     ranks(2, &config, |comm| {
         let _window = comm.open_window(target(32)).expect("a window");
         let error = comm.wait_for_signals(&[(1 - comm.rank(), FIRST, 1)]).expect_err("nobody signals");
         assert!(matches!(error, Error::Timeout { .. }), "{error}");
         comm.barrier().expect("it is whole");
+        met.wait();
         let begun = Instant::now();
         if comm.rank() == 1 {
             comm.abort();
