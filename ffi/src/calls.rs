@@ -13,23 +13,34 @@ use crate::types::{cudaStream_t, ncclCollConfig_t, ncclComm_t, ncclDataType_t, n
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
-/// Makes a collective call, or keeps it for the end of the group.
+/// Makes a collective call, or keeps it for the end of the group. `KIND` is a [`Kind`]'s number: each kind has code of its own, in which most of what
+/// there is to decide has been.
 ///
 /// # Safety
 /// As `nccl.h` says of the call: the memory is there, of the size that count and type say, and nobody else uses it until the call has
 /// ended.
 #[inline(always)]
-unsafe fn collective(kind: Kind, arguments: &Arguments, comm: ncclComm_t, stream: cudaStream_t) -> Result<(), Failure> {
+unsafe fn collective<const KIND: usize>(
+    arguments: &Arguments,
+    comm: ncclComm_t,
+    stream: cudaStream_t,
+) -> Result<(), Failure> {
     order(stream, &[arguments.send, arguments.receive.cast_const()]).inspect_err(group::refuse)?;
     if group::is_open() {
-        return keep(kind, arguments, comm);
+        return keep(Kind::ALL[KIND], arguments, comm);
     }
     with(comm, |comm| {
+        let kind = const { Kind::ALL[KIND] };
         tell(kind, arguments, comm);
         let communicator = comm.ready()?;
-        let plan = Plan::new(comm, communicator.rank(), communicator.size(), kind, arguments)?;
+        let plan = Plan::new(communicator.rank(), communicator.size(), kind, arguments)?;
+        let reduction = match kind.reduces() {
+            // SAFETY: as the caller promises.
+            true => Some(unsafe { comm.operators.reduction(arguments.op, plan.data_type()) }?),
+            false => None,
+        };
         // SAFETY: as the caller promises.
-        let request = unsafe { plan.request() }?;
+        let request = unsafe { plan.request(reduction) }?;
         // No combinators where there is nothing to hand on.
         match communicator.run(request) {
             Ok(()) => Ok(()),
@@ -45,22 +56,28 @@ fn keep(kind: Kind, arguments: &Arguments, comm: ncclComm_t) -> Result<(), Failu
         let comm = find(comm)?;
         tell(kind, arguments, &comm);
         let communicator = comm.ready()?;
-        let plan = Plan::new(&comm, communicator.rank(), communicator.size(), kind, arguments)?;
-        Ok(Item::Call(comm, plan))
+        let plan = Plan::new(communicator.rank(), communicator.size(), kind, arguments)?;
+        let operator = kind.reduces().then(|| comm.operators.find(arguments.op, plan.data_type())).transpose()?;
+        Ok(Item::Call(comm, plan, operator))
     })
 }
 
 /// Says the call in the log, as NCCL does, where `NCCL_DEBUG_SUBSYS` has COLL; otherwise one load.
-#[inline]
+#[inline(always)]
 fn tell(kind: Kind, arguments: &Arguments, comm: &Comm) {
     if tracing::enabled!(target: "COLL", tracing::Level::INFO) {
-        let Arguments { send, receive, count, data_type, op, root } = arguments;
-        let (op, root, key) = (op.unwrap_or(0), root.unwrap_or(0), comm.membership.key());
-        tracing::info!(
-            target: "COLL",
-            "{kind:?}: sendbuff {send:p} recvbuff {receive:p} count {count} datatype {data_type} op {op} root {root} comm {key:#x}",
-        );
+        say(kind, arguments, comm);
     }
+}
+
+#[cold]
+fn say(kind: Kind, arguments: &Arguments, comm: &Comm) {
+    let Arguments { send, receive, count, data_type, op, root } = arguments;
+    let key = comm.membership.key();
+    tracing::info!(
+        target: "COLL",
+        "{kind:?}: sendbuff {send:p} recvbuff {receive:p} count {count} datatype {data_type} op {op} root {root} comm {key:#x}",
+    );
 }
 
 /// Exports a collective and its variant with settings of one call; `root` and `op` are there if the collective has them.
@@ -72,10 +89,10 @@ macro_rules! collectives {
             sendbuff: *const c_void, recvbuff: *mut c_void, $count: usize, datatype: ncclDataType_t
             $(, $argument: $type)*, comm: ncclComm_t, stream: cudaStream_t,
         ) {
-            let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: None, root: None };
-            let arguments = Arguments { $($argument: Some($argument),)* ..nothing };
+            let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: 0, root: 0 };
+            let arguments = Arguments { $($argument,)* ..nothing };
             // SAFETY: as the caller promises.
-            unsafe { collective(Kind::$kind, &arguments, comm, stream) }
+            unsafe { collective::<{ Kind::$kind as usize }>(&arguments, comm, stream) }
         }
 
         #[doc = concat!("As [`", stringify!($twin), "`], with settings of its own.")]
@@ -85,10 +102,10 @@ macro_rules! collectives {
         ) {
             // SAFETY: as the caller promises.
             unsafe { check_call(config) }.inspect_err(group::refuse)?;
-            let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: None, root: None };
-            let arguments = Arguments { $($argument: Some($argument),)* ..nothing };
+            let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: 0, root: 0 };
+            let arguments = Arguments { $($argument,)* ..nothing };
             // SAFETY: as the caller promises.
-            unsafe { collective(Kind::$kind, &arguments, comm, stream) }
+            unsafe { collective::<{ Kind::$kind as usize }>(&arguments, comm, stream) }
         }
     )*}};
 }
@@ -151,9 +168,9 @@ export! {
     fn ncclBcast | pncclBcast(
         buff: *mut c_void, count: usize, datatype: ncclDataType_t, root: c_int, comm: ncclComm_t, stream: cudaStream_t,
     ) {
-        let arguments = Arguments { send: buff, receive: buff, count, data_type: datatype, op: None, root: Some(root) };
+        let arguments = Arguments { send: buff, receive: buff, count, data_type: datatype, op: 0, root };
         // SAFETY: as the caller promises.
-        unsafe { collective(Kind::Broadcast, &arguments, comm, stream) }
+        unsafe { collective::<{ Kind::Broadcast as usize }>(&arguments, comm, stream) }
     }
 
     /// Sends to `peer`, which receives as many elements of the same type.

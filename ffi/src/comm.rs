@@ -57,7 +57,7 @@ pub(crate) fn find(handle: ncclComm_t) -> Result<Arc<Comm>, Failure> {
 }
 
 /// Does `what` with the communicator behind a handle: what a small call can pay for.
-#[inline]
+#[inline(always)]
 pub(crate) fn with(handle: ncclComm_t, what: impl FnOnce(&Comm) -> Result<(), Failure>) -> Result<(), Failure> {
     let did = COMMUNICATORS.with(handle, |comm| if comm.is_of_this_process() { what(comm) } else { Err(forked()) });
     did.unwrap_or_else(|| Err(unknown(handle)))

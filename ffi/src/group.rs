@@ -5,10 +5,11 @@ use crate::comm::Comm;
 use crate::config::read;
 use crate::errors::Failure;
 use crate::making::Making;
+use crate::operators::Operator;
 use crate::plan::{Plan, Span};
 use crate::together::{Job, together};
 use crate::types::ncclSimInfo_t;
-use serried::{DataType, Group, Message};
+use serried::{DataType, Group, Message, Request};
 use std::cell::{Cell, RefCell};
 use std::mem::offset_of;
 use std::ops::Range;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 
 /// One call of a group.
 pub(crate) enum Item {
-    Call(Arc<Comm>, Plan),
+    /// With its operator, if it reduces.
+    Call(Arc<Comm>, Plan, Option<Operator>),
     Send(Arc<Comm>, Letter),
     Receive(Arc<Comm>, Letter),
 }
@@ -130,14 +132,25 @@ pub(crate) unsafe fn run(items: &[Item]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The library's request of a call that was kept.
+///
+/// # Safety
+/// As of [`Plan::request`]; and a scalar that the operator reads is there.
+unsafe fn request<'a>(plan: &Plan, operator: Option<&Operator>) -> Result<Request<'a>, Failure> {
+    // SAFETY: as the caller promises.
+    let reduction = operator.map(|operator| unsafe { operator.reduction(plan.data_type()) }).transpose()?;
+    // SAFETY: the same.
+    unsafe { plan.request(reduction) }
+}
+
 impl Item {
     /// # Safety
     /// As of [`run`]; and no other call of the group touches what this one writes.
     unsafe fn add_to<'a>(&'a self, group: &mut Group<'a>) -> Result<(), Failure> {
         match self {
-            Self::Call(comm, plan) => {
+            Self::Call(comm, plan, operator) => {
                 // SAFETY: as the caller promises.
-                group.call(comm.ready()?, unsafe { plan.request() }?);
+                group.call(comm.ready()?, unsafe { request(plan, operator.as_ref()) }?);
             }
             Self::Send(comm, Letter { data_type, data, peer }) => {
                 // SAFETY: as the caller promises.
@@ -159,7 +172,7 @@ impl Item {
     fn touches(&self) -> [(Range<usize>, Access); 2] {
         let none = || (0..0, Access::Reads);
         match self {
-            Self::Call(_, plan) => {
+            Self::Call(_, plan, _) => {
                 let (input, output) = plan.touches();
                 [input.map_or_else(none, |input| (input, Access::Reads)), (output, Access::Writes)]
             }
@@ -223,11 +236,11 @@ fn are_apart(mut touched: Vec<(Range<usize>, Access)>) -> bool {
 fn estimate_us(items: &[Item]) -> Result<f64, Failure> {
     let mut parts: Vec<(*const Comm, f64)> = Vec::new();
     for item in items {
-        let (Item::Call(comm, _) | Item::Send(comm, _) | Item::Receive(comm, _)) = item;
+        let (Item::Call(comm, ..) | Item::Send(comm, _) | Item::Receive(comm, _)) = item;
         let communicator = comm.ready()?;
         let takes = match item {
             // SAFETY: the memory is there until the group has ended, as its callers promised; nothing is read or written.
-            Item::Call(_, plan) => communicator.estimate(&unsafe { plan.request() }?),
+            Item::Call(_, plan, operator) => communicator.estimate(&unsafe { request(plan, operator.as_ref()) }?),
             Item::Send(_, letter) | Item::Receive(_, letter) => {
                 communicator.estimate_message(letter.data.range().len())
             }

@@ -113,7 +113,7 @@ impl<T> Table<T> {
     }
 
     /// Does `what` with what the handle stands for, which stays until that has ended.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<H, R>(&self, handle: *const H, what: impl FnOnce(&T) -> R) -> Option<R> {
         let (_, slot, generation) = self.locate(handle)?;
         let held = slot.held.read().unwrap_or_else(PoisonError::into_inner);

@@ -44,11 +44,23 @@ pub(crate) enum Operator {
 
 impl Operators {
     /// The operator with this number, for elements of `data_type`.
-    #[inline]
     pub(crate) fn find(&self, number: ncclRedOp_t, data_type: DataType) -> Result<Operator, Failure> {
         match u8::try_from(number).ok().and_then(Op::from_number) {
             Some(op) => Ok(Operator::BuiltIn(op)),
             None => self.find_made(number, data_type),
+        }
+    }
+
+    /// The same, ready for a call that is made at once.
+    ///
+    /// # Safety
+    /// A scalar that is read by each call is there.
+    #[inline(always)]
+    pub(crate) unsafe fn reduction(&self, number: ncclRedOp_t, data_type: DataType) -> Result<Reduction, Failure> {
+        match u8::try_from(number).ok().and_then(Op::from_number) {
+            Some(op) => Ok(Reduction::of(data_type, op)),
+            // SAFETY: as the caller promises.
+            None => unsafe { self.find_made(number, data_type)?.reduction(data_type) },
         }
     }
 
@@ -72,7 +84,6 @@ impl Operator {
     ///
     /// # Safety
     /// A scalar that is read by each call is there.
-    #[inline]
     pub(crate) unsafe fn reduction(&self, data_type: DataType) -> Result<Reduction, Failure> {
         match self {
             Self::BuiltIn(op) => Ok(Reduction::of(data_type, *op)),

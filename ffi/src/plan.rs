@@ -2,10 +2,9 @@
 //! means it.
 
 use crate::boundary::null;
-use crate::comm::Comm;
 use crate::errors::Failure;
-use crate::operators::Operator;
 use crate::types::ncclDataType_t;
+use serried::reduce::Reduction;
 use serried::{DataType, Request};
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
@@ -21,7 +20,6 @@ pub(crate) struct Span {
 pub(crate) struct Plan {
     kind: Kind,
     data_type: DataType,
-    operator: Option<Operator>,
     root: u32,
     /// `None` is in place: the output holds the input.
     input: Option<Span>,
@@ -41,24 +39,48 @@ pub(crate) enum Kind {
     AllToAll,
 }
 
+impl Kind {
+    /// Every one, in the order of its number.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::AllReduce,
+        Self::Reduce,
+        Self::ReduceScatter,
+        Self::Broadcast,
+        Self::AllGather,
+        Self::Gather,
+        Self::Scatter,
+        Self::AllToAll,
+    ];
+
+    /// Whether elements are reduced.
+    pub(crate) const fn reduces(self) -> bool {
+        matches!(self, Self::AllReduce | Self::Reduce | Self::ReduceScatter)
+    }
+
+    const fn has_root(self) -> bool {
+        matches!(self, Self::Reduce | Self::Broadcast | Self::Gather | Self::Scatter)
+    }
+}
+
 /// What a C caller gives, of whatever collective.
 pub(crate) struct Arguments {
     pub(crate) send: *const c_void,
     pub(crate) receive: *mut c_void,
     pub(crate) count: usize,
     pub(crate) data_type: ncclDataType_t,
-    pub(crate) op: Option<c_int>,
-    pub(crate) root: Option<c_int>,
+    /// Only of a [`Kind`] that reduces.
+    pub(crate) op: c_int,
+    /// Only of a [`Kind`] that has one.
+    pub(crate) root: c_int,
 }
 
 impl Plan {
-    /// The call of `kind` on `comm`, of rank `rank` of `size`. Inline in each call, where most of it is known: so a small call pays for its own kind.
+    /// The call of `kind` by rank `rank` of `size`. Inline, where the kind is known.
     #[inline(always)]
-    pub(crate) fn new(comm: &Comm, rank: u32, size: u32, kind: Kind, arguments: &Arguments) -> Result<Self, Failure> {
+    pub(crate) fn new(rank: u32, size: u32, kind: Kind, arguments: &Arguments) -> Result<Self, Failure> {
         let Arguments { send, receive, count, .. } = *arguments;
         let data_type = data_type(arguments.data_type)?;
-        let root = arguments.root.map_or(Ok(0), |root| rank_of("root", root, size))?;
-        let operator = arguments.op.map(|op| comm.operators.find(op, data_type)).transpose()?;
+        let root = if kind.has_root() { rank_of("root", arguments.root, size)? } else { 0 };
         let at_root = rank == root;
         // How many blocks of `count` elements there are to send and to receive.
         let (sent, received) = match kind {
@@ -85,31 +107,31 @@ impl Plan {
             Kind::AllToAll => (false, output),
         };
         if in_place && output.bytes > 0 {
-            return Ok(Self { kind, data_type, operator, root, input: None, output: whole });
+            return Ok(Self { kind, data_type, root, input: None, output: whole });
         }
         if overlap(input.range(), output.range()) {
             return Err(Failure::argument("sendbuff and recvbuff overlap, and not as the call does it in place"));
         }
         // A rank that is not the root of a broadcast has nothing to send, and receives where its message is.
         let input = (kind != Kind::Broadcast || at_root).then_some(input);
-        Ok(Self { kind, data_type, operator, root, input, output })
+        Ok(Self { kind, data_type, root, input, output })
     }
 
-    /// The library's request.
+    /// The type of the elements.
+    pub(crate) fn data_type(&self) -> DataType {
+        self.data_type
+    }
+
+    /// The library's request; `reduction` is there if the call reduces.
     ///
     /// # Safety
     /// The caller's memory is there during `'a`, nobody writes what the call reads, and nobody else touches what it writes.
     #[inline(always)]
-    pub(crate) unsafe fn request<'a>(&self) -> Result<Request<'a>, Failure> {
+    pub(crate) unsafe fn request<'a>(&self, reduction: Option<Reduction>) -> Result<Request<'a>, Failure> {
         // SAFETY: as the caller promises; input and output do not overlap.
         let (input, output) = unsafe { (self.input.map(|input| input.bytes()), self.output.bytes_mut()) };
         let (data_type, root) = (self.data_type, self.root);
-        let reduction = || {
-            let operator =
-                self.operator.as_ref().ok_or_else(|| Failure::internal("a reduction without an operator"))?;
-            // SAFETY: as the caller promises, of the scalar that the operator may read now.
-            unsafe { operator.reduction(data_type) }
-        };
+        let reduction = || reduction.ok_or_else(|| Failure::internal("a reduction without an operator"));
         Ok(match self.kind {
             Kind::AllReduce => Request::all_reduce(reduction()?, input, output),
             Kind::Reduce => Request::reduce(reduction()?, root, input, output),
@@ -155,7 +177,7 @@ impl Span {
 }
 
 /// `blocks` blocks of `count` elements at `start`, which is the caller's argument `name`.
-#[inline]
+#[inline(always)]
 pub(crate) fn span(
     name: &str,
     start: *const c_void,
@@ -163,29 +185,39 @@ pub(crate) fn span(
     blocks: usize,
     data_type: DataType,
 ) -> Result<Span, Failure> {
-    let bytes = count.checked_mul(data_type.size() * blocks).filter(|bytes| *bytes <= isize::MAX as usize);
-    let bytes = bytes.filter(|bytes| start.addr().checked_add(*bytes).is_some());
-    match bytes {
-        None => {
-            Err(Failure::argument(format!("{blocks} × {count} elements of {data_type} are more than memory can hold")))
-        }
-        Some(0) => Ok(Span { start: start.cast_mut().cast(), bytes: 0 }),
-        Some(_) if start.is_null() => Err(null(name)),
-        Some(bytes) => Ok(Span { start: start.cast_mut().cast(), bytes }),
+    let fits = |bytes: &usize| *bytes <= isize::MAX as usize && start.addr().checked_add(*bytes).is_some();
+    let Some(bytes) = count.checked_mul(data_type.size() * blocks).filter(fits) else {
+        return Err(too_much(count, blocks, data_type));
+    };
+    if bytes > 0 && start.is_null() {
+        return Err(null(name));
     }
+    Ok(Span { start: start.cast_mut().cast(), bytes })
+}
+
+#[cold]
+fn too_much(count: usize, blocks: usize, data_type: DataType) -> Failure {
+    Failure::argument(format!("{blocks} × {count} elements of {data_type} are more than memory can hold"))
 }
 
 #[inline]
 pub(crate) fn data_type(number: ncclDataType_t) -> Result<DataType, Failure> {
-    let known = u8::try_from(number).ok().and_then(DataType::from_number);
-    known.ok_or_else(|| {
-        Failure::argument(format!("{number} is no ncclDataType_t; they are 0 to {}", DataType::ALL.len() - 1))
-    })
+    u8::try_from(number).ok().and_then(DataType::from_number).ok_or_else(|| no_type(number))
 }
 
+#[cold]
+fn no_type(number: ncclDataType_t) -> Failure {
+    Failure::argument(format!("{number} is no ncclDataType_t; they are 0 to {}", DataType::ALL.len() - 1))
+}
+
+#[inline]
 pub(crate) fn rank_of(name: &str, rank: c_int, size: u32) -> Result<u32, Failure> {
-    let known = u32::try_from(rank).ok().filter(|rank| *rank < size);
-    known.ok_or_else(|| Failure::argument(format!("{name} is {rank}; ranks are 0 to {}", size - 1)))
+    u32::try_from(rank).ok().filter(|rank| *rank < size).ok_or_else(|| no_rank(name, rank, size))
+}
+
+#[cold]
+fn no_rank(name: &str, rank: c_int, size: u32) -> Failure {
+    Failure::argument(format!("{name} is {rank}; ranks are 0 to {}", size - 1))
 }
 
 fn overlap(a: Range<usize>, b: Range<usize>) -> bool {
