@@ -29,24 +29,50 @@ unsafe fn collective<const KIND: usize>(
     if group::is_open() {
         return keep(Kind::ALL[KIND], arguments, comm);
     }
-    with(comm, |comm| {
-        let kind = const { Kind::ALL[KIND] };
-        tell(kind, arguments, comm);
-        let communicator = comm.ready()?;
-        let plan = Plan::new(communicator.rank(), communicator.size(), kind, arguments)?;
-        let reduction = match kind.reduces() {
-            // SAFETY: as the caller promises.
-            true => Some(unsafe { comm.operators.reduction(arguments.op, plan.data_type()) }?),
-            false => None,
-        };
+    // SAFETY: as the caller promises.
+    with(comm, |comm| unsafe { make(const { Kind::ALL[KIND] }, arguments, comm) })
+}
+
+/// The same after a look at the call's settings. All kinds share this code, so that the other one has a single caller, and is inlined there.
+///
+/// # Safety
+/// As of [`collective`]; `config` is null or points to settings as long as their `size` says.
+#[inline(never)]
+unsafe fn with_settings(
+    kind: Kind,
+    arguments: &Arguments,
+    (comm, stream): (ncclComm_t, cudaStream_t),
+    config: *const ncclCollConfig_t,
+) -> Result<(), Failure> {
+    // SAFETY: as the caller promises.
+    unsafe { check_call(config) }.inspect_err(group::refuse)?;
+    order(stream, &[arguments.send, arguments.receive.cast_const()]).inspect_err(group::refuse)?;
+    if group::is_open() {
+        return keep(kind, arguments, comm);
+    }
+    // SAFETY: as the caller promises.
+    with(comm, |comm| unsafe { make(kind, arguments, comm) })
+}
+
+/// # Safety
+/// As of [`collective`].
+#[inline(always)]
+unsafe fn make(kind: Kind, arguments: &Arguments, comm: &Comm) -> Result<(), Failure> {
+    tell(kind, arguments, comm);
+    let communicator = comm.ready()?;
+    let plan = Plan::new(communicator.rank(), communicator.size(), kind, arguments)?;
+    let reduction = match kind.reduces() {
         // SAFETY: as the caller promises.
-        let request = unsafe { plan.request(reduction) }?;
-        // No combinators where there is nothing to hand on.
-        match communicator.run(request) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    })
+        true => Some(unsafe { comm.operators.reduction(arguments.op, plan.data_type()) }?),
+        false => None,
+    };
+    // SAFETY: as the caller promises.
+    let request = unsafe { plan.request(reduction) }?;
+    // No combinators where there is nothing to hand on.
+    match communicator.run(request) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Keeps a collective call for the end of the group.
@@ -100,12 +126,10 @@ macro_rules! collectives {
             sendbuff: *const c_void, recvbuff: *mut c_void, $count: usize, datatype: ncclDataType_t
             $(, $argument: $type)*, comm: ncclComm_t, stream: cudaStream_t, config: *const ncclCollConfig_t,
         ) {
-            // SAFETY: as the caller promises.
-            unsafe { check_call(config) }.inspect_err(group::refuse)?;
             let nothing = Arguments { send: sendbuff, receive: recvbuff, count: $count, data_type: datatype, op: 0, root: 0 };
             let arguments = Arguments { $($argument,)* ..nothing };
             // SAFETY: as the caller promises.
-            unsafe { collective::<{ Kind::$kind as usize }>(&arguments, comm, stream) }
+            unsafe { with_settings(Kind::$kind, &arguments, (comm, stream), config) }
         }
     )*}};
 }

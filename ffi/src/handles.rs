@@ -1,12 +1,12 @@
 //! Handles: numbers that stand for what a C caller holds. A stale or foreign one is found out, never followed.
 //!
 //! A handle has a mark in its upper bits, where no pointer of user space has anything, then its kind, and which it is. Those of
-//! communicators name a slot of a table and how often the slot has been used: looking one up takes a lock of that slot alone, shared, so ranks of
-//! one process do not meet there, and a lock is only ever held alone while no handle stands for the slot.
+//! communicators name a slot of a table and how often the slot has been used. Looking one up touches the lines of that slot alone, so ranks of
+//! one process do not meet there, and never waits.
 
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a handle is on.
@@ -49,10 +49,17 @@ const SEGMENTS: usize = (1 << INDEX_BITS) / SEGMENT;
 /// A slot that was used so often is not used again: its next handle would look like its first.
 const GENERATION_MAX: u32 = (1 << (KIND_SHIFT - INDEX_BITS)) - 3;
 
+/// Whoever enters it says so first and looks at the generation then; whoever empties it changes the generation first and looks then whether
+/// somebody is in it. All of that is sequentially consistent, so at least one of the two sees the other.
 struct Slot<T> {
     /// Odd while a handle stands for what is held, and one more with each beginning and end.
     generation: AtomicU32,
-    held: RwLock<Option<Arc<T>>>,
+    /// Whether somebody has the seat, which is left by a store alone.
+    seat: AtomicBool,
+    /// How many are in it besides.
+    standing: AtomicU32,
+    /// An `Arc`'s, while the generation is odd and until all have left.
+    held: AtomicPtr<T>,
 }
 
 /// Some slots, each in cache lines of its own, which are there from the first use of one of them on.
@@ -83,7 +90,7 @@ struct Free {
     next: usize,
 }
 
-impl<T> Table<T> {
+impl<T: Send + Sync> Table<T> {
     pub(crate) const fn new(kind: Kind) -> Self {
         Self {
             kind,
@@ -100,49 +107,56 @@ impl<T> Table<T> {
             free.again.pop().or_else(|| (next < 1 << INDEX_BITS).then_some(next).inspect(|_| free.next += 1))?
         };
         let slot = self.slot(index);
-        *slot.held.write().unwrap_or_else(PoisonError::into_inner) = Some(value);
-        let generation = slot.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        slot.held.store(Arc::into_raw(value).cast_mut(), Ordering::Release);
+        let generation = slot.generation.fetch_add(1, Ordering::SeqCst) + 1;
         Some(encode(self.kind, u64::from(generation) << INDEX_BITS | index as u64))
     }
 
     /// What the handle stands for.
     pub(crate) fn get<H>(&self, handle: *const H) -> Option<Arc<T>> {
         let (_, slot, generation) = self.locate(handle)?;
-        let held = slot.held.read().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().filter(|_| slot.is(generation)).cloned()
+        let _inside = slot.enter();
+        slot.is(generation).then(|| {
+            let held = slot.held.load(Ordering::Acquire).cast_const();
+            // SAFETY: it is an `Arc`'s pointer, and that `Arc` stays as long as somebody is inside who found the generation as it was.
+            unsafe {
+                Arc::increment_strong_count(held);
+                Arc::from_raw(held)
+            }
+        })
     }
 
     /// Does `what` with what the handle stands for, which stays until that has ended.
     #[inline(always)]
     pub(crate) fn with<H, R>(&self, handle: *const H, what: impl FnOnce(&T) -> R) -> Option<R> {
         let (_, slot, generation) = self.locate(handle)?;
-        let held = slot.held.read().unwrap_or_else(PoisonError::into_inner);
-        match &*held {
-            // It may have ended meanwhile.
-            Some(value) if slot.is(generation) => Some(what(value)),
-            _ => None,
+        let _inside = slot.enter();
+        if !slot.is(generation) {
+            return None;
         }
+        // SAFETY: it points to a `T` that an `Arc` holds, and that stays as long as somebody is inside who found the generation as it was.
+        Some(what(unsafe { &*slot.held.load(Ordering::Acquire) }))
     }
 
     /// The handle stands for nothing from now on. What it stood for comes back as soon as nobody is in [`with`](Self::with) it, within `patience`;
     /// later it is lost.
     pub(crate) fn remove<H>(&self, handle: *const H, patience: Duration) -> Option<Removed<T>> {
         let (index, slot, generation) = self.locate(handle)?;
-        let ended = slot.generation.compare_exchange(generation, generation + 1, Ordering::AcqRel, Ordering::Relaxed);
+        let ended = slot.generation.compare_exchange(generation, generation + 1, Ordering::SeqCst, Ordering::Relaxed);
         ended.ok()?;
         let begun = Instant::now();
-        let value = loop {
-            match slot.held.try_write() {
-                Ok(mut held) => break held.take(),
-                Err(TryLockError::Poisoned(held)) => break held.into_inner().take(),
-                Err(TryLockError::WouldBlock) if begun.elapsed() < patience => std::thread::sleep(LOOK),
-                Err(TryLockError::WouldBlock) => return Some(Removed::InUse),
+        while slot.is_entered() {
+            if begun.elapsed() >= patience {
+                return Some(Removed::InUse);
             }
-        };
+            std::thread::sleep(LOOK);
+        }
+        // SAFETY: it is the pointer that `insert` made of an `Arc`; only who ended the generation comes here, and nobody is inside or can find it.
+        let value = unsafe { Arc::from_raw(slot.held.swap(std::ptr::null_mut(), Ordering::AcqRel).cast_const()) };
         if generation < GENERATION_MAX {
             self.free.lock().unwrap_or_else(PoisonError::into_inner).again.push(index);
         }
-        value.map(Removed::Value)
+        Some(Removed::Value(value))
     }
 
     /// The slot that the handle names, if it was valid a moment ago.
@@ -157,7 +171,12 @@ impl<T> Table<T> {
 
     fn slot(&self, index: usize) -> &Slot<T> {
         let empty = || {
-            let slot = || Slot { generation: AtomicU32::new(0), held: RwLock::new(None) };
+            let slot = || Slot {
+                generation: AtomicU32::new(0),
+                seat: AtomicBool::new(false),
+                standing: AtomicU32::new(0),
+                held: AtomicPtr::new(std::ptr::null_mut()),
+            };
             (0..SEGMENT).map(|_| CachePadded::new(slot())).collect()
         };
         &self.segments[index / SEGMENT].get_or_init(empty)[index % SEGMENT]
@@ -165,9 +184,39 @@ impl<T> Table<T> {
 }
 
 impl<T> Slot<T> {
-    #[inline]
+    #[inline(always)]
     fn is(&self, generation: u32) -> bool {
-        self.generation.load(Ordering::Acquire) == generation
+        self.generation.load(Ordering::SeqCst) == generation
+    }
+
+    #[inline(always)]
+    fn enter(&self) -> Inside<'_, T> {
+        let seated = !self.seat.swap(true, Ordering::SeqCst);
+        if !seated {
+            self.standing.fetch_add(1, Ordering::SeqCst);
+        }
+        Inside { slot: self, seated }
+    }
+
+    fn is_entered(&self) -> bool {
+        self.seat.load(Ordering::SeqCst) || self.standing.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Somebody is in a slot.
+struct Inside<'a, T> {
+    slot: &'a Slot<T>,
+    seated: bool,
+}
+
+impl<T> Drop for Inside<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.seated {
+            self.slot.seat.store(false, Ordering::Release);
+        } else {
+            self.slot.standing.fetch_sub(1, Ordering::Release);
+        }
     }
 }
 
@@ -194,6 +243,30 @@ mod tests {
         // A segment's end and beyond.
         let many: Vec<*mut u8> = (0..600).map(|n| TABLE.insert(Arc::new(n)).expect("room")).collect();
         assert!(many.iter().enumerate().all(|(n, handle)| TABLE.get(*handle).as_deref() == Some(&(n as u32))));
+    }
+
+    #[test]
+    fn what_is_held_outlives_everybody_who_found_it() {
+        static TABLE: Table<AtomicBool> = Table::new(Kind::Communicator);
+        for _ in 0..200 {
+            let lives = Arc::new(AtomicBool::new(true));
+            let handle = TABLE.insert::<u8>(lives.clone()).expect("room").addr();
+            let at = || std::ptr::without_provenance::<u8>(handle);
+            std::thread::scope(|scope| {
+                for by_count in [true, false, false] {
+                    scope.spawn(move || {
+                        let looked = || TABLE.with(at(), |lives| assert!(lives.load(Ordering::Relaxed)));
+                        let counted = || TABLE.get(at()).map(drop);
+                        while (if by_count { counted() } else { looked() }).is_some() {}
+                    });
+                }
+                let Some(Removed::Value(value)) = TABLE.remove(at(), Duration::from_secs(60)) else {
+                    panic!("nobody stays in it");
+                };
+                value.store(false, Ordering::Relaxed);
+            });
+            assert_eq!(Arc::strong_count(&lives), 1, "nothing is lost");
+        }
     }
 
     #[test]
