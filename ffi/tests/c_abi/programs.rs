@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A program that takes longer hangs. On a busy machine of two cores the slowest takes some seconds; a tool that watches its memory makes
@@ -69,7 +70,10 @@ pub(crate) fn compile_at(test: &str, language: Language, source: &Path) -> Optio
     let compiler = language.compiler(test)?;
     let directory = scratch(test);
     // The loader looks for the SONAME, so the library gets that name beside the program.
-    std::fs::copy(library(), directory.join("libnccl.so.2")).expect("the library is built with this test");
+    let named = directory.join("libnccl.so.2");
+    if !named.exists() {
+        std::os::unix::fs::symlink(library(), named).expect("the directory is ours");
+    }
     let program = directory.join("program");
     run(Command::new(compiler)
         .args(language.flags())
@@ -82,10 +86,32 @@ pub(crate) fn compile_at(test: &str, language: Language, source: &Path) -> Optio
     Some(program)
 }
 
+/// A directory of the test's own, in one of this process: another may run the same test.
 pub(crate) fn scratch(test: &str) -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    static OURS: OnceLock<PathBuf> = OnceLock::new();
+    let ours = OURS.get_or_init(|| {
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        sweep(all);
+        all.join(format!("{PREFIX}{}", std::process::id()))
+    });
+    let directory = ours.join(test);
     std::fs::create_dir_all(&directory).expect("cargo gives tests a directory to write to");
     directory
+}
+
+/// What the directory of a process begins with.
+const PREFIX: &str = "c_abi-";
+
+/// Removes what processes left that are gone.
+fn sweep(all: &Path) {
+    for entry in std::fs::read_dir(all).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // Another may sweep as well.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The shared library lies beside this test's own program.
