@@ -58,6 +58,16 @@ fn one_communicator_mixes_shared_memory_verbs_and_tcp() {
 }
 
 #[test]
+fn ranks_that_may_not_use_tcp_share_memory_or_use_verbs() {
+    let Some(_guest) = Guest::enter() else { return };
+    let set = |host| [("SERRIED_HOST_ID", host), ("SERRIED_TRANSPORT", "shm+verbs")];
+    let variables = ["a", "a", "b"].map(set);
+    let found = pairs(Ranks::start(&[], &variables.each_ref().map(<[_; 2]>::as_slice), "probe --json"));
+    let transports: Vec<_> = found.iter().map(|(ranks, transport, _)| (*ranks, transport.as_str())).collect();
+    assert_eq!(transports, [((0, 1), "shm"), ((0, 2), "verbs"), ((1, 2), "verbs")]);
+}
+
+#[test]
 fn every_algorithm_is_right_where_transports_mix() {
     let _guest = Guest::alone();
     // Around the sizes of a piece and a slot of verbs, and of elements that divide neither.
@@ -72,16 +82,18 @@ fn every_algorithm_is_right_where_transports_mix() {
 
 #[test]
 fn a_rank_without_a_device_is_an_error_for_all_where_verbs_are_demanded() {
-    let demanded = ("SERRIED_TRANSPORT", "verbs");
-    let variables: [Variables<'_>; 3] = [&[demanded], &[demanded, NO_DEVICE], &[demanded]];
     let _guest = Guest::alone();
-    let ends = Ranks::start(&[], &variables, "probe").end();
-    assert!(ends.iter().all(|(success, _)| !success), "{ends:?}");
-    assert!(ends[1].1.contains("rank 1: verbs cannot be used"), "{}", ends[1].1);
-    if in_the_guest() {
-        assert!(ends[1].1.contains("SERRIED_IB_HCA"), "{}", ends[1].1);
-        for (_, text) in [&ends[0], &ends[2]] {
-            assert!(text.contains("rank 1"), "the others say which rank it was: {text}");
+    for transport in ["verbs", "shm+verbs"] {
+        let demanded = ("SERRIED_TRANSPORT", transport);
+        let variables: [Variables<'_>; 3] = [&[demanded], &[demanded, NO_DEVICE], &[demanded]];
+        let ends = Ranks::start(&[], &variables, "probe").end();
+        assert!(ends.iter().all(|(success, _)| !success), "{ends:?}");
+        assert!(ends[1].1.contains("rank 1: verbs cannot be used"), "{}", ends[1].1);
+        if in_the_guest() {
+            assert!(ends[1].1.contains("SERRIED_IB_HCA"), "{}", ends[1].1);
+            for (_, text) in [&ends[0], &ends[2]] {
+                assert!(text.contains("rank 1"), "the others say which rank it was: {text}");
+            }
         }
     }
 }
