@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::mem::offset_of;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// One call of a group.
 pub(crate) enum Item {
@@ -55,10 +56,13 @@ thread_local! {
     static KEPT: RefCell<Kept> = RefCell::default();
 }
 
+/// How many threads have open groups. While none has, a call need not ask for what is the thread's own, which costs a shared library a call.
+static OPEN: AtomicU32 = AtomicU32::new(0);
+
 /// Whether this thread has an open group.
 #[inline]
 pub(crate) fn is_open() -> bool {
-    DEPTH.get() > 0
+    OPEN.load(Ordering::Relaxed) > 0 && DEPTH.get() > 0
 }
 
 /// Keeps a call for the end of the group. A refusal here refuses the group.
@@ -270,13 +274,18 @@ unsafe fn store_estimate(place: *mut ncclSimInfo_t, microseconds: f64) -> Result
 fn close() -> Result<Option<Kept>, Failure> {
     let depth = DEPTH.get().checked_sub(1).ok_or_else(|| Failure::usage("this thread has no open group"))?;
     DEPTH.set(depth);
-    Ok((depth == 0).then(|| KEPT.take()))
+    Ok((depth == 0).then(|| {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+        KEPT.take()
+    }))
 }
 
 export! {
     /// Keeps this thread's calls until `ncclGroupEnd`. Groups nest; the outermost counts.
     fn ncclGroupStart | pncclGroupStart() {
-        DEPTH.set(DEPTH.get() + 1);
+        if DEPTH.replace(DEPTH.get() + 1) == 0 {
+            OPEN.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 
