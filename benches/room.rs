@@ -15,7 +15,7 @@ use serried::engine::room::Room;
 use serried::reduce::{Kernels, copy_streaming, kernels};
 use serried::schedule::Grouping;
 use serried::transport::shm::{Card, Region};
-use serried::tune::{Reach, Table};
+use serried::tune::{Allowed, Reach, Table};
 use serried::{Call, CollectiveKind, DataType, Error, Op};
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
@@ -163,7 +163,7 @@ fn run_rank(options: &Options, rank: usize) {
         CollectiveKind::AllReduce,
         &Grouping::one_host(options.ranks as u32),
         Reach::Room { slot_bytes: 1 << 17 },
-        None,
+        &Allowed::default(),
     );
     let mut rank = Rank { room: join(options.ranks, rank), table, sequence: 0, algorithm: options.algorithm };
     let mut src = Buffer::new(options.max, options.offset);

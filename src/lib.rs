@@ -32,7 +32,7 @@ pub mod types;
 
 pub use bootstrap::UniqueId;
 pub use communicator::{
-    Communicator, Config, Group, Handle, LinkReport, Message, Refusal, Request, Signal, TransportChoice, Window,
+    Communicator, Config, Group, Handle, LinkReport, Message, Probe, Refusal, Request, Signal, TransportChoice, Window,
 };
 pub use error::{Cause, Error, Operation, Result};
 pub use memory::{Buffer, Memory, Registered};

@@ -18,7 +18,7 @@ fn configs(kind: CollectiveKind) -> Vec<(String, Config)> {
     for &transport in transports {
         configs.push((format!("{transport:?}"), Config { transport, ..Config::default() }));
         for &algorithm in Algorithm::serving(kind) {
-            let config = Config { transport, algorithm: Some(algorithm), ..Config::default() };
+            let config = Config { transport, algorithms: algorithm.into(), ..Config::default() };
             configs.push((format!("{transport:?}, {algorithm}"), config));
         }
     }
@@ -80,7 +80,7 @@ fn everywhere(kind: CollectiveKind, body: impl Fn(&Communicator, usize, u32, &st
         // Ranks that pretend to be on hosts of different sizes, numbered host by host and not.
         for hosts in ["abbccc", "abacbb"].into_iter().filter(|_| Algorithm::serving(kind).contains(&algorithm)) {
             let config =
-                |host: char| Config { algorithm: Some(algorithm), host_id: Some(host.into()), ..Config::default() };
+                |host: char| Config { algorithms: algorithm.into(), host_id: Some(host.into()), ..Config::default() };
             calls(&hosts.chars().map(config).collect::<Vec<_>>(), &COUNTS[..6], &format!("{algorithm} on {hosts}"));
         }
     }

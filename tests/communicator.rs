@@ -16,7 +16,7 @@ fn configs() -> Vec<(String, Config)> {
     for &(name, transport) in transports {
         configs.push((format!("{name}, auto"), Config { transport, ..Config::default() }));
         for &algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
-            let config = Config { transport, algorithm: Some(algorithm), ..Config::default() };
+            let config = Config { transport, algorithms: algorithm.into(), ..Config::default() };
             configs.push((format!("{name}, {algorithm}"), config));
         }
     }
@@ -307,9 +307,9 @@ fn a_rank_that_never_calls_is_named_when_the_time_is_up() {
 #[test]
 fn a_rank_that_does_not_come_is_named_by_all_whomever_they_wait_for() {
     const RANKS: u32 = 5;
-    let with = |transport, algorithm| Config {
+    let with = |transport, algorithm: Option<Algorithm>| Config {
         transport,
-        algorithm,
+        algorithms: algorithm.map_or_else(Default::default, Into::into),
         timeout: Duration::from_millis(1500),
         ..Config::default()
     };
@@ -334,7 +334,7 @@ fn a_rank_that_does_not_come_is_named_by_all_whomever_they_wait_for() {
             String::from("waiting for rank 4")
         });
         let named = |error: &String| error.contains("waiting for rank 4");
-        assert!(errors.iter().all(named), "{:?}, {:?}: {errors:#?}", config.transport, config.algorithm);
+        assert!(errors.iter().all(named), "{:?}, {:?}: {errors:#?}", config.transport, config.algorithms);
     }
 }
 
@@ -436,7 +436,8 @@ fn ranks_on_two_hosts_mix_their_links_and_sum_right_with_the_same_bits() {
     for algorithm in all.chain([None]) {
         let label = algorithm.map_or("auto", Algorithm::name);
         let input = |rank: usize, index: usize| ((index * 7 + rank * 13) % 101) as f32 / 3.0;
-        let outputs = creations(&two_hosts(&Config { algorithm, ..Config::default() }), |comm| {
+        let algorithms = algorithm.map_or_else(Default::default, Into::into);
+        let outputs = creations(&two_hosts(&Config { algorithms, ..Config::default() }), |comm| {
             let comm = comm.expect("all ranks come");
             COUNTS.map(|count| {
                 let input: Vec<f32> = (0..count).map(|index| input(comm.rank() as usize, index)).collect();
@@ -462,7 +463,7 @@ fn ranks_on_two_hosts_mix_their_links_and_sum_right_with_the_same_bits() {
 
 #[test]
 fn ranks_on_two_hosts_cannot_have_shared_memory_alone() {
-    let config = Config { transport: TransportChoice::Shm, algorithm: Some(Algorithm::TwoShot), ..Config::default() };
+    let config = Config { transport: TransportChoice::Shm, algorithms: Algorithm::TwoShot.into(), ..Config::default() };
     let errors = creations(&two_hosts(&config), |comm| {
         let comm = comm.expect("the hosts matter only to calls");
         comm.all_reduce(&mut [1.0f32; 100], Op::Sum).expect_err("the hosts share nothing").to_string()
@@ -479,8 +480,8 @@ fn settings_that_differ_are_named_when_ranks_meet() {
     let with = |transport| Config { transport, ..plain() };
     for (one, other, names) in [
         (
-            Config { algorithm: Some(Algorithm::Ring), ..plain() },
-            Config { algorithm: Some(Algorithm::Tree), ..plain() },
+            Config { algorithms: Algorithm::Ring.into(), ..plain() },
+            Config { algorithms: Algorithm::Tree.into(), ..plain() },
             ["algorithm ring", "algorithm tree"],
         ),
         (with(Auto), with(Tcp), ["transport auto", "transport tcp"]),

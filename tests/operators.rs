@@ -24,8 +24,9 @@ fn configs() -> Vec<(String, Config)> {
     for transport in [TransportChoice::Shm, TransportChoice::Tcp] {
         let algorithms = Algorithm::serving(CollectiveKind::AllReduce).iter().copied().map(Some);
         for algorithm in algorithms.chain([None]) {
+            let algorithms = algorithm.map_or_else(Default::default, Into::into);
             configs
-                .push((format!("{transport:?}, {algorithm:?}"), Config { transport, algorithm, ..Config::default() }));
+                .push((format!("{transport:?}, {algorithm:?}"), Config { transport, algorithms, ..Config::default() }));
         }
     }
     configs

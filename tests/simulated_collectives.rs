@@ -164,7 +164,7 @@ impl Case {
             .collect();
         let before: Vec<_> = buffers.iter().map(|(_, output)| output.clone()).collect();
         let uneven: Vec<_> = (0..self.ranks).map(|rank| self.uneven(rank)).collect();
-        let table = Table::new(self.kind, &self.grouping, Reach::Links { slot_bytes }, Some(self.algorithm));
+        let table = Table::new(self.kind, &self.grouping, Reach::Links { slot_bytes }, &self.algorithm.into());
         let choice = table.choice(1000 * 4);
         let mut jobs: Vec<_> = (0..self.ranks)
             .zip(buffers.iter_mut().zip(&uneven))

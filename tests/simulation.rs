@@ -111,7 +111,7 @@ fn call(
         CollectiveKind::AllReduce,
         &Grouping::one_host(ranks),
         Reach::Links { slot_bytes: case.settings.slot_bytes },
-        Some(algorithm),
+        &algorithm.into(),
     );
     let mut jobs: Vec<_> = outputs
         .iter_mut()
@@ -233,7 +233,7 @@ fn half_precision_elements_survive_being_torn_apart() {
             CollectiveKind::AllReduce,
             &Grouping::one_host(ranks),
             Reach::Links { slot_bytes: settings.slot_bytes },
-            Some(algorithm),
+            &algorithm.into(),
         );
         let mut data: Vec<Vec<bf16>> =
             (0..ranks).map(|rank| (0..777).map(|index| bf16::from_f32((rank + index % 5) as f32)).collect()).collect();

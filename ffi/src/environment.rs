@@ -6,6 +6,7 @@
 use crate::errors::Failure;
 use serried::Config;
 use serried::schedule::Algorithm;
+use serried::tune::Allowed;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::path::PathBuf;
@@ -82,7 +83,7 @@ fn translate(name: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<St
     let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let is_on = |name: &str| set(name).is_some_and(|value| value.trim().parse() != Ok(0));
     set(name).or_else(|| match name {
-        "SERRIED_ALGO" => set("NCCL_ALGO").and_then(|list| algorithm(&list)).map(|known| known.name().to_owned()),
+        "SERRIED_ALGO" => set("NCCL_ALGO").and_then(|list| algorithms(&list)),
         "SERRIED_SOCKETS" => sockets(set("NCCL_SOCKET_NTHREADS"), set("NCCL_NSOCKS_PERTHREAD")),
         // Ranks that say they are on different hosts share no memory.
         "SERRIED_HOST_ID" => is_on("NCCL_SHM_DISABLE").then(a_host_of_its_own),
@@ -94,12 +95,23 @@ fn translate(name: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<St
     })
 }
 
-/// The first algorithm of the list that serried has. A list that begins with `^`, or speaks of one collective, says something else.
-fn algorithm(list: &str) -> Option<Algorithm> {
-    if list.contains(['^', ':', ';']) {
-        return None;
-    }
-    list.split(',').find_map(|name| Algorithm::parse(name.trim()))
+/// The same list without the algorithms that serried has not, of the collectives that have those which it has; nothing if none is left.
+fn algorithms(list: &str) -> Option<String> {
+    let known = |name: &&str| Algorithm::parse(name.trim()).is_some();
+    let entry = |entry: &str| {
+        let (collective, names) = entry.split_once(':').map_or((None, entry), |(one, names)| (Some(one), names));
+        let (but, names) = names.trim().strip_prefix('^').map_or(("", names), |rest| ("^", rest));
+        let names = names.split(',').filter(known).map(str::trim).collect::<Vec<_>>().join(",");
+        let entry = match collective {
+            _ if names.is_empty() => return None,
+            Some(collective) => format!("{collective}:{but}{names}"),
+            None => format!("{but}{names}"),
+        };
+        // What NCCL has for this collective and serried has not.
+        Allowed::parse(&entry).is_ok().then_some(entry)
+    };
+    let entries: Vec<String> = list.split(';').filter_map(entry).collect();
+    (!entries.is_empty()).then(|| entries.join(";"))
 }
 
 /// NCCL has so many threads with so many sockets each; here one thread serves all of them.
@@ -162,7 +174,7 @@ pub(crate) fn remark() -> Option<String> {
     let names = names.chain(files().keys().cloned()).filter(is_nccls);
     let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let mut idle: Vec<String> = names.filter(|name| !is_read(name)).collect();
-    idle.extend(set("NCCL_ALGO").filter(|list| algorithm(list).is_none()).map(|list| format!("NCCL_ALGO={list}")));
+    idle.extend(set("NCCL_ALGO").filter(|list| algorithms(list).is_none()).map(|list| format!("NCCL_ALGO={list}")));
     let other = |net: &String| !NETWORKS.iter().any(|known| known.eq_ignore_ascii_case(net.trim()));
     idle.extend(set("NCCL_NET").filter(other).map(|net| format!("NCCL_NET={net}")));
     idle.sort_unstable();
@@ -199,11 +211,16 @@ mod tests {
 
     #[test]
     fn nccls_variables_become_settings() {
-        let algorithm = |list| config(&[("NCCL_ALGO", list)]).algorithm;
-        assert_eq!(algorithm("Ring,Tree"), Some(Algorithm::Ring));
-        assert_eq!(algorithm("NVLS,Tree"), Some(Algorithm::Tree));
-        assert_eq!([algorithm("^Tree"), algorithm("allreduce:tree;broadcast:ring"), algorithm("CollNet")], [None; 3]);
-        assert_eq!(config(&[("NCCL_ALGO", "Ring"), ("SERRIED_ALGO", "nhr")]).algorithm, Some(Algorithm::Nhr));
+        let allowed = |list| config(&[("NCCL_ALGO", list)]).algorithms;
+        let said = |text| Allowed::parse(text).expect("sound");
+        assert_eq!(allowed("Ring,Tree"), said("ring,tree"));
+        assert_eq!(allowed("NVLS,Tree"), said("tree"));
+        assert_eq!(allowed("^Tree,NVLS"), said("^tree"));
+        assert_eq!(allowed("allreduce:tree;allgather:ring,pat"), said("allreduce:tree;all_gather:ring"));
+        // A broadcast has no ring here.
+        assert_eq!(allowed("ring;broadcast:ring;allreduce:collnetdirect"), said("ring"));
+        assert_eq!([allowed("CollNet"), allowed("broadcast:ring")], [Allowed::default(); 2]);
+        assert_eq!(config(&[("NCCL_ALGO", "Ring"), ("SERRIED_ALGO", "nhr")]).algorithms, said("nhr"));
         assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "4"), ("NCCL_SOCKET_NTHREADS", "2")]).sockets, 8);
         assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "64")]).sockets, Config::SOCKETS_MAX);
         for (name, value) in [("NCCL_IB_DISABLE", "1"), ("NCCL_NET", "Socket")] {

@@ -5,11 +5,13 @@ use crate::error::{Error, Result};
 use crate::transport::shm;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// A rank's self-description. On the wire: two strings, the region's card and the rail's name, each after its length in a byte, and the endpoint.
+/// A rank's self-description. On the wire: three strings, the region's card and the rail's name, each after its length in two bytes, and the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Card {
     /// Ranks with the same name here are on one host.
     pub(super) host: String,
+    /// The machine, by its boot: ranks with the same share its processors.
+    pub(super) machine: String,
     /// The settings that all ranks must have in common, in words.
     pub(super) settings: String,
     /// The region for same-host calls, where there is one.
@@ -21,15 +23,17 @@ pub(super) struct Card {
 }
 
 impl Card {
-    /// A host's name is cut after this many bytes.
-    const NAME_BYTES_MAX: usize = 255;
+    /// A field is cut after this many bytes.
+    const FIELD_BYTES_MAX: usize = u16::MAX as usize;
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let region = self.region.as_ref().map_or(&[][..], IntoBytes::as_bytes);
-        for field in [self.host.as_bytes(), self.settings.as_bytes(), region, self.rail.as_bytes()] {
-            let field = &field[..field.len().min(Self::NAME_BYTES_MAX)];
-            bytes.push(field.len() as u8);
+        for field in
+            [self.host.as_bytes(), self.machine.as_bytes(), self.settings.as_bytes(), region, self.rail.as_bytes()]
+        {
+            let field = &field[..field.len().min(Self::FIELD_BYTES_MAX)];
+            bytes.extend_from_slice(&(field.len() as u16).to_le_bytes());
             bytes.extend_from_slice(field);
         }
         bytes.extend_from_slice(&self.endpoint.to_bytes());
@@ -42,12 +46,13 @@ impl Card {
             || Error::InvalidArgument { what: format!("rank {rank} introduced itself by {} odd bytes", bytes.len()) };
         let mut rest = bytes;
         let mut field = || {
-            let (length, after) = rest.split_first()?;
-            let (field, after) = after.split_at_checked(usize::from(*length))?;
+            let (length, after) = rest.split_first_chunk()?;
+            let (field, after) = after.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
             rest = after;
             Some(field)
         };
-        let (host, settings) = (field().ok_or_else(wrong)?, field().ok_or_else(wrong)?);
+        let [host, machine, settings] =
+            [field().ok_or_else(wrong)?, field().ok_or_else(wrong)?, field().ok_or_else(wrong)?];
         let region = match field().ok_or_else(wrong)? {
             [] => None,
             card => Some(shm::Card::read_from_bytes(card).map_err(|_| wrong())?),
@@ -55,6 +60,7 @@ impl Card {
         let rail = String::from_utf8_lossy(field().ok_or_else(wrong)?).into_owned();
         Ok(Self {
             host: String::from_utf8_lossy(host).into_owned(),
+            machine: String::from_utf8_lossy(machine).into_owned(),
             settings: String::from_utf8_lossy(settings).into_owned(),
             region,
             rail,

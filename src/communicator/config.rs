@@ -2,13 +2,17 @@
 
 use crate::bootstrap::Settings;
 use crate::error::{Error, Result};
-use crate::schedule::Algorithm;
 use crate::transport::verbs::VerbsSettings;
+use crate::tune::Allowed;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// How long a call may wait for ranks that are alive but do not come: longer than a checkpoint or a slow step of training takes.
 const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A measured network serves for a day: jobs that start often need not measure, and yesterday's network may have been another.
+const PROBE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How ranks may talk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,13 +58,31 @@ impl TransportChoice {
     }
 }
 
-/// Settings of a communicator. All ranks must have `transport`, `algorithm` and `sockets` in common, which is checked when they meet.
+/// Whether the network between the ranks is measured, to choose algorithms by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Probe {
+    /// If it was not lately: what rank 0 finds on its disk serves for [`Config::probe_age`].
+    #[default]
+    Auto,
+    /// When a communicator begins, whatever is on the disk; what is measured is kept there.
+    Anew,
+    /// Never: algorithms are chosen by fixed crossovers, and the same in every run.
+    Off,
+}
+
+/// Settings of a communicator. All ranks must have `transport`, `algorithms`, `probe` and `sockets` in common, which is checked when they meet.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How ranks may talk (`SERRIED_TRANSPORT`: `auto`, `shm`, `tcp`, `verbs`, `shm+verbs`).
     pub transport: TransportChoice,
-    /// The algorithm for every size; `None` chooses per size (`SERRIED_ALGO`: `auto` or an algorithm's name).
-    pub algorithm: Option<Algorithm>,
+    /// The algorithms that may run, of which one is chosen per size (`SERRIED_ALGO`: `auto`, `ring`, `^tree` or such; see [`Allowed`]).
+    pub algorithms: Allowed,
+    /// Whether the network is measured (`SERRIED_PROBE`: `auto`, `anew`, `off`).
+    pub probe: Probe,
+    /// How long what was measured serves (`SERRIED_PROBE_AGE`, seconds).
+    pub probe_age: Duration,
+    /// Where rank 0 keeps what was measured (`SERRIED_PROBE_DIR`); `None` is `serried` in the user's cache directory.
+    pub probe_dir: Option<PathBuf>,
     /// How long a call may take while all ranks are alive (`SERRIED_TIMEOUT`, seconds).
     pub timeout: Duration,
     /// TCP sockets per pair of ranks; pieces of a message are taken by whichever is free (`SERRIED_SOCKETS`). One fills loopback and most links;
@@ -78,7 +100,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             transport: TransportChoice::Auto,
-            algorithm: None,
+            algorithms: Allowed::default(),
+            probe: Probe::Auto,
+            probe_age: PROBE_AGE,
+            probe_dir: None,
             timeout: TIMEOUT,
             sockets: 1,
             verbs: VerbsSettings::default(),
@@ -102,9 +127,14 @@ impl Config {
 
     /// What all ranks must have in common, in words.
     pub(super) fn common(&self) -> String {
-        let algorithm = self.algorithm.map_or("auto", Algorithm::name);
-        let (transport, sockets, pairs) = (self.transport.name(), self.sockets, self.verbs.queue_pairs);
-        format!("algorithm {algorithm}, transport {transport}, sockets {sockets}, queue pairs {pairs}")
+        format!("{}, probe {:?}", self.ways(), self.probe).to_lowercase()
+    }
+
+    /// What decides how ranks talk, in words.
+    pub(super) fn ways(&self) -> String {
+        let (transport, algorithms, sockets) = (self.transport.name(), self.algorithms, self.sockets);
+        let pairs = self.verbs.queue_pairs;
+        format!("algorithm {algorithms}, transport {transport}, sockets {sockets}, queue pairs {pairs}")
     }
 
     /// The default, changed by this process' environment.
@@ -129,16 +159,17 @@ impl Config {
         if let Some(text) = set("SERRIED_TRANSPORT") {
             config.transport = text.parse()?;
         }
-        if let Some(text) = set("SERRIED_ALGO")
-            && text.trim() != "auto"
-        {
-            let unknown = || setting("SERRIED_ALGO", &text, format!("expected auto or one of {}", algorithms()));
-            config.algorithm = Some(Algorithm::parse(text.trim()).ok_or_else(unknown)?);
+        if let Some(text) = set("SERRIED_ALGO") {
+            config.algorithms = Allowed::parse(&text).map_err(|why| setting("SERRIED_ALGO", &text, why))?;
         }
-        if let Some(text) = set("SERRIED_TIMEOUT") {
+        if let Some(text) = set("SERRIED_PROBE") {
+            config.probe = text.parse()?;
+        }
+        for (name, time) in [("SERRIED_TIMEOUT", &mut config.timeout), ("SERRIED_PROBE_AGE", &mut config.probe_age)] {
+            let Some(text) = set(name) else { continue };
             let seconds = text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-            let wrong = || setting("SERRIED_TIMEOUT", &text, "expected seconds, as in 600 or 0.5".into());
-            config.timeout = seconds.filter(|time| !time.is_zero()).ok_or_else(wrong)?;
+            let wrong = || setting(name, &text, "expected seconds, as in 600 or 0.5".into());
+            *time = seconds.filter(|time| !time.is_zero()).ok_or_else(wrong)?;
         }
         if let Some(text) = set("SERRIED_SOCKETS") {
             let wrong =
@@ -146,6 +177,7 @@ impl Config {
             config.sockets =
                 text.trim().parse().ok().filter(|n| (1..=Self::SOCKETS_MAX).contains(n)).ok_or_else(wrong)?;
         }
+        config.probe_dir = set("SERRIED_PROBE_DIR").map(PathBuf::from);
         config.host_id = set("SERRIED_HOST_ID").map(|text| text.trim().to_owned());
         Ok(config)
     }
@@ -166,8 +198,17 @@ impl FromStr for TransportChoice {
     }
 }
 
-fn algorithms() -> String {
-    Algorithm::ALL.map(Algorithm::name).join(", ")
+impl FromStr for Probe {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.trim() {
+            "auto" => Ok(Self::Auto),
+            "anew" => Ok(Self::Anew),
+            "off" => Ok(Self::Off),
+            _ => Err(setting("SERRIED_PROBE", text, "expected auto, anew or off".into())),
+        }
+    }
 }
 
 fn setting(name: &str, value: &str, why: String) -> Error {
@@ -177,6 +218,7 @@ fn setting(name: &str, value: &str, why: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Algorithm;
 
     fn from(variables: &[(&str, &str)]) -> Result<Config> {
         Config::from_variables(|name| variables.iter().find(|v| v.0 == name).map(|v| v.1.to_owned()))
@@ -188,14 +230,18 @@ mod tests {
             ("SERRIED_TRANSPORT", "tcp"),
             ("SERRIED_ALGO", "nhr"),
             ("SERRIED_TIMEOUT", "1.5"),
+            ("SERRIED_PROBE", "anew"),
+            ("SERRIED_PROBE_AGE", "60"),
             ("SERRIED_SOCKETS", "4"),
             ("SERRIED_HOST_ID", "a"),
         ])
         .expect("sound settings");
-        assert_eq!((config.transport, config.algorithm), (TransportChoice::Tcp, Some(Algorithm::Nhr)));
+        assert_eq!((config.transport, config.algorithms), (TransportChoice::Tcp, Algorithm::Nhr.into()));
+        assert_eq!((config.probe, config.probe_age), (Probe::Anew, Duration::from_secs(60)));
         assert_eq!((config.timeout, config.sockets), (Duration::from_millis(1500), 4));
         assert_eq!(config.host_id.as_deref(), Some("a"));
-        assert_eq!(from(&[("SERRIED_ALGO", "auto"), ("SERRIED_TRANSPORT", "")]).expect("sound").algorithm, None);
+        let plain = from(&[("SERRIED_ALGO", "auto"), ("SERRIED_TRANSPORT", "")]).expect("sound");
+        assert_eq!((plain.algorithms, plain.probe), (Allowed::default(), Probe::Auto));
     }
 
     #[test]
@@ -211,6 +257,9 @@ mod tests {
         for (name, value) in [
             ("SERRIED_TRANSPORT", "pigeon"),
             ("SERRIED_ALGO", "rung"),
+            ("SERRIED_ALGO", "broadcast:ring"),
+            ("SERRIED_PROBE", "never"),
+            ("SERRIED_PROBE_AGE", "0"),
             ("SERRIED_TIMEOUT", "0"),
             ("SERRIED_TIMEOUT", "-3"),
             ("SERRIED_SOCKETS", "0"),

@@ -1,12 +1,13 @@
 //! What runs a communicator's calls, one at a time: the room of a shared host, or the engine over links.
 
 use super::card::Card;
-use super::config::{Config, TransportChoice};
+use super::config::{Config, Probe, TransportChoice};
 use super::connect::LinkMaker;
 use super::lending::Lending;
 use super::links::{LinkReport, SHM};
 use super::meet::{Meeting, OwnRail};
 use super::messages::Counters;
+use super::network::network;
 use super::request::{Counts, Request};
 use super::watch::CallWatch;
 use crate::bootstrap::{Control, Failure};
@@ -15,11 +16,12 @@ use crate::engine::wait::{Backoff, End};
 use crate::engine::{Engine, Job, Layout, Stop, Work};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::memory;
+use crate::reduce::kernels;
 use crate::schedule::{Algorithm, Grouping, Program, Schedule, Step};
 use crate::transport::tcp::TcpSettings;
 use crate::transport::{Fault, Link};
-use crate::tune::{Choice, Reach, Tables};
-use crate::types::{Call, CollectiveKind, Op};
+use crate::tune::{Choice, RANKS_MOST, Reach, Tables};
+use crate::types::{Call, CollectiveKind, DataType, Op};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,6 +67,8 @@ pub(super) struct Executor {
     pub(super) slot_bytes: usize,
     /// Collective calls so far.
     sequence: u64,
+    /// Calls are made to measure, and no user's.
+    is_measuring: bool,
     pub(super) counters: Counters,
     pub(super) broken: Option<Error>,
 }
@@ -73,28 +77,24 @@ impl Executor {
     /// Meets the other ranks, and is ready for calls.
     pub(super) fn prepare(control: &Control, local_rank: u32, config: &Config, rail: Option<OwnRail>) -> Result<Self> {
         let Meeting { cards, room, rail, slot_bytes } = Meeting::hold(control, local_rank, config, rail)?;
-        let fits_room = |algorithm| matches!(algorithm, Algorithm::Direct | Algorithm::TwoShot);
+        let allowed = config.algorithms;
         let reach = match &room {
-            Some(_) if config.algorithm.is_none_or(fits_room) => Reach::Room { slot_bytes },
+            Some(_) if allowed.fits_room() => Reach::Room { slot_bytes },
             _ => Reach::Links { slot_bytes },
         };
         let (rank, size) = (control.rank(), control.size());
         // Every rank sees the same cards.
         let hosts: Vec<&str> = cards.iter().map(|card| card.host.as_str()).collect();
         let grouping = Arc::new(Grouping::new(&hosts));
-        let tables = Tables::new(&grouping, reach, config.algorithm);
         let room = room.filter(|_| matches!(reach, Reach::Room { .. }));
         if room.is_some() {
             let peers = (0..size).filter(|peer| *peer != rank);
             peers.for_each(|peer| tracing::info!(target: LINKS, rank, peer, transport = SHM, "linked"));
         }
-        if rank == 0 {
-            tables.tell();
-        }
-        Ok(Self {
+        let mut executor = Self {
             rank,
             size,
-            tables,
+            tables: Tables::new(grouping.clone(), reach, &allowed, None),
             grouping,
             room,
             engine: Engine::new((0..size).map(|_| None).collect()),
@@ -113,9 +113,20 @@ impl Executor {
             timeout: config.timeout,
             slot_bytes,
             sequence: 0,
+            is_measuring: false,
             counters: Counters::new(size),
             broken: None,
-        })
+        };
+        // What would connect nothing is told by the call that needs it.
+        let is_linked = config.transport != TransportChoice::Shm || executor.grouping.hosts() == 1;
+        if config.probe != Probe::Off && (2..=RANKS_MOST).contains(&size) && is_linked {
+            let measured = network(&mut executor, control, config, reach)?;
+            executor.tables = Tables::new(executor.grouping.clone(), reach, &allowed, measured);
+        }
+        if rank == 0 {
+            executor.tables.tell();
+        }
+        Ok(executor)
     }
 
     /// The choices for calls, and what they cost.
@@ -126,6 +137,63 @@ impl Executor {
     /// The RDMA port, for a communicator that shares it.
     pub(super) fn rail(&self) -> OwnRail {
         self.rail.clone()
+    }
+
+    /// What each rank has told.
+    pub(super) fn cards(&self) -> &[Card] {
+        &self.cards
+    }
+
+    /// By host, the number of the machine that it is on.
+    pub(super) fn machines(&self) -> Vec<u32> {
+        let first = |host| &self.cards[self.grouping.members(host)[0] as usize].machine;
+        let names: Vec<&String> = (0..self.grouping.hosts()).map(first).collect();
+        let machines = Grouping::new(&names);
+        (0..self.grouping.hosts()).map(|host| machines.host_of(host)).collect()
+    }
+
+    /// From now on calls are made to measure, until [`Self::forget_calls`].
+    pub(super) fn begin_measuring(&mut self) {
+        self.is_measuring = true;
+    }
+
+    /// Whether calls run in memory that all ranks share.
+    pub(super) fn has_room(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// Whether the link to `peer` is a stream.
+    pub(super) fn is_stream(&self, peer: u32) -> bool {
+        self.streams[peer as usize]
+    }
+
+    /// What was called so far was to measure: the user's calls are counted from here. All ranks exchange something before the first of them.
+    pub(super) fn forget_calls(&mut self) {
+        self.is_measuring = false;
+        self.room.iter_mut().for_each(Room::forget_calls);
+        self.sequence = 0;
+        self.counters = Counters::new(self.size);
+    }
+
+    /// The same, to change them.
+    pub(super) fn tables_mut(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+
+    /// An allreduce of bytes in the room, by this algorithm: to see what it takes.
+    pub(super) fn all_reduce_in_room(
+        &mut self,
+        control: &Control,
+        algorithm: Algorithm,
+        bytes: &mut [u8],
+    ) -> Result<()> {
+        self.sequence += 1;
+        let (kind, data_type, count) = (CollectiveKind::AllReduce, DataType::F32, bytes.len() / size_of::<f32>());
+        let call = Call::new(kind, self.sequence, 0, count as u64, data_type, Op::Sum as u8, algorithm as u8);
+        let watch = CallWatch::new(control, self.timeout, &[], self.sequence).silent();
+        let Some(room) = &mut self.room else { unreachable!("only where there is a room") };
+        room.all_reduce(&call, kernels(data_type, Op::Sum), None, bytes, &watch)
+            .map_err(|error| self.fail(control, error))
     }
 
     /// Where a rank listens, best first.
@@ -306,7 +374,10 @@ impl Executor {
 
     /// Runs `work` over the links to its end; `call` is what it does, or the first of it.
     pub(super) fn drive(&mut self, control: &Control, call: Call, work: &mut impl Work<Link>) -> Result<()> {
-        let watch = CallWatch::new(control, self.timeout, &self.streams, self.sequence);
+        let mut watch = CallWatch::new(control, self.timeout, &self.streams, self.sequence);
+        if self.is_measuring {
+            watch = watch.silent();
+        }
         match self.backoff.drive(&mut self.engine, work, &watch) {
             Ok(()) => Ok(()),
             Err(End::Watch(error)) => Err(error),

@@ -5,7 +5,7 @@ use super::config::{Config, TransportChoice};
 use crate::bootstrap::Control;
 use crate::engine::room::{RANKS_MAX, Room};
 use crate::error::{Error, Result};
-use crate::topology::HostId;
+use crate::topology::{self, HostId};
 use crate::transport::shm::{Region, ShmLink};
 use crate::transport::tcp::TcpSettings;
 use crate::transport::verbs::{Rail, VerbsLink, survey};
@@ -35,6 +35,7 @@ impl Meeting {
         let rail = rail.map_or_else(|| own_rail(rank, size, local_rank, config), Ok)?;
         let card = Card {
             host: config.host_id.clone().unwrap_or_else(|| format!("{:016x}", HostId::here().number())),
+            machine: topology::machine(),
             settings: config.common(),
             region: region.as_ref().map(Region::card),
             rail: rail.as_ref().map_or_else(|_| String::new(), ToString::to_string),

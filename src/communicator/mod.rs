@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod card;
+mod choosing;
 mod collectives;
 mod config;
 mod connect;
@@ -9,10 +10,14 @@ mod executor;
 mod group;
 mod lending;
 mod links;
+mod measure;
+mod measure_room;
 mod meet;
 mod messages;
+mod network;
 mod one_sided;
 mod request;
+mod saved;
 mod scaled;
 mod split;
 mod started;
@@ -20,7 +25,7 @@ mod starting;
 mod survivors;
 mod watch;
 
-pub use config::{Config, TransportChoice};
+pub use config::{Config, Probe, TransportChoice};
 pub use group::Group;
 pub use links::{LinkReport, Refusal};
 pub use messages::Message;
@@ -166,7 +171,7 @@ impl Communicator {
 
     /// What a collective call is expected to take, by the schedule that was chosen for its size. Nothing is called.
     pub fn estimate(&self, request: &Request<'_>) -> Duration {
-        self.shared.executor().tables().estimate(&self.shared.grouping, request.kind, request.bytes(self.size()))
+        self.shared.executor().tables().estimate(request.kind, request.bytes(self.size()))
     }
 
     /// The same of a message of `bytes` to or from another rank.

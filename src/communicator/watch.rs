@@ -48,6 +48,12 @@ impl<'a> CallWatch<'a> {
         }
     }
 
+    /// The same watch that states nothing to others: for calls whose numbers come again.
+    pub(super) fn silent(self) -> Self {
+        self.stated.set(true);
+        self
+    }
+
     /// An error if the job has failed, `peer` has left, or `operation` has waited too long for it.
     pub(super) fn ask(&self, operation: Operation, peer: u32) -> Result<()> {
         let rank = self.control.rank();

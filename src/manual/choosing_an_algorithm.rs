@@ -1,7 +1,29 @@
 //! Choosing an algorithm: what each one costs, and how to tell which you want.
 //!
-//! serried chooses by itself, by the size of the message, the number of ranks and the transport. Read on to understand a choice,
+//! serried chooses by itself, for every collective and size of message, by what it measured. Read on to understand a choice,
 //! to override it, or to compare.
+//!
+//! # How it is chosen
+//!
+//! 1. **It measures.** Before the first call of a communicator of 2 to 64 ranks, two ranks of a host exchange messages while all others sleep, then two of different
+//!    hosts: that tells what a message takes on its way, what it costs the threads at its ends, and what a byte does. Neighbours do so all at once: that tells what is lost where ranks
+//!    are more than cores. Then hosts meet at distances of 1, 2, 4, …, first by one rank of each, then by all: that tells what ranks of a host share on their way out, and which host is
+//!    slow. Where all ranks share a host's memory, the two ways of an allreduce there are run at seven sizes instead.
+//! 2. **It prices.** Every algorithm that serves a collective, with its usual slices and with finer ones, is run in virtual time on what was measured: the very schedule that
+//!    the engine would run, with a thread to each rank, so many cores to a machine, one way in and out to each host, slots that must be free before they are
+//!    filled. Nine sizes stand for all up to the next. Each rank prices its share of all these.
+//! 3. **It keeps the best** in a table by size, the same on all ranks; a call looks up two indices. Rank 0 keeps what was measured and what came of it in
+//!    `$XDG_CACHE_HOME/serried`, and the next job of the same ranks on the same hosts with the same settings takes it from there for a day.
+//!
+//! | say | to |
+//! |---|---|
+//! | `serried explain --ranks 4 --hosts 2` | see the choice for each size, the price of every other way, and what each is made of |
+//! | `serried explain … --measure` | run all of them as well: what the choice costs beside the best, and how far the prices are off |
+//! | `SERRIED_PROBE=anew` | measure again: the machine was busy, or the network is another one |
+//! | `SERRIED_PROBE=off` | measure nothing and choose by fixed crossovers: the same in every job |
+//! | `SERRIED_ALGO=ring`, `^tree`, `allreduce:ring,nhr;broadcast:^chain` | say what may run; the best of it does. Strict: what cannot be honoured is an error |
+//!
+//! A choice is only as good as what was measured. A machine that was disturbed meanwhile makes poor ones for a day: `serried explain --measure` tells, `SERRIED_PROBE=anew` mends.
 //!
 //! # What an allreduce costs
 //!
@@ -55,11 +77,12 @@
 //! `leaders` sends each block in a message of its own.
 //!
 //! Two hosts of two ranks, for instance, send each other a message of an allreduce once each way, where a `ring` sends it one and a half times, or three times if
-//! neighbours are never on one host. serried does not choose these two by itself yet: `SERRIED_ALGO` does.
+//! neighbours are never on one host.
 //!
 //! # Which bits come out
 //!
-//! Every algorithm ends with the same bits on all ranks, and with the same bits when run again. Between algorithms the bits of a floating
+//! Every algorithm ends with the same bits on all ranks, and with the same bits when run again. A job that measures may choose another algorithm than the last one did: for the same
+//! bits in every job, `SERRIED_PROBE=off`, or `SERRIED_ALGO` with one algorithm. Between algorithms the bits of a floating
 //! point sum may differ, because the sum is taken in another order. `direct` and `twoshot` both fold strictly in the order of ranks,
 //! `((x0 + x1) + x2) + …`, so these two agree with each other to the bit, on every transport.
 //!

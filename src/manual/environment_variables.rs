@@ -58,7 +58,10 @@
 //! | variable | value |
 //! |---|---|
 //! | `SERRIED_TRANSPORT` | `auto`, `shm`, `tcp`, `verbs`, or `shm+verbs`, which is `auto` without TCP |
-//! | `SERRIED_ALGO` | an algorithm by [name](super::choosing_an_algorithm) for every size of the collectives that it serves, or `auto`; the same on all ranks |
+//! | `SERRIED_ALGO` | the algorithms that may run, by [name](super::choosing_an_algorithm): `auto`, `ring`, `ring,tree`, `^tree`, or for each collective its own, `allreduce:ring;broadcast:^chain`; the same on all ranks |
+//! | `SERRIED_PROBE` | `auto` measures the network unless rank 0 finds on its disk what was measured lately, `anew` measures it, `off` does not; the same on all ranks |
+//! | `SERRIED_PROBE_AGE` | how long what was measured serves, in seconds; a day unless set |
+//! | `SERRIED_PROBE_DIR` | where rank 0 keeps it; unless set, `serried` in the user's cache directory (`XDG_CACHE_HOME`, or `.cache` in `HOME`) |
 //! | `SERRIED_SOCKETS` | TCP sockets per pair of ranks; one fills most links, a network that spreads load by connection wants several |
 //! | `SERRIED_HOST_ID` | the host that this rank claims to be on, so that one machine can play several |
 //!
@@ -68,7 +71,7 @@
 //!
 //! | variable | value |
 //! |---|---|
-//! | `NCCL_ALGO` | algorithms by name, of which the first that serried has is taken |
+//! | `NCCL_ALGO` | as `SERRIED_ALGO`; names and entries that serried has nothing for are left out |
 //! | `NCCL_SOCKET_NTHREADS`, `NCCL_NSOCKS_PERTHREAD` | numbers, whose product is that of sockets per pair of ranks |
 //! | `NCCL_SHM_DISABLE`, `NCCL_IB_DISABLE` | `1`: no shared memory between ranks, no RDMA |
 //! | `NCCL_NET` | `Socket` or `IB` |

@@ -72,7 +72,7 @@
 //! | `NCCL_IB_DISABLE` | no RDMA |
 //! | `NCCL_NET` | `Socket`: no RDMA; `IB`: no TCP, so shared memory inside of hosts and RDMA between them, and `ncclInvalidUsage` on a rank whose RDMA does not work |
 //! | `NCCL_SHM_DISABLE` | no shared memory between ranks |
-//! | `NCCL_ALGO` | the first of the list that serried has, for every collective that it serves; `^` and lists by collective have no meaning |
+//! | `NCCL_ALGO` | the algorithms that may run, with `^` and by collective as there; names and entries that serried has nothing for are left out |
 //! | `NCCL_COMM_ID` | `address:port` at which rank 0 waits: then every rank makes the id by itself |
 //! | `NCCL_PROTO`, `NCCL_BUFFSIZE`, `NCCL_MIN_NCHANNELS`, `NCCL_MAX_NCHANNELS`, `NCCL_TOPO_FILE`, `NCCL_TOPO_DUMP_FILE`, `NCCL_P2P_DISABLE`, `NCCL_CROSS_NIC`, and every other | no meaning |
 //!

@@ -4,6 +4,12 @@
 
 use std::sync::OnceLock;
 
+/// The machine, by the boot of its kernel: hosts that are containers of one share its processors. Empty without /proc.
+pub fn machine() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_owned()
+}
+
 /// A host: one boot of one kernel, seen through one network namespace. Two containers on a machine that have networks of
 /// their own are two hosts here, since a loopback address of one means nothing in the other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,12 +20,12 @@ impl HostId {
     pub fn here() -> Self {
         static HERE: OnceLock<HostId> = OnceLock::new();
         *HERE.get_or_init(|| {
-            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let boot = machine();
             let network = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
             // Without either (no /proc), the host's name is the best that is left.
             let name = rustix::system::uname();
             let mut hasher = blake3::Hasher::new_derive_key("serried host v1");
-            for part in [boot.trim().as_bytes(), network.as_os_str().as_encoded_bytes(), name.nodename().to_bytes()] {
+            for part in [boot.as_bytes(), network.as_os_str().as_encoded_bytes(), name.nodename().to_bytes()] {
                 hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
             }
             let mut number = [0; 8];

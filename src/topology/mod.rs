@@ -7,6 +7,6 @@ mod idle;
 pub mod interface;
 mod process;
 
-pub use host::HostId;
+pub use host::{HostId, machine};
 pub use idle::{Idle, idle};
 pub(crate) use process::ProcessId;

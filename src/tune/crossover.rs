@@ -1,13 +1,41 @@
-//! Where one algorithm overtakes another. Sizes are where the curves crossed on 2 cores of an EPYC, ranks sharing them.
+//! Where one algorithm overtakes another, for links that were not measured. Sizes are where the curves crossed on 2 cores of an EPYC, ranks sharing them.
 
-use super::Reach;
+use super::{Allowed, Reach};
 use crate::schedule::Algorithm;
 use crate::types::CollectiveKind;
 
 const KIB: usize = 1024;
 
-/// The algorithm of `kind` for messages, or blocks, of about `bytes`.
-pub(super) fn algorithm(kind: CollectiveKind, ranks: u32, reach: Reach, bytes: usize) -> Algorithm {
+/// The algorithm of `kind` for messages, or blocks, of about `bytes`: the usual one if it is allowed, otherwise the nearest that is.
+pub(super) fn algorithm(kind: CollectiveKind, ranks: u32, reach: Reach, bytes: usize, allowed: &Allowed) -> Algorithm {
+    let usual = usual(kind, ranks, reach, bytes);
+    if allowed.allows(kind, usual) {
+        return usual;
+    }
+    let order: &[_] = if matches!(reach, Reach::Room { .. }) { &super::IN_ROOM } else { order(kind) };
+    let is_allowed = |one: &&Algorithm| allowed.allows(kind, **one);
+    let nearest = if bytes > 32 * KIB { order.iter().rev().find(is_allowed) } else { order.iter().find(is_allowed) };
+    *nearest.expect("at least one that serves is allowed")
+}
+
+/// From what waits least to what moves least.
+fn order(kind: CollectiveKind) -> &'static [Algorithm] {
+    use Algorithm::*;
+    match kind {
+        CollectiveKind::Reduce | CollectiveKind::Broadcast => {
+            &[Binomial, Leaders, Direct, ScatterGather, Hierarchical, Chain]
+        }
+        CollectiveKind::ReduceScatter | CollectiveKind::AllGather => &[Nhr, Leaders, Direct, Hierarchical, Ring],
+        CollectiveKind::Gather | CollectiveKind::Scatter => &[Binomial, Direct],
+        CollectiveKind::AllToAll => &[Bruck, Direct],
+        CollectiveKind::Barrier => &[Nhr, Leaders, Direct],
+        CollectiveKind::AllReduce | CollectiveKind::Send | CollectiveKind::Connect => {
+            &[Doubling, Leaders, Direct, Tree, Nhr, Halving, TwoShot, Hierarchical, Ring]
+        }
+    }
+}
+
+fn usual(kind: CollectiveKind, ranks: u32, reach: Reach, bytes: usize) -> Algorithm {
     let all = bytes.saturating_mul(ranks as usize);
     match (kind, reach) {
         (CollectiveKind::AllReduce | CollectiveKind::Connect | CollectiveKind::Send, _) => {

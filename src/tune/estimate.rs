@@ -1,6 +1,6 @@
 //! What a call is expected to take: the steps of its schedule at a price each, and the bytes of its message at another.
 //!
-//! The prices are those of the crossovers' machine, idle ranks at hand: a first answer until links are measured.
+//! The prices are those of the crossovers' machine, idle ranks at hand: an answer where nothing was measured.
 
 use super::{Choice, Reach};
 use crate::schedule::{Program, Schedule, Step};
@@ -66,7 +66,7 @@ pub(super) fn message(reach: Reach, bytes: usize) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Tables;
+    use super::super::{Allowed, Tables};
     use super::*;
 
     #[test]
@@ -75,7 +75,7 @@ mod tests {
         for reach in [Reach::Room { slot_bytes }, Reach::Links { slot_bytes }] {
             let estimate = |ranks: u32, kind, bytes| {
                 let grouping = Grouping::new(&vec![0; ranks as usize]);
-                Tables::new(&grouping, reach, None).estimate(&grouping, kind, bytes)
+                Tables::new(grouping.into(), reach, &Allowed::default(), None).estimate(kind, bytes)
             };
             for kind in CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send) {
                 assert_eq!(estimate(1, kind, 8), Duration::ZERO);

@@ -1,14 +1,29 @@
-//! Which algorithm runs at which size: until links are measured, a small table of crossovers found by measurement.
+//! Which algorithm runs at which size. Where the network was measured ([`network`]), every candidate is priced ([`Candidates`]): over links by running its schedule in
+//! virtual time ([`price`]), in memory that all ranks share by what the same calls took; and the fastest is taken. Otherwise a small table of crossovers serves
+//! (`crossover`). What may run at all is the user's to say ([`Allowed`]).
 //!
 //! [`Tables`] are made once per communicator; a call looks its choice up by its kind and the bit length of its size, two indices and nothing else.
 
+mod allowed;
+mod candidates;
 mod crossover;
 mod estimate;
+pub mod network;
+pub mod price;
+mod told;
+
+pub use allowed::Allowed;
+pub use candidates::{Candidates, RANKS_MOST};
 
 use crate::schedule::{Algorithm, Grouping, Program, Schedule};
 use crate::transport::LANES;
 use crate::types::CollectiveKind;
 use std::time::Duration;
+
+use std::sync::Arc;
+
+/// The allreduces in memory that all ranks share.
+pub const IN_ROOM: [Algorithm; 2] = [Algorithm::Direct, Algorithm::TwoShot];
 
 /// How one call is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +34,13 @@ pub struct Choice {
     pub slice_bytes: usize,
     /// Slices in flight.
     pub lanes: usize,
+}
+
+impl Choice {
+    /// In memory that all ranks share.
+    fn in_room(algorithm: Algorithm) -> Self {
+        Self { algorithm, slice_bytes: usize::MAX, lanes: 1 }
+    }
 }
 
 /// How the ranks of a communicator reach each other, as far as the choice depends on it.
@@ -36,30 +58,58 @@ pub enum Reach {
     },
 }
 
+impl Reach {
+    /// Whether ranks that are grouped so can run `kind` by `choice`: it serves, and its slices fit the slots.
+    fn can_run(self, kind: CollectiveKind, grouping: &Grouping, choice: &Choice) -> bool {
+        let serves = Algorithm::serving(kind).contains(&choice.algorithm);
+        match self {
+            Self::Room { .. } if kind == CollectiveKind::AllReduce => IN_ROOM.contains(&choice.algorithm),
+            Self::Room { .. } => serves && choice.algorithm == Algorithm::Direct,
+            Self::Links { slot_bytes } => {
+                let most = || sliced(kind, choice.algorithm, grouping, slot_bytes, usize::MAX).slice_bytes;
+                serves && (1..=LANES).contains(&choice.lanes) && (8..=most()).contains(&choice.slice_bytes)
+            }
+        }
+    }
+}
+
 /// The choice for every size of one collective.
 #[derive(Clone, Debug)]
 pub struct Table([Choice; Table::BUCKETS]);
 
+/// What was measured, and what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// The network, and what runs on it.
+    pub candidates: Candidates,
+    /// The best for each of its [cells](Candidates::cells).
+    pub best: Vec<Choice>,
+}
+
 /// The choices for every collective of a communicator.
 #[derive(Clone, Debug)]
 pub struct Tables {
+    grouping: Arc<Grouping>,
+    reach: Reach,
+    measured: Option<Measured>,
     /// By the collective's number, from 1.
     tables: Vec<Table>,
     uneven_exchange: Choice,
-    reach: Reach,
 }
 
 impl Tables {
-    /// The tables for communicators whose ranks are grouped so; `fixed` overrides the algorithm at every size of every collective that it serves.
-    pub fn new(grouping: &Grouping, reach: Reach, fixed: Option<Algorithm>) -> Self {
+    /// The tables for communicators whose ranks are grouped so, of what is `allowed`: as it was `measured`, where it was.
+    pub fn new(grouping: Arc<Grouping>, reach: Reach, allowed: &Allowed, measured: Option<Measured>) -> Self {
+        let straight = Table::new(CollectiveKind::AllToAll, &grouping, reach, &Algorithm::Direct.into());
         // Messages between two are sliced alike at every size.
         let kinds = CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send);
-        let straight = Table::new(CollectiveKind::AllToAll, grouping, reach, Some(Algorithm::Direct));
-        Self {
-            tables: kinds.map(|kind| Table::new(kind, grouping, reach, fixed)).collect(),
-            uneven_exchange: *straight.choice(usize::MAX),
-            reach,
-        }
+        let table = |kind| {
+            let mut table = Table::new(kind, &grouping, reach, allowed);
+            measured.iter().for_each(|measured| table.take(kind, measured));
+            table
+        };
+        let tables = kinds.map(table).collect();
+        Self { grouping, reach, measured, tables, uneven_exchange: *straight.choice(usize::MAX) }
     }
 
     /// The choice for a call whose message, or whose largest block, has `bytes`.
@@ -68,9 +118,29 @@ impl Tables {
         self.tables[kind as usize - 1].choice(bytes)
     }
 
-    /// What such a call is expected to take among ranks that are grouped as when the choices were made.
-    pub fn estimate(&self, grouping: &Grouping, kind: CollectiveKind, bytes: usize) -> Duration {
-        estimate::collective(kind, grouping, self.reach, self.choice(kind, bytes), bytes)
+    /// What choices are made among, if that was measured.
+    pub fn candidates(&self) -> Option<&Candidates> {
+        self.measured.as_ref().map(|measured| &measured.candidates)
+    }
+
+    /// Whether `choice` can run for `kind`.
+    pub fn can_run(&self, kind: CollectiveKind, choice: &Choice) -> bool {
+        self.reach.can_run(kind, &self.grouping, choice)
+    }
+
+    /// From now on, every call of `kind` goes by this choice, which can run.
+    pub fn fix(&mut self, kind: CollectiveKind, choice: Choice) {
+        self.tables[kind as usize - 1] = Table([choice; Table::BUCKETS]);
+    }
+
+    /// What such a call is expected to take: by what was measured or, where nothing was, by a rule of thumb.
+    pub fn estimate(&self, kind: CollectiveKind, bytes: usize) -> Duration {
+        let choice = self.choice(kind, bytes);
+        let price = self.candidates().and_then(|candidates| candidates.predict(kind, bytes, choice));
+        price.map_or_else(
+            || estimate::collective(kind, &self.grouping, self.reach, choice, bytes),
+            |price| Duration::from_secs_f64(price.total_ns * 1e-9),
+        )
     }
 
     /// What a message of so many bytes between two ranks is expected to take.
@@ -103,17 +173,13 @@ impl Table {
     /// One bucket for 0 and one for each bit length of a 64-bit size.
     const BUCKETS: usize = 65;
 
-    /// The table for `kind` among ranks that are grouped so; `fixed` overrides the algorithm at every size if it serves the collective.
-    pub fn new(kind: CollectiveKind, grouping: &Grouping, reach: Reach, fixed: Option<Algorithm>) -> Self {
-        let fixed = fixed.filter(|algorithm| Algorithm::serving(kind).contains(algorithm));
+    /// The table for `kind` among ranks that are grouped so, of what is allowed, by crossovers.
+    pub fn new(kind: CollectiveKind, grouping: &Grouping, reach: Reach, allowed: &Allowed) -> Self {
         Self(std::array::from_fn(|bucket| {
-            // The smallest size of the bucket stands for it.
-            let bytes = if bucket == 0 { 0 } else { 1 << (bucket - 1) };
-            let algorithm = fixed.unwrap_or_else(|| crossover::algorithm(kind, grouping.size(), reach, bytes));
+            let bytes = Self::smallest(bucket);
+            let algorithm = crossover::algorithm(kind, grouping.size(), reach, bytes, allowed);
             match reach {
-                Reach::Room { .. } if kind == CollectiveKind::AllReduce => {
-                    Choice { algorithm, slice_bytes: usize::MAX, lanes: 1 }
-                }
+                Reach::Room { .. } if kind == CollectiveKind::AllReduce => Choice::in_room(algorithm),
                 Reach::Room { slot_bytes } | Reach::Links { slot_bytes } => {
                     sliced(kind, algorithm, grouping, slot_bytes, bytes)
                 }
@@ -121,10 +187,28 @@ impl Table {
         }))
     }
 
+    /// Takes over what was found to be the best for `kind`.
+    fn take(&mut self, kind: CollectiveKind, measured: &Measured) {
+        let cells = measured.candidates.cells();
+        for ((_, bytes), choice) in cells.iter().zip(&measured.best).filter(|((one, _), _)| *one == kind) {
+            self.0[Self::bucket(*bytes)..].fill(*choice);
+        }
+    }
+
+    /// The smallest size of a bucket, which stands for it.
+    fn smallest(bucket: usize) -> usize {
+        if bucket == 0 { 0 } else { 1 << (bucket - 1) }
+    }
+
+    #[inline]
+    fn bucket(bytes: usize) -> usize {
+        (usize::BITS - bytes.leading_zeros()) as usize
+    }
+
     /// The choice for a message, or blocks, of `bytes`.
     #[inline]
     pub fn choice(&self, bytes: usize) -> &Choice {
-        &self.0[(usize::BITS - bytes.leading_zeros()) as usize]
+        &self.0[Self::bucket(bytes)]
     }
 }
 
@@ -172,7 +256,7 @@ mod tests {
             let grouping = Grouping::new(&hosts);
             for kind in CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send) {
                 for &algorithm in Algorithm::serving(kind) {
-                    let table = Table::new(kind, &grouping, Reach::Links { slot_bytes }, Some(algorithm));
+                    let table = Table::new(kind, &grouping, Reach::Links { slot_bytes }, &algorithm.into());
                     for bytes in [0usize, 8, 1000, 4096, 65536, 1 << 20, 1 << 24] {
                         let choice = table.choice(bytes);
                         assert_eq!(choice.algorithm, algorithm);
@@ -211,11 +295,12 @@ mod tests {
     #[test]
     fn a_size_finds_the_bucket_of_its_bit_length() {
         let two = Grouping::one_host(2);
-        let all_reduce = |fixed| Table::new(CollectiveKind::AllReduce, &two, Reach::Room { slot_bytes: 4096 }, fixed);
-        let table = all_reduce(None);
+        let all_reduce =
+            |allowed| Table::new(CollectiveKind::AllReduce, &two, Reach::Room { slot_bytes: 4096 }, &allowed);
+        let table = all_reduce(Allowed::default());
         assert_eq!(table.choice(0).algorithm, Algorithm::Direct);
         assert_eq!(table.choice(8).algorithm, Algorithm::Direct);
         assert_eq!(table.choice(usize::MAX).algorithm, Algorithm::TwoShot);
-        assert_eq!(all_reduce(Some(Algorithm::TwoShot)).choice(8).algorithm, Algorithm::TwoShot);
+        assert_eq!(all_reduce(Algorithm::TwoShot.into()).choice(8).algorithm, Algorithm::TwoShot);
     }
 }

@@ -126,7 +126,7 @@ impl Case {
     /// The choice is the same over every transport, since the bits depend on where slices and chunks begin.
     fn choice(&self) -> Choice {
         let reach = Reach::Links { slot_bytes: SLOT_BYTES };
-        *Table::new(CollectiveKind::AllReduce, &Grouping::one_host(self.ranks as u32), reach, Some(self.algorithm))
+        *Table::new(CollectiveKind::AllReduce, &Grouping::one_host(self.ranks as u32), reach, &self.algorithm.into())
             .choice(self.count * self.data_type.size())
     }
 

@@ -40,6 +40,11 @@ pub(super) fn publish(mine: &Region, call: &Call, state: State) {
     version.store(before + 2, Ordering::Release);
 }
 
+/// Shows none.
+pub(super) fn clear(mine: &Region) {
+    mine.word(VERSION_AT).store(0, Ordering::Release);
+}
+
 /// The call that `theirs` shows, if it shows one and is not just changing it.
 pub(super) fn read(theirs: &Region) -> Option<(Call, State)> {
     let version = theirs.word(VERSION_AT);

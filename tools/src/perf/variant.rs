@@ -1,7 +1,8 @@
 //! What is measured in turn in one run: transports and algorithms.
 
 use serried::schedule::Algorithm;
-use serried::{Config, TransportChoice};
+use serried::tune::Allowed;
+use serried::{Config, Probe, TransportChoice};
 
 /// One way of doing the same calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,15 @@ impl Variant {
     pub(crate) fn config(&self, config: &Config) -> Config {
         let mut config = config.clone();
         config.transport = self.transport.unwrap_or(config.transport);
-        config.algorithm = self.algorithm.unwrap_or(config.algorithm);
+        match self.algorithm {
+            None => {}
+            Some(None) => config.algorithms = Allowed::default(),
+            Some(Some(algorithm)) => {
+                config.algorithms = algorithm.into();
+                // There is nothing to choose, so nothing to measure for it.
+                config.probe = Probe::Off;
+            }
+        }
         config
     }
 

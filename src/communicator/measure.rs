@@ -1,0 +1,405 @@
+//! Measuring the links of a communicator, before its first call: short exchanges between pairs of ranks, all pairs of a round at once.
+//!
+//! First one pair in a host measures alone, and one between hosts, while all others sleep: what a message costs its two threads. Then all do, as neighbours: what they
+//! wait longer for where they are more than there are cores. Then hosts pair up, at distances of
+//! 1, 2, 4, …: so every host meets others in few rounds, and a slow one is told from those that only met it. One rank of each measures the link, and then all of them at
+//! once what they share. What all find, all hear, and make the same network of it.
+
+use super::executor::Executor;
+use super::messages::Message;
+use crate::bootstrap::Control;
+use crate::error::{Error, Result};
+use crate::reduce::kernels;
+use crate::tune::network::{LinkCost, Network};
+use crate::types::{DataType, Grouping, Op};
+use rustix::thread::CpuSet;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Messages there and back, of which the fastest counts; as many come before.
+const PINGS: usize = 16;
+/// Small messages one after the other.
+const BURST: usize = 24;
+/// Bytes of a large message.
+const PIECE_BYTES: usize = 128 << 10;
+/// The most of them in a row.
+const PIECES_MOST: usize = 16;
+/// About how long they take, if not even one takes longer.
+const STREAM: Duration = Duration::from_millis(1);
+/// Of so many times the fastest counts.
+const STREAMS: usize = 3;
+/// What a stream's buffers hold of messages that nobody has taken yet.
+const STREAM_DEPTH: f64 = 8.0;
+/// Bytes that are reduced, some times over, to see how fast that is: what comes off a link is in a cache.
+const FOLD_BYTES: usize = 128 << 10;
+const FOLDS: usize = 8;
+
+/// What one pair found in a round; zeros where there was nobody to measure with.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Found {
+    latency_ns: f64,
+    busy_ns: f64,
+    /// One way.
+    byte_ns: f64,
+    /// Both ways at once.
+    both_byte_ns: f64,
+    /// Messages of a lane that may be on their way.
+    depth: f64,
+}
+
+/// Who pairs up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// Two ranks of one host, and nobody else.
+    AloneInside,
+    /// Two ranks of different hosts, and nobody else.
+    AloneBetween,
+    /// All ranks, each with its neighbour.
+    Crowded,
+    /// Of hosts at this distance, one rank each.
+    Between { distance: u32 },
+    /// Of hosts at this distance, all ranks.
+    Shared { distance: u32 },
+}
+
+/// Measures the links of a communicator, as all its ranks do.
+pub(super) fn measure_links(executor: &mut Executor, control: &Control) -> Result<Network> {
+    let grouping = executor.grouping.clone();
+    let rank = control.rank();
+    let rounds = Round::all(&grouping);
+    let mut mine = [&[fold_byte_ns()][..], &processors()].concat();
+    for round in &rounds {
+        // Nobody's waiting disturbs those who measure alone.
+        control.exchange(&[])?;
+        let found = match round.partner(rank, &grouping) {
+            Some(peer) => {
+                // Memory that was never touched would be measured as well.
+                let [given, taken] = [1, 2].map(|byte| vec![byte; PIECES_MOST * PIECE_BYTES]);
+                let mut pair = Pair { executor: &mut *executor, control, rank, peer, given, taken };
+                if *round == Round::Crowded { pair.exchange()? } else { pair.measure()? }
+            }
+            None => Found::default(),
+        };
+        mine.extend([found.latency_ns, found.busy_ns, found.byte_ns, found.both_byte_ns, found.depth]);
+    }
+    executor.forget_calls();
+    let bytes: Vec<u8> = mine.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let all = control.exchange(&bytes)?;
+    let numbers = all.iter().enumerate().map(|(rank, bytes)| numbers(rank, bytes, mine.len()));
+    Ok(network(&grouping, &executor.machines(), &rounds, &numbers.collect::<Result<Vec<_>>>()?))
+}
+
+/// What `rank` has told, if it is so many numbers.
+pub(super) fn numbers(rank: usize, bytes: &[u8], count: usize) -> Result<Vec<f64>> {
+    let words = bytes.as_chunks::<8>().0;
+    let numbers: Vec<f64> = words.iter().map(|word| f64::from_le_bytes(*word)).collect();
+    let sound = numbers.len() == count && numbers.iter().all(|number| number.is_finite() && *number >= 0.0);
+    let odd = || Error::InvalidArgument { what: format!("rank {rank} measured {} odd bytes", bytes.len()) };
+    sound.then_some(numbers).ok_or_else(odd)
+}
+
+impl Round {
+    fn all(grouping: &Grouping) -> Vec<Self> {
+        let shared = grouping.largest() > 1;
+        let alone = [
+            shared.then_some(Self::AloneInside),
+            (grouping.hosts() > 1).then_some(Self::AloneBetween),
+            Some(Self::Crowded),
+        ];
+        let distances = (0..u32::BITS).map(|bit| 1 << bit).take_while(|distance| *distance < grouping.hosts());
+        let between = distances.flat_map(|distance| {
+            [Some(Self::Between { distance }), shared.then_some(Self::Shared { distance })].into_iter().flatten()
+        });
+        alone.into_iter().flatten().chain(between).collect()
+    }
+
+    /// With whom `rank` measures.
+    fn partner(self, rank: u32, grouping: &Grouping) -> Option<u32> {
+        let (host, place) = (grouping.host_of(rank), grouping.place_of(rank));
+        let on = |host: u32, place: u32| {
+            let members = (host < grouping.hosts()).then(|| grouping.members(host))?;
+            members.get(place as usize).copied()
+        };
+        match self {
+            Self::AloneInside => {
+                let first = (0..grouping.hosts()).find(|host| grouping.members(*host).len() > 1)?;
+                (host == first && place < 2).then(|| on(host, place ^ 1))?
+            }
+            Self::Crowded if grouping.largest() > 1 => on(host, place ^ 1),
+            Self::Crowded => on(host ^ 1, place),
+            Self::AloneBetween => (host < 2 && place == 0).then(|| on(host ^ 1, 0))?,
+            Self::Between { distance } => (place == 0).then(|| on(host ^ distance, 0))?,
+            Self::Shared { distance } => on(host ^ distance, place),
+        }
+    }
+}
+
+/// What comes of it when all have measured, by rank: what a fold takes, the first of its processors and their number, then five numbers a round.
+fn network(grouping: &Grouping, machines: &[u32], rounds: &[Round], all: &[Vec<f64>]) -> Network {
+    let found = |wanted: &dyn Fn(&Round) -> bool, rank: usize| -> Vec<Found> {
+        let numbers = all[rank][3..].as_chunks::<5>().0;
+        let rounds = rounds.iter().zip(numbers).filter(|(round, _)| wanted(round));
+        rounds.map(|(_, numbers)| Found::of(*numbers)).filter(|found| found.latency_ns > 0.0).collect()
+    };
+    let everybody = |wanted: &dyn Fn(&Round) -> bool| -> Vec<Found> {
+        (0..all.len()).flat_map(|rank| found(wanted, rank)).collect()
+    };
+    let is_between = |round: &Round| matches!(round, Round::Between { .. });
+    let alone = |wanted: Round| link(&everybody(&|round| *round == wanted));
+    // Where all ranks of the hosts measured, what they share shows; where hosts have one rank each, their links do.
+    let shares: &dyn Fn(&Round) -> bool =
+        if grouping.largest() > 1 { &|round| matches!(round, Round::Shared { .. }) } else { &is_between };
+    let shared_byte_ns = (0..grouping.hosts()).map(|host| {
+        let members = grouping.members(host);
+        let by_round: Vec<Vec<Found>> = members.iter().map(|rank| found(shares, *rank as usize)).collect();
+        let rounds = by_round.iter().map(Vec::len).max().unwrap_or(0);
+        let rate = |round: usize| -> f64 {
+            by_round.iter().filter_map(|found| found.get(round)).map(|found| 1.0 / found.both_byte_ns).sum()
+        };
+        // A slow host slows those that meet it: what a host can do shows with the fastest. One that met nobody shares nothing.
+        let fastest = (0..rounds).map(rate).fold(0.0, f64::max);
+        if fastest > 0.0 { 1.0 / fastest } else { 0.0 }
+    });
+    let met = everybody(&is_between);
+    let (latencies, bytes): (Vec<f64>, Vec<f64>) = met.iter().map(|found| (found.latency_ns, found.byte_ns)).unzip();
+    let cores = cores(grouping, machines, all);
+    let (inside, alone_between) = (alone(Round::AloneInside), alone(Round::AloneBetween));
+    let neighbours = if grouping.largest() > 1 { inside } else { alone_between };
+    let crowded = median(everybody(&|round| *round == Round::Crowded).iter().map(|found| found.latency_ns).collect());
+    Network {
+        inside,
+        // The two that measured alone may be near each other, or slow.
+        between: LinkCost { latency_ns: median(latencies), byte_ns: least(bytes), ..alone_between },
+        crowded_ns: (crowded - neighbours.latency_ns).max(0.0),
+        machines: machines.to_vec(),
+        cores,
+        shared_byte_ns: shared_byte_ns.collect(),
+        fold_byte_ns: median(all.iter().map(|numbers| numbers[0]).collect()),
+        grouping: grouping.clone(),
+        room: Vec::new(),
+    }
+}
+
+/// A kind of link, of what the two ends of a pair found.
+fn link(found: &[Found]) -> LinkCost {
+    let each = |number: fn(&Found) -> f64| found.iter().map(number).collect::<Vec<f64>>();
+    let (byte_ns, both_byte_ns) = (least(each(|found| found.byte_ns)), least(each(|found| found.both_byte_ns)));
+    let latency_ns = median(each(|found| found.latency_ns));
+    LinkCost {
+        latency_ns,
+        busy_ns: median(each(|found| found.busy_ns)).min(latency_ns / 2.0),
+        byte_ns,
+        // Both ways at once, a thread sends a byte and receives one in that time, or less.
+        busy_byte_ns: both_byte_ns.min(2.0 * byte_ns) / 2.0,
+        // Where one of the links has slots, all are taken to.
+        depth: (least(each(|found| found.depth)) as u32).max(1),
+    }
+}
+
+/// By machine, how many processors its ranks can run on: if they are bound, those of all.
+pub(super) fn cores(grouping: &Grouping, machines: &[u32], all: &[Vec<f64>]) -> Vec<u32> {
+    let count = machines.iter().max().map_or(0, |last| last + 1);
+    let of = |machine: u32| {
+        let ranks = (0..grouping.size()).filter(|rank| machines[grouping.host_of(*rank) as usize] == machine);
+        let (firsts, counts): (BTreeSet<u32>, Vec<u32>) =
+            ranks.map(|rank| (all[rank as usize][1] as u32, all[rank as usize][2] as u32)).unzip();
+        counts.into_iter().max().unwrap_or(1).max(firsts.len() as u32).max(1)
+    };
+    (0..count).map(of).collect()
+}
+
+/// 0 of nothing: then there is no such link.
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn least(numbers: Vec<f64>) -> f64 {
+    numbers.into_iter().min_by(f64::total_cmp).unwrap_or(0.0)
+}
+
+impl Found {
+    fn of([latency_ns, busy_ns, byte_ns, both_byte_ns, depth]: [f64; 5]) -> Self {
+        Self { latency_ns, busy_ns, byte_ns, both_byte_ns, depth }
+    }
+}
+
+/// One end of a pair that measures.
+struct Pair<'a> {
+    executor: &'a mut Executor,
+    control: &'a Control,
+    rank: u32,
+    peer: u32,
+    given: Vec<u8>,
+    taken: Vec<u8>,
+}
+
+impl Pair<'_> {
+    /// Both ends come to the same numbers but for their clocks.
+    fn measure(&mut self) -> Result<Found> {
+        let mut ways = Vec::with_capacity(PINGS);
+        for ping in 0..2 * PINGS {
+            let began = Instant::now();
+            self.there_and_back(1, 1)?;
+            if ping >= PINGS {
+                ways.push(nanoseconds(began) / 2.0);
+            }
+        }
+        let latency_ns = least(ways);
+        let burst = fastest(|| self.there_and_back(1, BURST))?;
+        let busy_ns = ((burst - 2.0 * latency_ns) / (BURST - 1) as f64).max(0.0);
+        let began = Instant::now();
+        self.there_and_back(PIECE_BYTES, 1)?;
+        let pieces = self.agree((STREAM.as_nanos() as f64 / nanoseconds(began)) as usize)?;
+        let bytes = (pieces * PIECE_BYTES) as f64;
+        let one_way = fastest(|| self.there_and_back(PIECE_BYTES, pieces))?;
+        // Large messages take most of it, whatever disturbed the small ones.
+        let byte_ns = (one_way - 2.0 * latency_ns).max(one_way / 2.0) / bytes;
+        let both_byte_ns = fastest(|| self.both_ways(PIECE_BYTES, pieces))? / bytes;
+        let depth = if self.executor.is_stream(self.peer) { STREAM_DEPTH } else { 1.0 };
+        Ok(Found { latency_ns, busy_ns, byte_ns, both_byte_ns, depth })
+    }
+
+    /// What a small message each way at once takes; nothing else.
+    fn exchange(&mut self) -> Result<Found> {
+        let mut times = Vec::with_capacity(PINGS);
+        for exchange in 0..2 * PINGS {
+            let began = Instant::now();
+            self.both_ways(1, 1)?;
+            if exchange >= PINGS {
+                times.push(nanoseconds(began));
+            }
+        }
+        Ok(Found { latency_ns: undisturbed(times), ..Found::default() })
+    }
+
+    fn is_first(&self) -> bool {
+        self.rank < self.peer
+    }
+
+    /// `count` messages from the lower rank to the higher, and one of a byte back.
+    fn there_and_back(&mut self, bytes: usize, count: usize) -> Result<()> {
+        let mut answer = [0];
+        let Self { executor, control, peer, .. } = self;
+        let mut exchange = |messages| executor.messages(control, messages);
+        if self.rank < *peer {
+            let given = self.given[..bytes * count].chunks(bytes);
+            exchange(given.map(|data| Message::send(DataType::U8, data, *peer)).collect())?;
+            return exchange(vec![Message::recv(DataType::U8, &mut answer, *peer)]);
+        }
+        let taken = self.taken[..bytes * count].chunks_mut(bytes);
+        exchange(taken.map(|data| Message::recv(DataType::U8, data, *peer)).collect())?;
+        exchange(vec![Message::send(DataType::U8, &answer, *peer)])
+    }
+
+    /// `count` messages each way at once.
+    fn both_ways(&mut self, bytes: usize, count: usize) -> Result<()> {
+        let Self { executor, control, peer, given, taken, .. } = self;
+        let sent = given[..bytes * count].chunks(bytes).map(|data| Message::send(DataType::U8, data, *peer));
+        let received = taken[..bytes * count].chunks_mut(bytes).map(|data| Message::recv(DataType::U8, data, *peer));
+        let both = sent.zip(received).flat_map(|(send, receive)| [send, receive]);
+        executor.messages(control, both.collect())
+    }
+
+    /// How many pieces both take: what the lower rank would.
+    fn agree(&mut self, pieces: usize) -> Result<usize> {
+        let mut agreed = [pieces.clamp(1, PIECES_MOST) as u8];
+        let peer = self.peer;
+        let message = match self.is_first() {
+            true => Message::send(DataType::U8, &agreed, peer),
+            false => Message::recv(DataType::U8, &mut agreed, peer),
+        };
+        self.executor.messages(self.control, vec![message])?;
+        Ok(usize::from(agreed[0]).clamp(1, PIECES_MOST))
+    }
+}
+
+/// What a quarter of them do not exceed: in a crowd some are lucky, and what disturbs makes others longer.
+fn undisturbed(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 4]
+}
+
+/// Of some tries.
+fn fastest(mut what: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..STREAMS {
+        let began = Instant::now();
+        what()?;
+        least = least.min(nanoseconds(began));
+    }
+    Ok(least)
+}
+
+fn nanoseconds(since: Instant) -> f64 {
+    since.elapsed().as_nanos() as f64
+}
+
+/// What reducing a byte takes here.
+pub(super) fn fold_byte_ns() -> f64 {
+    let (mut sum, input) = (vec![0; FOLD_BYTES], vec![0; FOLD_BYTES]);
+    let fold = kernels(DataType::F32, Op::Sum).reduce;
+    fold(&mut sum, &input);
+    let began = Instant::now();
+    (0..FOLDS).for_each(|_| fold(&mut sum, std::hint::black_box(&input)));
+    nanoseconds(began) / (FOLDS * FOLD_BYTES) as f64
+}
+
+/// The first processor that this rank can run on, and how many there are.
+pub(super) fn processors() -> [f64; 2] {
+    let allowed = rustix::thread::sched_getaffinity(None).ok();
+    let first = allowed.and_then(|set| (0..CpuSet::MAX_CPU).find(|cpu| set.is_set(*cpu)));
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    [first.unwrap_or(0) as f64, count as f64]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rank_that_has_a_partner_is_its_partner() {
+        for sizes in [&[1u32, 2, 3][..], &[4], &[1, 1, 1], &[2, 2], &[3, 1, 5, 2, 2]] {
+            let hosts: Vec<u32> = (0..).zip(sizes).flat_map(|(host, size)| vec![host; *size as usize]).collect();
+            let grouping = Grouping::new(&hosts);
+            let mut met = vec![0; sizes.len()];
+            for round in Round::all(&grouping) {
+                for rank in 0..grouping.size() {
+                    let Some(peer) = round.partner(rank, &grouping) else { continue };
+                    assert_eq!(round.partner(peer, &grouping), Some(rank), "{round:?} of {sizes:?}");
+                    assert_ne!(peer, rank);
+                    if matches!(round, Round::Between { .. }) {
+                        met[grouping.host_of(rank) as usize] += 1;
+                    }
+                }
+            }
+            assert!(sizes.len() == 1 || met.iter().all(|times| *times > 0), "every host of {sizes:?} meets another");
+        }
+    }
+
+    #[test]
+    fn a_slow_host_is_told_from_those_that_meet_it() {
+        let grouping = Grouping::new(&[0, 1, 2, 3]);
+        let rounds = Round::all(&grouping);
+        assert_eq!(
+            rounds,
+            [Round::AloneBetween, Round::Crowded, Round::Between { distance: 1 }, Round::Between { distance: 2 }]
+        );
+        // Host 2 is ten times as slow: hosts 3 and 0 meet it.
+        let (fast, slow) = ([10_000.0, 500.0, 8.0, 8.0, 8.0], [10_000.0, 500.0, 80.0, 80.0, 8.0]);
+        let (nothing, crowd) = ([0.0; 5], [13_000.0, 0.0, 0.0, 0.0, 0.0]);
+        let told = |rounds: [[f64; 5]; 4]| [&[0.5, 0.0, 4.0][..], &rounds.concat()].concat();
+        let all = [
+            told([fast, crowd, fast, slow]),
+            told([fast, crowd, fast, fast]),
+            told([nothing, crowd, slow, slow]),
+            told([nothing, crowd, slow, fast]),
+        ];
+        let network = network(&grouping, &[0, 0, 1, 2], &rounds, &all);
+        assert_eq!(network.crowded_ns, 3_000.0);
+        assert_eq!((network.machines, network.cores), (vec![0, 0, 1, 2], vec![4, 4, 4]));
+        assert_eq!(network.shared_byte_ns, [8.0, 8.0, 80.0, 8.0]);
+        assert_eq!((network.between.byte_ns, network.between.busy_byte_ns), (8.0, 4.0));
+        assert_eq!((network.fold_byte_ns, network.inside.latency_ns), (0.5, 0.0));
+    }
+}

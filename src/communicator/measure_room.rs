@@ -1,0 +1,66 @@
+//! Measuring the allreduces of ranks that share a host's memory, by running them.
+
+use super::executor::Executor;
+use super::measure::{cores, fold_byte_ns, numbers, processors};
+use crate::bootstrap::Control;
+use crate::error::Result;
+use crate::schedule::Algorithm;
+use crate::tune::IN_ROOM;
+use crate::tune::network::{Curve, LinkCost, Network};
+use std::time::Instant;
+
+/// What is measured: where one overtakes the other, and beyond.
+const SIZES: [usize; 7] = [8, 2 << 10, 8 << 10, 32 << 10, 128 << 10, 512 << 10, 2 << 20];
+/// All that a rank reads in a call is no more than this, or it takes too long.
+const READ_BYTES_MOST: usize = 8 << 20;
+/// Rounds, of which the fastest counts: whatever disturbs one only makes it slower.
+const ROUNDS: usize = 6;
+/// Calls a round, of all ranks together: of few ranks a call is over in the time that a clock takes.
+const CALLS: u32 = 32;
+
+/// Measures, as all ranks do.
+pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result<Network> {
+    let ranks = executor.grouping.size() as usize;
+    let points: Vec<(Algorithm, usize)> = SIZES
+        .into_iter()
+        .flat_map(|bytes| IN_ROOM.map(|algorithm| (algorithm, bytes)))
+        .filter(|(algorithm, bytes)| *algorithm != Algorithm::Direct || bytes * ranks <= READ_BYTES_MOST)
+        .collect();
+    let mut buffer = vec![0; SIZES[SIZES.len() - 1]];
+    let mut mine = [&[fold_byte_ns()][..], &processors()].concat();
+    for (algorithm, bytes) in &points {
+        let calls = if *bytes > SIZES[2] { 1 } else { (CALLS as usize / ranks).max(1) };
+        let mut fastest = f64::INFINITY;
+        for _ in 0..ROUNDS {
+            let began = Instant::now();
+            for _ in 0..calls {
+                executor.all_reduce_in_room(control, *algorithm, &mut buffer[..*bytes])?;
+            }
+            fastest = fastest.min(began.elapsed().as_nanos() as f64 / calls as f64);
+        }
+        mine.push(fastest);
+    }
+    executor.forget_calls();
+    let bytes: Vec<u8> = mine.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let all = control.exchange(&bytes)?;
+    let all =
+        all.iter().enumerate().map(|(rank, bytes)| numbers(rank, bytes, mine.len())).collect::<Result<Vec<_>>>()?;
+    // A call is over when the last rank is through.
+    let slowest = |index: usize| all.iter().map(|numbers| numbers[index]).fold(0.0, f64::max);
+    let curve = |algorithm: Algorithm| {
+        let own = points.iter().enumerate().filter(|(_, (one, _))| *one == algorithm);
+        let points = own.map(|(index, (_, bytes))| (*bytes, slowest(index + 3)));
+        Curve { algorithm, points: points.collect() }
+    };
+    Ok(Network {
+        grouping: (*executor.grouping).clone(),
+        inside: LinkCost::default(),
+        between: LinkCost::default(),
+        shared_byte_ns: vec![0.0],
+        fold_byte_ns: slowest(0),
+        machines: vec![0],
+        cores: cores(&executor.grouping, &[0], &all),
+        crowded_ns: 0.0,
+        room: IN_ROOM.map(curve).into(),
+    })
+}

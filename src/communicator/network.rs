@@ -1,0 +1,60 @@
+//! How the ranks of a communicator come to know their network and what is best on it: from rank 0's disk, or by measuring and pricing.
+
+use super::config::{Config, Probe};
+use super::executor::Executor;
+use super::measure::measure_links;
+use super::measure_room::measure_room;
+use super::saved::Saved;
+use crate::bootstrap::Control;
+use crate::error::{Error, Result};
+use crate::tune::network::Network;
+use crate::tune::{Candidates, Choice, Measured, Reach};
+
+/// What the ranks know then, all of them the same; all of them call this before anything else.
+///
+/// # Errors
+/// As the calls that measuring makes.
+pub(super) fn network(
+    executor: &mut Executor,
+    control: &Control,
+    config: &Config,
+    reach: Reach,
+) -> Result<Option<Measured>> {
+    let asked = |network| Candidates { network, reach, allowed: config.algorithms };
+    let unknown = asked(Network::unknown((*executor.grouping).clone()));
+    if unknown.cells().is_empty() {
+        return Ok(None);
+    }
+    let saved = (control.rank() == 0).then(|| Saved::of(executor.cards(), config)).flatten();
+    let known = saved.as_ref().filter(|_| config.probe == Probe::Auto);
+    let known = known.and_then(|saved| saved.read(config.probe_age, &unknown));
+    let told = control.exchange(known.map(|known| known.to_string()).unwrap_or_default().as_bytes())?;
+    if !told[0].is_empty() {
+        let text = String::from_utf8_lossy(&told[0]);
+        let odd = |why| Error::InvalidArgument { what: format!("rank 0 told of an odd network: {why}") };
+        return Measured::parse(&text, &unknown).map(Some).map_err(odd);
+    }
+    executor.begin_measuring();
+    let network =
+        if executor.has_room() { measure_room(executor, control)? } else { measure_links(executor, control)? };
+    let candidates = asked(network);
+    let measured = Measured { best: best(&candidates, control)?, candidates };
+    tracing::debug!(%measured, "measured");
+    saved.inspect(|saved| saved.write(&measured));
+    Ok(Some(measured))
+}
+
+/// The best for every cell: each rank prices its share, and tells the others.
+fn best(candidates: &Candidates, control: &Control) -> Result<Vec<Choice>> {
+    let (rank, size) = (control.rank() as usize, control.size() as usize);
+    let cells = candidates.cells();
+    let mine = cells.iter().skip(rank).step_by(size).map(|(kind, bytes)| candidates.best(*kind, *bytes).to_string());
+    let told = control.exchange(mine.collect::<Vec<_>>().join(" ").as_bytes())?;
+    let odd = |rank: usize, why| Error::InvalidArgument { what: format!("rank {rank} told of odd choices: {why}") };
+    let shares = told.iter().enumerate().map(|(rank, bytes)| {
+        Measured::choices(&String::from_utf8_lossy(bytes)).map(Vec::into_iter).map_err(|why| odd(rank, why))
+    });
+    let mut shares = shares.collect::<Result<Vec<_>>>()?;
+    let next = |cell: usize| shares[cell % size].next().ok_or_else(|| odd(cell % size, "they are too few".into()));
+    (0..cells.len()).map(next).collect()
+}

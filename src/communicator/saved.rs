@@ -1,0 +1,104 @@
+//! Measured networks on the disk of rank 0, for the next job of the same ranks on the same hosts.
+
+use super::card::Card;
+use super::config::Config;
+use crate::tune::{Candidates, Measured};
+use std::env;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// Where the network of these ranks is kept.
+#[derive(Debug)]
+pub(super) struct Saved {
+    path: PathBuf,
+}
+
+impl Saved {
+    /// A file of its own for every set of hosts, addresses and settings; `None` if this user has no directory for such files.
+    pub(super) fn of(cards: &[Card], config: &Config) -> Option<Self> {
+        let directory = config.probe_dir.clone().or_else(user_cache)?;
+        let mut hasher = blake3::Hasher::new_derive_key("serried network v1");
+        hasher.update(env!("CARGO_PKG_VERSION").as_bytes()).update(config.ways().as_bytes());
+        for card in cards {
+            let addresses: Vec<String> = card.endpoint.addresses().iter().map(|one| one.ip().to_string()).collect();
+            for part in [&card.host, &card.machine, &card.rail, &addresses.join(" ")] {
+                hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+            }
+        }
+        let name = hasher.finalize().to_hex();
+        Some(Self { path: directory.join(format!("network-{}.txt", &name[..16])) })
+    }
+
+    /// What is there, if it is sound, no older than `age`, and of such ranks as `asked`.
+    pub(super) fn read(&self, age: Duration, asked: &Candidates) -> Option<Measured> {
+        let written = std::fs::metadata(&self.path).and_then(|file| file.modified()).ok()?;
+        // A time to come is no age.
+        if SystemTime::now().duration_since(written).ok()? > age {
+            return None;
+        }
+        let text = std::fs::read_to_string(&self.path).ok()?;
+        match Measured::parse(&text, asked) {
+            Ok(measured) if measured.candidates.network.grouping == asked.network.grouping => Some(measured),
+            Ok(_) => None,
+            Err(why) => {
+                tracing::warn!(file = %self.path.display(), why, "a measured network that cannot be read is measured anew");
+                None
+            }
+        }
+    }
+
+    /// Keeps it. Another process may read or write the same file meanwhile: it sees the old one or a whole new one.
+    pub(super) fn write(&self, measured: &Measured) {
+        let written = self.path.with_extension(format!("{}.new", std::process::id()));
+        let directory = self.path.parent().expect("a file in a directory");
+        let done = std::fs::create_dir_all(directory)
+            .and_then(|()| std::fs::write(&written, measured.to_string()))
+            .and_then(|()| std::fs::rename(&written, &self.path));
+        if let Err(error) = done {
+            // The next job measures as this one did.
+            tracing::debug!(file = %self.path.display(), %error, "the measured network was not kept");
+            let _ = std::fs::remove_file(&written);
+        }
+    }
+}
+
+fn user_cache() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    Some(set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("serried"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tune::network::Network;
+    use crate::tune::{Allowed, Reach};
+    use crate::types::Grouping;
+
+    #[test]
+    fn what_was_kept_serves_until_it_is_too_old_or_broken() {
+        let directory = env::temp_dir().join(format!("serried-saved-{}", std::process::id()));
+        let saved = Saved { path: directory.join("deep/network.txt") };
+        let day = Duration::from_secs(86_400);
+        let network = Network::unknown(Grouping::one_host(2));
+        let candidates = Candidates { network, reach: Reach::Links { slot_bytes: 4096 }, allowed: Allowed::default() };
+        let best = candidates.cells().iter().map(|(kind, bytes)| candidates.best(*kind, *bytes)).collect();
+        let measured = Measured { candidates: candidates.clone(), best };
+        let read = |age| saved.read(age, &candidates);
+        assert_eq!(read(day), None);
+        saved.write(&measured);
+        assert_eq!(read(day), Some(measured.clone()));
+        let others = Network::unknown(Grouping::one_host(3));
+        assert_eq!(saved.read(day, &Candidates { network: others, ..candidates.clone() }), None);
+        let file = std::fs::File::options().write(true).open(&saved.path).expect("it was written");
+        file.set_modified(SystemTime::now() - Duration::from_secs(61)).expect("a file of this process");
+        assert_eq!(read(Duration::from_secs(60)), None);
+        assert_eq!(read(day), Some(measured));
+        file.set_modified(SystemTime::now() + day).expect("a file of this process");
+        assert_eq!(read(day), None);
+        std::fs::write(&saved.path, "serried network 0").expect("a file of this process");
+        assert_eq!(read(day), None);
+        let files = std::fs::read_dir(directory.join("deep")).expect("it is there").count();
+        std::fs::remove_dir_all(&directory).expect("it is this test's");
+        assert_eq!(files, 1, "nothing is left beside");
+    }
+}

@@ -1,0 +1,136 @@
+//! Every way in which a call may run, and what each is predicted to take.
+
+use super::network::Network;
+use super::price::{Price, Sizes, price, time};
+use super::{Allowed, Choice, IN_ROOM, Reach, sliced};
+use crate::schedule::{Algorithm, Program};
+use crate::types::CollectiveKind;
+
+/// Among more ranks the measured network is not asked: running all their programs takes too long.
+pub const RANKS_MOST: u32 = 64;
+
+/// Sizes that are priced: curves cross slowly.
+const PRICED: [usize; 9] = [0, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 32 << 20];
+
+/// So much longer than the best an algorithm may take with its usual slices, for finer ones to be looked at.
+const NEAR: f64 = 1.5;
+
+/// Smaller slices than this only add messages.
+const SLICE_BYTES_LEAST: usize = 16 << 10;
+
+/// What a choice is made among: the measured network, how ranks reach each other on it, and what is allowed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidates {
+    /// What was measured.
+    pub network: Network,
+    /// How ranks reach each other.
+    pub reach: Reach,
+    /// What may run.
+    pub allowed: Allowed,
+}
+
+impl Candidates {
+    /// The ways for one size: every algorithm that serves `kind` and is allowed, each with its usual slices and with finer ones. Where all ranks share a host's memory
+    /// there are no slices.
+    pub fn of(&self, kind: CollectiveKind, bytes: usize) -> Vec<Choice> {
+        let slot_bytes = match self.reach {
+            Reach::Room { .. } if kind == CollectiveKind::AllReduce => {
+                let allowed = IN_ROOM.into_iter().filter(|one| self.allowed.allows(kind, *one));
+                return allowed.map(Choice::in_room).collect();
+            }
+            Reach::Room { slot_bytes } => {
+                return vec![sliced(kind, Algorithm::Direct, &self.network.grouping, slot_bytes, bytes)];
+            }
+            Reach::Links { slot_bytes } => slot_bytes,
+        };
+        let mut all = Vec::new();
+        for algorithm in self.allowed.of(kind) {
+            let usual = sliced(kind, algorithm, &self.network.grouping, slot_bytes, bytes);
+            all.push(usual);
+            for (finer, lanes) in [(2, 2), (4, 4)] {
+                let slice_bytes = usual.slice_bytes.min(bytes) / finer / 8 * 8;
+                if slice_bytes >= SLICE_BYTES_LEAST {
+                    all.push(Choice { slice_bytes, lanes, ..usual });
+                }
+            }
+        }
+        all
+    }
+
+    /// What a call is predicted to take, and what that is made of; `None` where it was not measured.
+    pub fn predict(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> Option<Price> {
+        match self.reach {
+            Reach::Room { .. } => self.predict_in_room(kind, bytes, choice),
+            Reach::Links { .. } => {
+                Some(price(&self.network, &self.programs(kind, choice), self.sizes(kind, bytes, choice)))
+            }
+        }
+    }
+
+    fn predict_in_room(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> Option<Price> {
+        let curves = self.network.room.iter().filter(|_| kind == CollectiveKind::AllReduce);
+        let curve = curves.into_iter().find(|curve| curve.algorithm == choice.algorithm)?;
+        let (total_ns, latency_ns) = (curve.at(bytes), curve.at(0));
+        // Directly, each rank reduces everything; otherwise a part each.
+        let ranks = f64::from(self.network.grouping.size());
+        let parts = if choice.algorithm == Algorithm::Direct { 1.0 } else { ranks };
+        let folded = (ranks - 1.0) / parts * bytes as f64 * self.network.fold_byte_ns;
+        let reduction_ns = folded.min(total_ns - latency_ns).max(0.0);
+        Some(Price {
+            total_ns,
+            latency_ns,
+            reduction_ns,
+            bandwidth_ns: (total_ns - latency_ns - reduction_ns).max(0.0),
+        })
+    }
+
+    /// The way that is predicted to be the fastest. Finer slices are looked at for those that are near it with their usual ones.
+    pub fn best(&self, kind: CollectiveKind, bytes: usize) -> Choice {
+        let all = self.of(kind, bytes);
+        let is_usual = |place: &usize| *place == 0 || all[*place - 1].algorithm != all[*place].algorithm;
+        let price = |place: usize| (self.time(kind, bytes, &all[place]), place);
+        let least = |priced: Vec<(f64, usize)>| priced.into_iter().min_by(|one, other| one.0.total_cmp(&other.0));
+        let usual: Vec<_> = (0..all.len()).filter(is_usual).map(price).collect();
+        let (ns, place) = least(usual.clone()).expect("every collective has an algorithm that is allowed");
+        let near = usual.iter().filter(|(usual, _)| *usual < NEAR * ns);
+        let near: Vec<_> = near.map(|(_, place)| all[*place].algorithm).collect();
+        let finer = (0..all.len()).filter(|place| !is_usual(place) && near.contains(&all[*place].algorithm));
+        match least(finer.map(price).collect()) {
+            Some((finer_ns, finer)) if finer_ns < ns => all[finer],
+            _ => all[place],
+        }
+    }
+
+    fn time(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> f64 {
+        match self.reach {
+            Reach::Room { .. } => self.predict_in_room(kind, bytes, choice).map_or(0.0, |price| price.total_ns),
+            Reach::Links { .. } => time(&self.network, &self.programs(kind, choice), self.sizes(kind, bytes, choice)),
+        }
+    }
+
+    /// Whether `choice` can run for `kind`.
+    pub fn can_run(&self, kind: CollectiveKind, choice: &Choice) -> bool {
+        self.reach.can_run(kind, &self.network.grouping, choice)
+    }
+
+    /// For what the best is to be found: collectives that have several ways and can be predicted, at sizes that stand for all up to the next.
+    pub fn cells(&self) -> Vec<(CollectiveKind, usize)> {
+        let kinds = CollectiveKind::ALL.into_iter().filter(|kind| match self.reach {
+            Reach::Room { .. } => *kind == CollectiveKind::AllReduce,
+            Reach::Links { .. } => *kind != CollectiveKind::Send && !self.allowed.is_fixed(*kind),
+        });
+        let sizes = |kind| if kind == CollectiveKind::Barrier { &PRICED[..1] } else { &PRICED[..] };
+        kinds.flat_map(|kind| sizes(kind).iter().map(move |bytes| (kind, *bytes))).collect()
+    }
+
+    fn programs(&self, kind: CollectiveKind, choice: &Choice) -> Vec<Program<'_>> {
+        let grouping = &self.network.grouping;
+        let program = |rank| Program::new(kind, 0, choice.algorithm, rank, grouping).expect("it serves the collective");
+        (0..grouping.size()).map(program).collect()
+    }
+
+    fn sizes(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> Sizes {
+        let blocks = if kind.is_of_blocks() { self.network.grouping.size() } else { 1 };
+        Sizes { bytes, slice_bytes: choice.slice_bytes, lanes: choice.lanes, blocks }
+    }
+}

@@ -1,0 +1,278 @@
+//! What the links of a communicator cost, as they were measured while all ranks used them at once. Nanoseconds and bytes.
+//!
+//! A network is kept and told as text, a line each:
+//!
+//! ```text
+//! serried network 1
+//! hosts 0 0 1 1                          of each rank
+//! inside 900 300 0.11 0.09 1             latency, busy, a byte on the way, busy with a byte, depth
+//! between 14000 5000 8.3 0.4 16
+//! shared 8.4 8.4                         by host, a byte through what its ranks share
+//! fold 0.07                              reducing a byte
+//! machines 0 1                           by host, on which it is
+//! cores 8 8                              of each machine
+//! crowded 6000                           what ranks wait longer for a message where they are more than cores
+//! room direct 8:330 32768:9100           what calls of so many bytes took in shared memory, where all ranks share a host
+//! ```
+
+use crate::schedule::Algorithm;
+use crate::types::Grouping;
+use std::fmt;
+use std::str::FromStr;
+
+/// A kind of link.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinkCost {
+    /// From when a rank begins to send a message of a few bytes until its receiver has it.
+    pub latency_ns: f64,
+    /// Of that, what either end's thread is busy.
+    pub busy_ns: f64,
+    /// A byte on the way, one message after the other in one direction.
+    pub byte_ns: f64,
+    /// What either end's thread is busy with a byte.
+    pub busy_byte_ns: f64,
+    /// Messages of a lane that may be on their way: 1 where a message needs a slot that is free again, and known to be; more in a stream.
+    pub depth: u32,
+}
+
+/// No such link.
+impl Default for LinkCost {
+    fn default() -> Self {
+        Self { latency_ns: 0.0, busy_ns: 0.0, byte_ns: 0.0, busy_byte_ns: 0.0, depth: 1 }
+    }
+}
+
+/// What an allreduce by one algorithm took in memory that all ranks share, by its bytes, ascending.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// Bytes, and nanoseconds.
+    pub points: Vec<(usize, f64)>,
+}
+
+/// The links between the ranks of a communicator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// Which ranks share a host.
+    pub grouping: Grouping,
+    /// Links between ranks of one host.
+    pub inside: LinkCost,
+    /// Links between ranks of different hosts.
+    pub between: LinkCost,
+    /// By host, a byte that leaves it or comes to it, whichever of its ranks sends or receives: they share its network interfaces.
+    pub shared_byte_ns: Vec<f64>,
+    /// Reducing a byte that has arrived.
+    pub fold_byte_ns: f64,
+    /// By host, the machine that it is on: several, if they are containers, or pretended.
+    pub machines: Vec<u32>,
+    /// By machine, the processors that ranks can run on.
+    pub cores: Vec<u32>,
+    /// On a machine with more ranks than cores, what a rank waits longer for a message, since others run meanwhile.
+    pub crowded_ns: f64,
+    /// Where all ranks share a host's memory and allreduces run there, what they take; empty elsewhere.
+    pub room: Vec<Curve>,
+}
+
+impl Network {
+    /// Nothing is known of it but who is where.
+    pub fn unknown(grouping: Grouping) -> Self {
+        let hosts = grouping.hosts() as usize;
+        Self {
+            grouping,
+            inside: LinkCost::default(),
+            between: LinkCost::default(),
+            shared_byte_ns: vec![0.0; hosts],
+            fold_byte_ns: 0.0,
+            machines: vec![0; hosts],
+            cores: vec![1],
+            crowded_ns: 0.0,
+            room: Vec::new(),
+        }
+    }
+
+    /// What the link between two ranks costs.
+    pub fn link(&self, one: u32, other: u32) -> &LinkCost {
+        if self.grouping.host_of(one) == self.grouping.host_of(other) { &self.inside } else { &self.between }
+    }
+}
+
+impl Curve {
+    /// What a call of `bytes` takes: between two points and beyond the last, in proportion; below the first, as that.
+    pub fn at(&self, bytes: usize) -> f64 {
+        let after = self.points.partition_point(|(size, _)| *size < bytes);
+        let [(low, low_ns), (high, high_ns)] = match (self.points.get(after.wrapping_sub(1)), self.points.get(after)) {
+            (Some(low), Some(high)) => [*low, *high],
+            (None, Some(first)) => return first.1,
+            // Beyond the last, as the last two say.
+            (Some(last), None) => match after.checked_sub(2) {
+                Some(before) => [self.points[before], *last],
+                None => return last.1 * bytes as f64 / last.0.max(1) as f64,
+            },
+            (None, None) => return 0.0,
+        };
+        low_ns + (high_ns - low_ns) * (bytes - low) as f64 / (high - low) as f64
+    }
+}
+
+const HEADING: &str = "serried network 1";
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEADING}\nhosts{}", words((0..self.grouping.size()).map(|rank| self.grouping.host_of(rank))))?;
+        for (name, LinkCost { latency_ns, busy_ns, byte_ns, busy_byte_ns, depth }) in
+            [("inside", self.inside), ("between", self.between)]
+        {
+            writeln!(f, "{name} {latency_ns} {busy_ns} {byte_ns} {busy_byte_ns} {depth}")?;
+        }
+        writeln!(f, "shared{}\nfold {}", words(&self.shared_byte_ns), self.fold_byte_ns)?;
+        writeln!(f, "machines{}\ncores{}", words(&self.machines), words(&self.cores))?;
+        writeln!(f, "crowded {}", self.crowded_ns)?;
+        for Curve { algorithm, points } in &self.room {
+            writeln!(f, "room {algorithm}{}", words(points.iter().map(|(bytes, ns)| format!("{bytes}:{ns}"))))?;
+        }
+        Ok(())
+    }
+}
+
+fn words(all: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    all.into_iter().map(|one| format!(" {one}")).collect()
+}
+
+/// From its text; the error says what is wrong with it.
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines();
+        if lines.next() != Some(HEADING) {
+            return Err(format!("its first line is not {HEADING:?}"));
+        }
+        let mut line = |name: &str| {
+            let line = lines.next().unwrap_or_default();
+            let rest = line.strip_prefix(name).map(str::split_whitespace);
+            rest.ok_or_else(|| format!("{line:?} stands where {name:?} belongs"))
+        };
+        let hosts: Vec<u32> = line("hosts")?.map(number).collect::<Result<_, _>>()?;
+        if hosts.is_empty() {
+            return Err("it has no ranks".to_owned());
+        }
+        let grouping = Grouping::new(&hosts);
+        let (inside, between) = (link(line("inside")?)?, link(line("between")?)?);
+        let shared_byte_ns: Vec<f64> = line("shared")?.map(cost).collect::<Result<_, _>>()?;
+        if shared_byte_ns.len() != grouping.hosts() as usize {
+            return Err(format!("it has {} hosts, and what {} share", grouping.hosts(), shared_byte_ns.len()));
+        }
+        let fold_byte_ns = line("fold")?.next().map_or_else(|| Err("nothing of folding".to_owned()), cost)?;
+        let machines: Vec<u32> = line("machines")?.map(number).collect::<Result<_, _>>()?;
+        let cores: Vec<u32> = line("cores")?.map(number).collect::<Result<_, _>>()?;
+        let known = |machine: &u32| cores.get(*machine as usize).is_some_and(|cores| *cores > 0);
+        if machines.len() != grouping.hosts() as usize || !machines.iter().all(known) {
+            return Err(format!("its {} hosts are not all on machines with cores", grouping.hosts()));
+        }
+        let crowded_ns = line("crowded")?.next().map_or_else(|| Err("nothing of crowds".to_owned()), cost)?;
+        let room = lines.map(curve).collect::<Result<_, _>>()?;
+        Ok(Self { grouping, inside, between, shared_byte_ns, fold_byte_ns, machines, cores, crowded_ns, room })
+    }
+}
+
+fn number<T: FromStr>(word: &str) -> Result<T, String> {
+    word.parse().map_err(|_| format!("{word:?} is no number"))
+}
+
+/// Nanoseconds: any finite number that is not negative.
+fn cost(word: &str) -> Result<f64, String> {
+    let cost: f64 = number(word)?;
+    if cost.is_finite() && cost >= 0.0 { Ok(cost) } else { Err(format!("{word:?} is no cost")) }
+}
+
+fn link<'a>(words: impl Iterator<Item = &'a str>) -> Result<LinkCost, String> {
+    let words: Vec<&str> = words.collect();
+    let [latency_ns, busy_ns, byte_ns, busy_byte_ns, depth] = words[..] else {
+        return Err(format!("a link has {} numbers, not 5", words.len()));
+    };
+    let depth = number(depth).ok().filter(|depth| *depth > 0).ok_or_else(|| format!("{depth:?} is no depth"))?;
+    Ok(LinkCost {
+        latency_ns: cost(latency_ns)?,
+        busy_ns: cost(busy_ns)?,
+        byte_ns: cost(byte_ns)?,
+        busy_byte_ns: cost(busy_byte_ns)?,
+        depth,
+    })
+}
+
+fn curve(line: &str) -> Result<Curve, String> {
+    let mut words = line.split_whitespace();
+    let odd = || format!("{line:?} is no curve of a room");
+    let algorithm = words.next().filter(|word| *word == "room").and_then(|_| words.next()).and_then(Algorithm::parse);
+    let algorithm = algorithm.ok_or_else(odd)?;
+    let point = |word: &str| -> Result<(usize, f64), String> {
+        let (bytes, ns) = word.split_once(':').ok_or_else(odd)?;
+        Ok((number(bytes)?, cost(ns)?))
+    };
+    let points: Vec<_> = words.map(point).collect::<Result<_, _>>()?;
+    if points.is_empty() || !points.is_sorted_by(|one, next| one.0 < next.0) {
+        return Err(odd());
+    }
+    Ok(Curve { algorithm, points })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network() -> Network {
+        Network {
+            grouping: Grouping::new(&[0, 0, 1]),
+            inside: LinkCost { latency_ns: 812.5, busy_ns: 100.0, byte_ns: 0.1, busy_byte_ns: 1.0 / 3.0, depth: 1 },
+            between: LinkCost { latency_ns: 14e3, busy_ns: 5e3, byte_ns: 8.3, busy_byte_ns: 0.4, depth: 16 },
+            shared_byte_ns: vec![8.25, 80.0],
+            fold_byte_ns: 0.07,
+            machines: vec![0, 1],
+            cores: vec![8, 4],
+            crowded_ns: 6e3,
+            room: vec![Curve { algorithm: Algorithm::TwoShot, points: vec![(8, 400.0), (4096, 1000.5)] }],
+        }
+    }
+
+    #[test]
+    fn its_text_says_all_of_it() {
+        let text = network().to_string();
+        assert_eq!(text.parse(), Ok(network()), "{text}");
+        assert!(text.starts_with("serried network 1\nhosts 0 0 1\ninside 812.5 100 0.1 0.333"), "{text}");
+    }
+
+    #[test]
+    fn a_text_that_is_none_says_why() {
+        let text = network().to_string();
+        for (from, to, why) in [
+            ("network 1", "network 2", "its first line"),
+            ("hosts 0 0 1", "hosts", "no ranks"),
+            ("hosts 0 0 1", "hosts 0 x 1", "\"x\" is no number"),
+            ("hosts 0 0 1", "hosts 0 0 0", "it has 1 hosts, and what 2 share"),
+            ("812.5", "NaN", "\"NaN\" is no cost"),
+            ("812.5", "-1", "\"-1\" is no cost"),
+            ("812.5 ", "", "a link has 4 numbers"),
+            ("0.4 16", "0.4 0", "\"0\" is no depth"),
+            ("between", "betwixt", "stands where \"between\" belongs"),
+            ("fold 0.07", "fold", "nothing of folding"),
+            ("machines 0 1", "machines 0 2", "not all on machines"),
+            ("cores 8 4", "cores 8 0", "not all on machines"),
+            ("room twoshot", "room rung", "no curve"),
+            ("8:400", "9000:400", "no curve"),
+        ] {
+            let broken = text.replace(from, to);
+            assert_ne!(broken, text, "{from}");
+            let error = broken.parse::<Network>().expect_err(to);
+            assert!(error.contains(why), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_curve_goes_on_between_its_points_and_beyond() {
+        let curve = Curve { algorithm: Algorithm::Direct, points: vec![(8, 100.0), (108, 200.0), (208, 400.0)] };
+        for (bytes, expected) in [(0, 100.0), (8, 100.0), (58, 150.0), (108, 200.0), (158, 300.0), (308, 600.0)] {
+            assert_eq!(curve.at(bytes), expected, "{bytes}");
+        }
+    }
+}

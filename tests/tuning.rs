@@ -1,0 +1,138 @@
+//! What ranks measure when they meet, and what comes of it: the same choices everywhere, kept on disk, and never in the way of the user's calls.
+
+use serried::schedule::Algorithm;
+use serried::tune::{Allowed, Choice};
+use serried::{CollectiveKind, Communicator, Config, Error, Op, Probe, TransportChoice, UniqueId};
+use std::path::{Path, PathBuf};
+
+/// Runs `body` on each of `configs.len()` ranks; what each gives, in order.
+fn ranks<T: Send>(configs: &[Config], body: impl Fn(Communicator) -> T + Sync) -> Vec<T> {
+    let id = UniqueId::create(&configs[0].control).expect("a rendezvous");
+    std::thread::scope(|scope| {
+        let (id, body, size) = (&id, &body, configs.len() as u32);
+        let rank = |(rank, config): (usize, &Config)| {
+            let config = config.clone();
+            scope.spawn(move || body(Communicator::create(id, rank as u32, size, &config).expect("all ranks come")))
+        };
+        let threads: Vec<_> = configs.iter().enumerate().map(rank).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a rank's body holds")).collect()
+    })
+}
+
+/// A directory of this test's own, which goes with it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("serried-tuning-{name}-{}", std::process::id())))
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten();
+        entries.map(|entry| entry.expect("a directory of this test").path()).collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn config(transport: TransportChoice, directory: &Path) -> Config {
+    Config { transport, probe_dir: Some(directory.into()), ..Config::default() }
+}
+
+const SIZES: [usize; 5] = [0, 64, 5_000, 300_000, 50_000_000];
+
+fn choices(comm: &Communicator) -> Vec<Choice> {
+    let kinds = CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send);
+    kinds.flat_map(|kind| SIZES.map(|bytes| comm.choice(kind, bytes).expect("it has algorithms"))).collect()
+}
+
+#[test]
+fn all_ranks_choose_alike_and_the_next_job_needs_not_measure() {
+    for transport in [TransportChoice::Shm, TransportChoice::Tcp] {
+        let directory = Directory::new(&format!("kept-{transport:?}"));
+        let configs = vec![config(transport, &directory.0); 3];
+        let first = ranks(&configs, |comm| {
+            let mut sum = [comm.rank(); 1000];
+            comm.all_reduce(&mut sum, Op::Sum).expect("all ranks are well");
+            assert_eq!(sum, [3; 1000]);
+            choices(&comm)
+        });
+        assert!(first.windows(2).all(|pair| pair[0] == pair[1]), "{first:?}");
+        let files = directory.files();
+        assert_eq!(files.len(), 1, "{files:?}");
+        // Whatever is there is believed: a mark shows that it was read.
+        let kept = std::fs::read_to_string(&files[0]).expect("it was kept");
+        let marked: Vec<&str> =
+            kept.lines().map(|line| if line.starts_with("fold") { "fold 123.5" } else { line }).collect();
+        std::fs::write(&files[0], marked.join("\n")).expect("it was kept");
+        let fold = |comm: Communicator| comm.candidates().expect("it is known").network.fold_byte_ns;
+        assert_eq!(ranks(&configs, fold), [123.5; 3], "the next job takes what is there");
+        let anew = vec![Config { probe: Probe::Anew, ..configs[0].clone() }; 3];
+        assert!(ranks(&anew, fold).iter().all(|fold| *fold != 123.5), "another measures anew");
+        assert!(ranks(&configs, fold).iter().all(|fold| *fold != 123.5), "and keeps that");
+        std::fs::write(&files[0], "nonsense").expect("it was kept");
+        assert!(ranks(&configs, fold).iter().all(|fold| *fold != 123.5), "nonsense is measured anew");
+        let off = vec![Config { probe: Probe::Off, ..configs[0].clone() }; 3];
+        assert!(ranks(&off, |comm| comm.candidates().is_none()).into_iter().all(|nothing| nothing));
+    }
+}
+
+#[test]
+fn hosts_are_measured_and_the_users_calls_are_counted_from_one() {
+    let directory = Directory::new("hosts");
+    let on = |host: &str| Config { host_id: Some(host.into()), ..config(TransportChoice::Auto, &directory.0) };
+    let configs: Vec<Config> = ["a", "b", "b", "c"].map(on).into();
+    let errors = ranks(&configs, |comm| {
+        let network = comm.candidates().expect("it was measured").network;
+        assert!(network.inside.latency_ns > 0.0 && network.between.byte_ns > 0.0, "{network}");
+        assert!(network.shared_byte_ns.iter().all(|ns| *ns > 0.0), "{network}");
+        let count = if comm.rank() == 3 { 9 } else { 8 };
+        comm.all_reduce(&mut vec![1.0f32; count], Op::Sum).expect_err("they disagree").to_string()
+    });
+    assert!(
+        errors.iter().all(|error| error.contains("allreduce #1 of 8") && error.contains("allreduce #1 of 9")),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn what_is_not_allowed_is_never_chosen() {
+    let directory = Directory::new("allowed");
+    let algorithms = Allowed::parse("^ring,nhr;allreduce:tree,leaders").expect("sound");
+    let plain = Config { algorithms, ..config(TransportChoice::Tcp, &directory.0) };
+    ranks(&vec![plain; 3], |comm| {
+        for kind in CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send) {
+            for bytes in SIZES {
+                let choice = comm.choice(kind, bytes).expect("it has algorithms");
+                assert!(algorithms.allows(kind, choice.algorithm), "{}: {choice}", kind.name());
+            }
+        }
+    });
+}
+
+#[test]
+fn another_tuner_may_choose_what_can_run() {
+    let directory = Directory::new("chosen");
+    ranks(&vec![config(TransportChoice::Tcp, &directory.0); 2], |comm| {
+        let choice = Choice { algorithm: Algorithm::TwoShot, slice_bytes: 4096, lanes: 4 };
+        comm.choose(CollectiveKind::AllReduce, choice).expect("it can run");
+        assert_eq!(comm.choice(CollectiveKind::AllReduce, 12345).expect("it has algorithms"), choice);
+        let mut sum = vec![1u32; 50_000];
+        comm.all_reduce(&mut sum, Op::Sum).expect("all ranks are well");
+        assert!(sum.iter().all(|value| *value == 2));
+        for (kind, odd) in [
+            (CollectiveKind::Broadcast, choice),
+            (CollectiveKind::AllReduce, Choice { lanes: 0, ..choice }),
+            (CollectiveKind::AllReduce, Choice { slice_bytes: 0, ..choice }),
+            (CollectiveKind::AllReduce, Choice { slice_bytes: usize::MAX, ..choice }),
+            (CollectiveKind::Send, choice),
+        ] {
+            let error = comm.choose(kind, odd).expect_err("it cannot run");
+            assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
+        }
+    });
+}
