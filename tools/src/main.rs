@@ -1,5 +1,6 @@
 //! The `serried` program: the command line, and what comes of it. Each tool has a module of its own.
 
+mod explain;
 mod launch;
 mod logging;
 mod perf;
@@ -35,6 +36,9 @@ enum Tool {
     /// Tell what this host has for ranks to talk by, or how the ranks of a job talk to each other, and why not better.
     #[command(after_long_help = probe::LESSON, after_help = "--help tells more: examples, and what it ends with.")]
     Probe(probe::Flags),
+    /// Tell why a collective runs as it does: what every way of running it is predicted to take, and what it takes.
+    #[command(after_long_help = explain::LESSON, after_help = "--help tells more: examples, and what the columns mean.")]
+    Explain(explain::Flags),
 }
 
 const LESSON: &str = "\
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
     }
     match tool {
         Tool::Perf { collective, flags } => perf(collective, *flags),
+        Tool::Explain(flags) => end(explain::explain(&flags)),
         Tool::Probe(flags) => match probe::probe(&flags) {
             Ok(status) => status,
             Err(failure @ probe::Failure::Usage(_)) => complain(&failure.to_string(), USAGE),
@@ -108,7 +113,11 @@ fn perf(collective: perf::Collective, flags: perf::Flags) -> ExitCode {
         Ok(plan) => plan,
         Err(why) => return complain(&why, USAGE),
     };
-    match perf::perf(&plan) {
+    end(perf::perf(&plan))
+}
+
+fn end(ended: Result<ExitCode, perf::Failure>) -> ExitCode {
+    match ended {
         Ok(status) => status,
         Err(failure @ perf::Failure::Usage(_)) => complain(&failure.to_string(), USAGE),
         Err(failure) => complain(&failure.to_string(), 1),

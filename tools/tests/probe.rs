@@ -37,13 +37,25 @@ fn ranks_of_a_job_tell_how_each_pair_talks() {
     assert!(status == Some(0) && text.contains("shm: 6 pairs (among 0-3)"), "{text}");
     let (status, text, _) = run(&mut probe("--ranks 3 --transport tcp"));
     assert!(status == Some(0) && text.contains("tcp: 3 pairs (among 0-2)"), "{text}");
+    assert!(text.contains("\nµs ") && text.contains("\nGB/s "), "{text}");
     let (status, text, _) = run(&mut probe("--ranks 5 --hosts 2"));
     assert!(status == Some(0) && text.contains("shm: 4 pairs") && text.contains("tcp: 6 pairs"), "{text}");
     let (status, text, error) = run(probe("--ranks 2 --transport verbs").env("SERRIED_IB_HCA", "mlx5_77"));
     assert!(status == Some(1) && text.is_empty() && error.contains("rank 0: verbs cannot be used"), "{text}{error}");
-    let json = run(&mut probe("--ranks 3 --json")).1;
+    let page = std::env::temp_dir().join(format!("serried-probe-{}.html", std::process::id()));
+    let json = run(&mut probe(&format!("--ranks 3 --json --html {}", page.display()))).1;
     let report: Value = serde_json::from_str(&json).expect("it is JSON");
-    assert_eq!((&report["ranks"], report["pairs"].as_array().map(Vec::len)), (&Value::from(3), Some(3)));
+    let pairs = report["pairs"].as_array().expect("a pair has an entry");
+    assert_eq!((&report["ranks"], pairs.len()), (&Value::from(3), 3));
+    for pair in pairs {
+        let [latency, bandwidth] = ["latency_us", "gb_s"].map(|what| pair["measured"][what].as_f64());
+        assert!(latency > Some(0.0) && bandwidth > Some(0.0), "{pair}");
+    }
+    let html = std::fs::read_to_string(&page).expect("it was drawn");
+    std::fs::remove_file(&page).expect("it was drawn");
+    assert_eq!((html.matches("<svg").count(), html.matches("<rect").count()), (2, 12));
+    let (status, text, _) = run(&mut probe("--ranks 3 --quick"));
+    assert!(status == Some(0) && !text.contains("GB/s"), "{text}");
 }
 
 #[test]
@@ -53,6 +65,7 @@ fn what_makes_no_sense_ends_with_status_two() {
         ("--ranks 2 --here", "SERRIED_X"),
         ("--ranks 2 --hosts 3", "SERRIED_X"),
         ("--hosts 2", "SERRIED_X"),
+        ("--html page.html", "SERRIED_X"),
         ("--transport carrier-pigeon", "SERRIED_X"),
         ("--no-such-flag", "SERRIED_X"),
         ("", "SERRIED_TRANSPORT"),

@@ -2,10 +2,10 @@
 //!
 //! Every rank runs this in step; rank 0 prints. What a row costs is measured in [`measure`]; here is only the order of things.
 
-mod buffers;
-mod calls;
-mod collective;
-mod data;
+pub(crate) mod buffers;
+pub(crate) mod calls;
+pub(crate) mod collective;
+pub(crate) mod data;
 mod flags;
 mod histogram;
 mod measure;
@@ -25,6 +25,8 @@ mod variant;
 
 pub(crate) use collective::Collective;
 pub(crate) use flags::{Flags, Plan, Start};
+pub(crate) use page::{STYLE as PAGE_STYLE, escape};
+pub(crate) use sizes::{parse_size, short_size};
 
 use crate::launch::{self, Ranks};
 use crate::placement;

@@ -8,10 +8,11 @@ mod text;
 
 use crate::perf::sizes::short_size;
 use chart::Quantity;
-use text::{escape, number};
+pub(crate) use text::escape;
+use text::number;
 
 /// Colours, spacing, dark mode and print.
-const STYLE: &str = include_str!("page/style.css");
+pub(crate) const STYLE: &str = include_str!("page/style.css");
 
 /// A browser that obeys this loads nothing, even if a name ever got past [`escape`].
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";

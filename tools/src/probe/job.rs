@@ -1,9 +1,11 @@
 //! The ranks of a job: each connects with all others and tells rank 0 of its host and its links, and rank 0 prints what comes of it.
 
 use super::cover::{self, Pair};
+use super::heat::{self, short};
 use super::host::Host;
+use super::measured::{self, Pace};
 use super::pairs::{self, Group, Said};
-use super::{Failure, VERSION, print, text};
+use super::{Failure, Flags, VERSION, print, text};
 use serde_json::{Value, json};
 use serried::{Communicator, Config, LinkReport, Op, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,17 +18,23 @@ const ORDER: [&str; 3] = ["shm", "verbs", "tcp"];
 const MATRIX_RANKS_MAX: usize = 16;
 
 /// Joins the job, connects all pairs, and on rank 0 prints the report.
-pub(super) fn report(host: Host, config: &Config, as_json: bool) -> std::result::Result<ExitCode, Failure> {
-    let told = join(&host, config).map_err(Failure::Library)?;
-    if let Some(told) = told {
-        let job = Job::of(&told);
-        print(&if as_json { format!("{:#}\n", job.json()) } else { job.text() })?;
+pub(super) fn report(host: Host, config: &Config, flags: &Flags) -> std::result::Result<ExitCode, Failure> {
+    let told = join(&host, config, flags.quick).map_err(Failure::Library)?;
+    if let Some((told, paces)) = told {
+        let job = Job { paces, ..Job::of(&told) };
+        if let Some(file) = &flags.html {
+            std::fs::write(file, job.html()).map_err(Failure::System)?;
+        }
+        print(&if flags.json { format!("{:#}\n", job.json()) } else { job.text() })?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// On rank 0, what every rank tells.
-fn join(host: &Host, config: &Config) -> Result<Option<Vec<Value>>> {
+/// What every rank tells, and what was measured between them.
+type Told = (Vec<Value>, Vec<(Pair, Pace)>);
+
+/// On rank 0, all of it.
+fn join(host: &Host, config: &Config, quick: bool) -> Result<Option<Told>> {
     let communicator = Communicator::from_env(config)?;
     let links = communicator.links()?;
     let shared = host.shared_ports();
@@ -39,7 +47,9 @@ fn join(host: &Host, config: &Config) -> Result<Option<Vec<Value>>> {
     });
     let all = gather(&communicator, mine.to_string().as_bytes())?;
     let told = all.iter().map(|bytes| serde_json::from_slice(bytes).unwrap_or(Value::Null));
-    Ok((communicator.rank() == 0).then(|| told.collect()))
+    let told = told.collect();
+    let paces = if quick { Vec::new() } else { measured::all_pairs(&communicator)? };
+    Ok((communicator.rank() == 0).then_some((told, paces)))
 }
 
 /// Every rank's bytes, in the order of ranks.
@@ -80,6 +90,8 @@ struct Job {
     ports: Vec<Option<String>>,
     /// What each pair uses: what the lower rank and the higher say.
     pairs: BTreeMap<Pair, [Said; 2]>,
+    /// What was measured.
+    paces: Vec<(Pair, Pace)>,
 }
 
 impl Job {
@@ -101,7 +113,7 @@ impl Job {
             .filter_map(|(&(rank, peer), one)| Some(((rank, peer), [one.clone(), said.get(&(peer, rank))?.clone()])));
         let pairs = pairs.collect();
         let port = |told: &Value| Some(format!("{} port {}", told["port"]["device"].as_str()?, told["port"]["port"]));
-        Self { hosts, ports: told.iter().map(port).collect(), pairs }
+        Self { hosts, ports: told.iter().map(port).collect(), pairs, paces: Vec::new() }
     }
 
     fn groups(&self) -> Vec<Group> {
@@ -114,7 +126,12 @@ impl Job {
     fn text(&self) -> String {
         let mut text = self.hosts_text();
         if self.ports.len() <= MATRIX_RANKS_MAX && !self.pairs.is_empty() {
-            text += &format!("\n{}", self.matrix());
+            text += &format!("\n{}", self.matrix("rank", |pair| Some(self.pairs.get(&pair)?[0].transport.clone())));
+            if !self.paces.is_empty() {
+                let paces: BTreeMap<Pair, Pace> = self.paces.iter().copied().collect();
+                text += &format!("\n{}", self.matrix("µs", |pair| Some(short(paces.get(&pair)?.latency_us))));
+                text += &format!("\n{}", self.matrix("GB/s", |pair| Some(short(paces.get(&pair)?.gb_s))));
+            }
         }
         for group in self.groups() {
             let count = group.pairs.len();
@@ -157,15 +174,13 @@ impl Job {
         text::columns(0, &rows)
     }
 
-    fn matrix(&self) -> String {
+    /// A word for every pair, `what` in the corner.
+    fn matrix(&self, what: &str, word: impl Fn(Pair) -> Option<String>) -> String {
         let size = self.ports.len() as u32;
-        let heading = std::iter::once("rank".to_owned()).chain((0..size).map(|rank| rank.to_string()));
+        let heading = std::iter::once(what.to_owned()).chain((0..size).map(|rank| rank.to_string()));
         let mut rows = vec![heading.collect::<Vec<_>>()];
         for rank in 0..size {
-            let cell = |peer: u32| match self.pairs.get(&(rank.min(peer), rank.max(peer))) {
-                Some([said, _]) => said.transport.clone(),
-                None => ".".to_owned(),
-            };
+            let cell = |peer: u32| word((rank.min(peer), rank.max(peer))).unwrap_or_else(|| ".".to_owned());
             rows.push(std::iter::once(rank.to_string()).chain((0..size).map(cell)).collect());
         }
         text::columns(0, &rows)
@@ -184,6 +199,23 @@ impl Job {
         if told.is_empty() { String::new() } else { format!("  over {}\n", told.join(", ")) }
     }
 
+    /// The page of heat maps.
+    fn html(&self) -> String {
+        let ranks = self.ports.len() as u32;
+        let groups = self.groups().into_iter();
+        let links = groups.map(|group| (group.transport, format!("pairs {}", cover::words(&group.pairs))));
+        let hosts = self
+            .hosts
+            .iter()
+            .map(|(host, ranks)| (format!("host {}", word(&host["name"])), format!("ranks {}", cover::ranges(ranks))));
+        heat::page(
+            &format!("serried probe, {ranks} ranks"),
+            &hosts.chain(links).collect::<Vec<_>>(),
+            ranks,
+            &self.paces,
+        )
+    }
+
     fn json(&self) -> Value {
         let hosts = self.hosts.iter().map(|(host, ranks)| {
             let mut host = host.clone();
@@ -194,7 +226,8 @@ impl Job {
             let reasons = pairs::reasons(*pair, [one, other]);
             let refused = reasons.iter().map(|reason| json!({ "transport": reason.transport, "why": reason.why, "ranks": reason.ranks }));
             let refused: Vec<_> = refused.collect();
-            json!({ "ranks": [pair.0, pair.1], "transport": one.transport, "over": [one.end, other.end], "not": refused })
+            let pace = self.paces.iter().find(|(one, _)| one == pair).map(|(_, pace)| pace.json());
+            json!({ "ranks": [pair.0, pair.1], "transport": one.transport, "over": [one.end, other.end], "not": refused, "measured": pace })
         });
         json!({
             "version": VERSION,

@@ -1,14 +1,17 @@
 //! `serried probe`: what this host has, and how the ranks of a job talk to each other and why not better.
 //!
-//! Alone it looks at this host and opens no connection. As ranks of a job it joins them, connects every pair, and rank 0 tells of all. It
-//! measures nothing.
+//! Alone it looks at this host and opens no connection. As ranks of a job it joins them, connects every pair, measures each, and rank 0 tells of all.
 
 mod cover;
+mod heat;
 mod host;
 mod job;
+mod measured;
 mod pairs;
 mod text;
 mod ways;
+
+pub(crate) use text::columns;
 
 use crate::launch::{self, Ranks};
 use clap::{ArgAction, Args};
@@ -17,6 +20,7 @@ use serde_json::json;
 use serried::bootstrap::Launch;
 use serried::{Config, Error, TransportChoice};
 use std::io::{Write, stdout};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The version of the JSON's shape.
@@ -29,7 +33,8 @@ const MOST_LOCAL_RANKS: i64 = 1024;
 pub(crate) const LESSON: &str = "\
 Examples:
   serried probe                                what this host has, and what pairs of ranks would use
-  serried probe --ranks 4                      four ranks on this machine: what each pair uses
+  serried probe --ranks 4                      four ranks on this machine: what each pair uses, its latency and bandwidth
+  serried probe --ranks 8 --html pairs.html    the same, and drawn as heat maps
   serried probe --ranks 4 --hosts 2            the same, as if they were on two hosts
   serried probe --ranks 2 --transport verbs    whether two ranks can use RDMA here, and if not, why
   mpirun -n 16 -H a:8,b:8 serried probe        what each pair of a job uses; in a job's environment the ranks join
@@ -59,6 +64,12 @@ pub(crate) struct Flags {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// As ranks, draw what was measured between all pairs as a page in this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "here")]
+    html: Option<PathBuf>,
+    /// As ranks, measure nothing: only connect.
+    #[arg(long, conflicts_with_all = ["html", "here"])]
+    quick: bool,
     /// Set by the launcher for the ranks it starts: its process id.
     #[arg(long, value_name = "PID", hide = true, action = ArgAction::Set)]
     launched_by: Option<i32>,
@@ -98,9 +109,14 @@ pub(crate) fn probe(flags: &Flags) -> Result<ExitCode, Failure> {
         return launch::launch(ranks, &[], &config).map_err(Failure::Library);
     }
     let is_rank = !flags.here && Launch::from_env().map_err(usage)?.is_some();
+    if flags.html.is_some() && !is_rank {
+        return Err(Failure::Usage(
+            "--html draws pairs of ranks, and there are none: say --ranks, or start it as a job".into(),
+        ));
+    }
     let host = Host::look(&config);
     if is_rank {
-        return job::report(host, &config, flags.json);
+        return job::report(host, &config, flags);
     }
     let ways = ways::both(&host, config.transport);
     print(&if flags.json {

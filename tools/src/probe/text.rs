@@ -6,7 +6,7 @@ use serried::transport::verbs::sys::{GidEntry, LinkLayer, PortAttributes};
 use serried::transport::verbs::{Device, LINK_BYTES, Port};
 
 /// Rows of cells, each column as wide as its widest cell; the last is not padded. Each row begins with `indent` blanks.
-pub(super) fn columns(indent: usize, rows: &[Vec<String>]) -> String {
+pub(crate) fn columns(indent: usize, rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let chars = |cell: &String| cell.chars().count();
     let widths: Vec<usize> =

@@ -17,7 +17,7 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// The text as it may stand between tags and inside a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
