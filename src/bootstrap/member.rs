@@ -86,6 +86,8 @@ pub(super) struct Member {
     /// Told once every edge that this rank begins with is there, or why one cannot be.
     pub(super) formed: Option<oneshot::Sender<Result<(), Failure>>>,
     exchanges: Exchanges,
+    /// Who left first, as far as this rank heard: others may have left because of it.
+    first_left: Option<u32>,
     /// Those who left, to be passed on at `pass_on_at`.
     tidings: Vec<u32>,
     pass_on_at: Option<Instant>,
@@ -117,6 +119,7 @@ pub(super) async fn run(
         fallen: None,
         formed: Some(formed),
         exchanges: Exchanges::default(),
+        first_left: None,
         tidings: Vec::new(),
         pass_on_at: None,
         generation: 0,
@@ -220,8 +223,8 @@ impl Member {
         if let Some(failure) = &self.fallen {
             return self.exchanges.fail(&failure.error(self.place.rank, Operation::Connect));
         }
-        if let Some(peer) = self.place.news.all_left().first() {
-            return self.exchanges.fail(&self.peer_left(*peer));
+        if let Some(peer) = self.first_left {
+            return self.exchanges.fail(&self.peer_left(peer));
         }
         self.advance(round).expect("what this rank's children sent was checked as it came");
     }
@@ -312,6 +315,7 @@ impl Member {
         if rank >= self.place.size || !self.place.news.note_left(rank) {
             return;
         }
+        self.first_left = self.first_left.or(Some(rank));
         // It cannot have contributed: the end of an exchange overtakes the news of a rank that left after it.
         self.exchanges.fail(&self.peer_left(rank));
         self.tidings.push(rank);
