@@ -1,7 +1,7 @@
 //! Every collective and messages, as a user calls them: ranks as threads of one process, over every transport and by every algorithm.
 
 use serried::schedule::Algorithm;
-use serried::{CollectiveKind, Communicator, Config, Op, TransportChoice, UniqueId};
+use serried::{CollectiveKind, Communicator, Config, Op, Probe, TransportChoice, UniqueId};
 use std::time::Duration;
 
 /// Counts around every boundary: none, one, fewer than ranks, lines, slots, slices.
@@ -18,7 +18,7 @@ fn configs(kind: CollectiveKind) -> Vec<(String, Config)> {
     for &transport in transports {
         configs.push((format!("{transport:?}"), Config { transport, ..Config::default() }));
         for &algorithm in Algorithm::serving(kind) {
-            let config = Config { transport, algorithms: algorithm.into(), ..Config::default() };
+            let config = Config { transport, algorithms: algorithm.into(), probe: Probe::Off, ..Config::default() };
             configs.push((format!("{transport:?}, {algorithm}"), config));
         }
     }

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use serried::schedule::Algorithm;
-use serried::{CollectiveKind, Communicator, Config, Element, Error, Memory, Op, TransportChoice, UniqueId};
+use serried::{CollectiveKind, Communicator, Config, Element, Error, Memory, Op, Probe, TransportChoice, UniqueId};
 use std::time::{Duration, Instant};
 
 /// The ways in which ranks of one host talk; every body below runs over all of them.
@@ -16,7 +16,7 @@ fn configs() -> Vec<(String, Config)> {
     for &(name, transport) in transports {
         configs.push((format!("{name}, auto"), Config { transport, ..Config::default() }));
         for &algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
-            let config = Config { transport, algorithms: algorithm.into(), ..Config::default() };
+            let config = Config { transport, algorithms: algorithm.into(), probe: Probe::Off, ..Config::default() };
             configs.push((format!("{name}, {algorithm}"), config));
         }
     }
