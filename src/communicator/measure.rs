@@ -189,8 +189,8 @@ fn link(found: &[Found]) -> LinkCost {
         latency_ns,
         busy_ns: median(each(|found| found.busy_ns)).min(latency_ns / 2.0),
         byte_ns,
-        // Both ways at once, a thread sends a byte and receives one in that time, or less.
-        busy_byte_ns: both_byte_ns.min(2.0 * byte_ns) / 2.0,
+        // What both ways at once take longer than one: the threads' time. Where the wire is the limit, each way has its own.
+        busy_byte_ns: (both_byte_ns - byte_ns).clamp(0.0, byte_ns),
         // Where one of the links has slots, all are taken to.
         depth: (least(each(|found| found.depth)) as u32).max(1),
     }
@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(network.crowded_ns, 3_000.0);
         assert_eq!((network.machines, network.cores), (vec![0, 0, 1, 2], vec![4, 4, 4]));
         assert_eq!(network.shared_byte_ns, [8.0, 8.0, 80.0, 8.0]);
-        assert_eq!((network.between.byte_ns, network.between.busy_byte_ns), (8.0, 4.0));
+        assert_eq!((network.between.byte_ns, network.between.busy_byte_ns), (8.0, 0.0));
         assert_eq!((network.fold_byte_ns, network.inside.latency_ns), (0.5, 0.0));
     }
 }
