@@ -134,6 +134,11 @@ impl Executor {
         &self.tables
     }
 
+    /// The same, to change them.
+    pub(super) fn tables_mut(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+
     /// The RDMA port, for a communicator that shares it.
     pub(super) fn rail(&self) -> OwnRail {
         self.rail.clone()
@@ -173,11 +178,6 @@ impl Executor {
         self.room.iter_mut().for_each(Room::forget_calls);
         self.sequence = 0;
         self.counters = Counters::new(self.size);
-    }
-
-    /// The same, to change them.
-    pub(super) fn tables_mut(&mut self) -> &mut Tables {
-        &mut self.tables
     }
 
     /// An allreduce of bytes in the room, by this algorithm: to see what it takes.

@@ -9,6 +9,7 @@ use crate::bootstrap::Control;
 use crate::error::{Error, Result};
 use crate::tune::network::Network;
 use crate::tune::{Candidates, Choice, Measured, Reach};
+use crate::types::CollectiveKind;
 
 /// What the ranks know then, all of them the same; all of them call this before anything else.
 ///
@@ -55,6 +56,10 @@ fn best(candidates: &Candidates, control: &Control) -> Result<Vec<Choice>> {
         Measured::choices(&String::from_utf8_lossy(bytes)).map(Vec::into_iter).map_err(|why| odd(rank, why))
     });
     let mut shares = shares.collect::<Result<Vec<_>>>()?;
-    let next = |cell: usize| shares[cell % size].next().ok_or_else(|| odd(cell % size, "they are too few".into()));
-    (0..cells.len()).map(next).collect()
+    // What comes from a peer is not trusted to be anything that can run.
+    let next = |(cell, (kind, _)): (usize, &(CollectiveKind, usize))| {
+        let choice = shares[cell % size].next().filter(|choice| candidates.can_run(*kind, choice));
+        choice.ok_or_else(|| odd(cell % size, format!("none that can run for {}", kind.name())))
+    };
+    cells.iter().enumerate().map(next).collect()
 }

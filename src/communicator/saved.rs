@@ -5,6 +5,7 @@ use super::config::Config;
 use crate::tune::{Candidates, Measured};
 use std::env;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Where the network of these ranks is kept.
@@ -38,8 +39,7 @@ impl Saved {
         }
         let text = std::fs::read_to_string(&self.path).ok()?;
         match Measured::parse(&text, asked) {
-            Ok(measured) if measured.candidates.network.grouping == asked.network.grouping => Some(measured),
-            Ok(_) => None,
+            Ok(measured) => Some(measured),
             Err(why) => {
                 tracing::warn!(file = %self.path.display(), why, "a measured network that cannot be read is measured anew");
                 None
@@ -47,9 +47,11 @@ impl Saved {
         }
     }
 
-    /// Keeps it. Another process may read or write the same file meanwhile: it sees the old one or a whole new one.
+    /// Keeps it. Another communicator may read or write the same file meanwhile: it sees the old one or a whole new one.
     pub(super) fn write(&self, measured: &Measured) {
-        let written = self.path.with_extension(format!("{}.new", std::process::id()));
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let written = self.path.with_extension(format!("{}-{number}.new", std::process::id()));
         let directory = self.path.parent().expect("a file in a directory");
         let done = std::fs::create_dir_all(directory)
             .and_then(|()| std::fs::write(&written, measured.to_string()))

@@ -18,9 +18,8 @@ pub use candidates::{Candidates, RANKS_MOST};
 use crate::schedule::{Algorithm, Grouping, Program, Schedule};
 use crate::transport::LANES;
 use crate::types::CollectiveKind;
-use std::time::Duration;
-
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The allreduces in memory that all ranks share.
 pub const IN_ROOM: [Algorithm; 2] = [Algorithm::Direct, Algorithm::TwoShot];

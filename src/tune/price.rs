@@ -144,7 +144,8 @@ impl<'a, S: Schedule> Run<'a, S> {
             cursors: (0..ranks * lanes).map(|actor| Cursor { slice: actor % lanes, step: 0 }).collect(),
             thread_ns: vec![0.0; ranks],
             switch_ns: switches(network),
-            cores: network.cores.iter().map(|cores| vec![Core::default(); *cores as usize]).collect(),
+            // More than a core a rank are idle.
+            cores: network.cores.iter().map(|cores| vec![Core::default(); ranks.min(*cores as usize)]).collect(),
             link_ns: vec![0.0; ranks * ranks],
             end_ns: 0.0,
             leaving_ns: vec![0.0; hosts],

@@ -24,7 +24,10 @@ impl Measured {
     pub fn parse(text: &str, asked: &Candidates) -> Result<Self, String> {
         let (network, best) = text.trim_end().rsplit_once("\nbest").ok_or("it has no choices")?;
         let candidates = Candidates { network: network.parse()?, ..asked.clone() };
-        let best: Vec<Choice> = best.split_whitespace().map(choice).collect::<Result<_, _>>()?;
+        if candidates.network.grouping != asked.network.grouping {
+            return Err("it is of other ranks".to_owned());
+        }
+        let best = Self::choices(best)?;
         let cells = candidates.cells();
         if best.len() != cells.len() {
             return Err(format!("it has {} choices, not {}", best.len(), cells.len()));
@@ -33,7 +36,7 @@ impl Measured {
         if usable { Ok(Self { candidates, best }) } else { Err("a choice cannot run here".to_owned()) }
     }
 
-    /// One choice from its text.
+    /// Choices from a text that has them one after the other.
     pub(crate) fn choices(text: &str) -> Result<Vec<Choice>, String> {
         text.split_whitespace().map(choice).collect()
     }
@@ -67,6 +70,7 @@ mod tests {
         assert_eq!(Measured::parse(&text, &candidates), Ok(measured), "{text}");
         for (from, to, why) in [
             ("\nbest", "\nworst", "no choices"),
+            ("hosts 0 1", "hosts 0 0 1", "of other ranks"),
             ("best ", "best ring:0:2 ", "choices, not"),
             ("best ", "best ring:x:2 ", "\"ring:x:2\" is no choice"),
             (":2", ":99", "cannot run"),
