@@ -31,8 +31,8 @@ pub enum TransportChoice {
 }
 
 impl TransportChoice {
-    /// By which name the environment gives it.
-    pub(super) fn name(self) -> &'static str {
+    /// By which name settings give it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Shm => "shm",

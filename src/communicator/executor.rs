@@ -19,7 +19,7 @@ use crate::memory;
 use crate::reduce::kernels;
 use crate::schedule::{Algorithm, Grouping, Program, Schedule, Step};
 use crate::transport::tcp::TcpSettings;
-use crate::transport::{Fault, Link};
+use crate::transport::{Fault, Link, Transport};
 use crate::tune::{Choice, RANKS_MOST, Reach, Tables};
 use crate::types::{Call, CollectiveKind, DataType, Op};
 use std::collections::HashSet;
@@ -167,9 +167,9 @@ impl Executor {
         self.room.is_some()
     }
 
-    /// Whether the link to `peer` is a stream.
-    pub(super) fn is_stream(&self, peer: u32) -> bool {
-        self.streams[peer as usize]
+    /// Slots that a lane to `peer` has; none without a link.
+    pub(super) fn slots_to(&self, peer: u32) -> u32 {
+        self.engine.link(peer).map_or(0, |link| link.capabilities().credits)
     }
 
     /// What was called so far was to measure: the user's calls are counted from here. All ranks exchange something before the first of them.

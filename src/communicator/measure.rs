@@ -10,7 +10,7 @@ use super::messages::Message;
 use crate::bootstrap::Control;
 use crate::error::{Error, Result};
 use crate::reduce::kernels;
-use crate::tune::network::{LinkCost, Network};
+use crate::tune::network::{COSTS, LinkCost, Network, SLOTS_MOST};
 use crate::types::{DataType, Grouping, Op};
 use rustix::thread::CpuSet;
 use std::collections::BTreeSet;
@@ -28,8 +28,6 @@ const PIECES_MOST: usize = 16;
 const STREAM: Duration = Duration::from_millis(1);
 /// Of so many times the fastest counts.
 const STREAMS: usize = 3;
-/// What a stream's buffers hold of messages that nobody has taken yet.
-const STREAM_DEPTH: f64 = 8.0;
 /// Bytes that are reduced, some times over, to see how fast that is: what comes off a link is in a cache.
 const FOLD_BYTES: usize = 128 << 10;
 const FOLDS: usize = 8;
@@ -43,8 +41,8 @@ struct Found {
     byte_ns: f64,
     /// Both ways at once.
     both_byte_ns: f64,
-    /// Messages of a lane that may be on their way.
-    depth: f64,
+    /// What a lane has.
+    slots: f64,
 }
 
 /// Who pairs up.
@@ -80,7 +78,7 @@ pub(super) fn measure_links(executor: &mut Executor, control: &Control) -> Resul
             }
             None => Found::default(),
         };
-        mine.extend([found.latency_ns, found.busy_ns, found.byte_ns, found.both_byte_ns, found.depth]);
+        mine.extend([found.latency_ns, found.busy_ns, found.byte_ns, found.both_byte_ns, found.slots]);
     }
     executor.forget_calls();
     let bytes: Vec<u8> = mine.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -93,7 +91,7 @@ pub(super) fn measure_links(executor: &mut Executor, control: &Control) -> Resul
 pub(super) fn numbers(rank: usize, bytes: &[u8], count: usize) -> Result<Vec<f64>> {
     let words = bytes.as_chunks::<8>().0;
     let numbers: Vec<f64> = words.iter().map(|word| f64::from_le_bytes(*word)).collect();
-    let sound = numbers.len() == count && numbers.iter().all(|number| number.is_finite() && *number >= 0.0);
+    let sound = numbers.len() == count && numbers.iter().all(|number| COSTS.contains(number));
     let odd = || Error::InvalidArgument { what: format!("rank {rank} measured {} odd bytes", bytes.len()) };
     sound.then_some(numbers).ok_or_else(odd)
 }
@@ -191,8 +189,7 @@ fn link(found: &[Found]) -> LinkCost {
         byte_ns,
         // What both ways at once take longer than one: the threads' time. Where the wire is the limit, each way has its own.
         busy_byte_ns: (both_byte_ns - byte_ns).clamp(0.0, byte_ns),
-        // Where one of the links has slots, all are taken to.
-        depth: (least(each(|found| found.depth)) as u32).max(1),
+        slots: (least(each(|found| found.slots)) as u32).clamp(1, SLOTS_MOST),
     }
 }
 
@@ -219,8 +216,8 @@ fn least(numbers: Vec<f64>) -> f64 {
 }
 
 impl Found {
-    fn of([latency_ns, busy_ns, byte_ns, both_byte_ns, depth]: [f64; 5]) -> Self {
-        Self { latency_ns, busy_ns, byte_ns, both_byte_ns, depth }
+    fn of([latency_ns, busy_ns, byte_ns, both_byte_ns, slots]: [f64; 5]) -> Self {
+        Self { latency_ns, busy_ns, byte_ns, both_byte_ns, slots }
     }
 }
 
@@ -256,8 +253,8 @@ impl Pair<'_> {
         // Large messages take most of it, whatever disturbed the small ones.
         let byte_ns = (one_way - 2.0 * latency_ns).max(one_way / 2.0) / bytes;
         let both_byte_ns = fastest(|| self.both_ways(PIECE_BYTES, pieces))? / bytes;
-        let depth = if self.executor.is_stream(self.peer) { STREAM_DEPTH } else { 1.0 };
-        Ok(Found { latency_ns, busy_ns, byte_ns, both_byte_ns, depth })
+        let slots = f64::from(self.executor.slots_to(self.peer));
+        Ok(Found { latency_ns, busy_ns, byte_ns, both_byte_ns, slots })
     }
 
     /// What a small message each way at once takes; nothing else.

@@ -5,8 +5,8 @@
 //! ```text
 //! serried network 1
 //! hosts 0 0 1 1                          of each rank
-//! inside 900 300 0.11 0.09 1             latency, busy, a byte on the way, busy with a byte, depth
-//! between 14000 5000 8.3 0.4 16
+//! inside 900 300 0.11 0.09 1             latency, busy, a byte on the way, busy with a byte, slots
+//! between 14000 5000 8.3 0.4 2
 //! shared 8.4 8.4                         by host, a byte through what its ranks share
 //! fold 0.07                              reducing a byte
 //! machines 0 1                           by host, on which it is
@@ -18,6 +18,7 @@
 use crate::schedule::Algorithm;
 use crate::types::Grouping;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// A kind of link.
@@ -31,14 +32,17 @@ pub struct LinkCost {
     pub byte_ns: f64,
     /// What either end's thread is busy with a byte.
     pub busy_byte_ns: f64,
-    /// Messages of a lane that may be on their way: 1 where a message needs a slot that is free again, and known to be; more in a stream.
-    pub depth: u32,
+    /// Slots a lane has.
+    pub slots: u32,
 }
+
+/// More than any transport has.
+pub(crate) const SLOTS_MOST: u32 = 64;
 
 /// No such link.
 impl Default for LinkCost {
     fn default() -> Self {
-        Self { latency_ns: 0.0, busy_ns: 0.0, byte_ns: 0.0, busy_byte_ns: 0.0, depth: 1 }
+        Self { latency_ns: 0.0, busy_ns: 0.0, byte_ns: 0.0, busy_byte_ns: 0.0, slots: 1 }
     }
 }
 
@@ -120,10 +124,10 @@ const HEADING: &str = "serried network 1";
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HEADING}\nhosts{}", words((0..self.grouping.size()).map(|rank| self.grouping.host_of(rank))))?;
-        for (name, LinkCost { latency_ns, busy_ns, byte_ns, busy_byte_ns, depth }) in
+        for (name, LinkCost { latency_ns, busy_ns, byte_ns, busy_byte_ns, slots }) in
             [("inside", self.inside), ("between", self.between)]
         {
-            writeln!(f, "{name} {latency_ns} {busy_ns} {byte_ns} {busy_byte_ns} {depth}")?;
+            writeln!(f, "{name} {latency_ns} {busy_ns} {byte_ns} {busy_byte_ns} {slots}")?;
         }
         writeln!(f, "shared{}\nfold {}", words(&self.shared_byte_ns), self.fold_byte_ns)?;
         writeln!(f, "machines{}\ncores{}", words(&self.machines), words(&self.cores))?;
@@ -180,24 +184,27 @@ fn number<T: FromStr>(word: &str) -> Result<T, String> {
     word.parse().map_err(|_| format!("{word:?} is no number"))
 }
 
-/// Nanoseconds: any finite number that is not negative.
+/// Nanoseconds that a message or a byte may take: beyond it, sums of them would no longer be numbers.
+pub(crate) const COSTS: RangeInclusive<f64> = 0.0..=1e12;
+
 fn cost(word: &str) -> Result<f64, String> {
     let cost: f64 = number(word)?;
-    if cost.is_finite() && cost >= 0.0 { Ok(cost) } else { Err(format!("{word:?} is no cost")) }
+    if COSTS.contains(&cost) { Ok(cost) } else { Err(format!("{word:?} is no cost")) }
 }
 
 fn link<'a>(words: impl Iterator<Item = &'a str>) -> Result<LinkCost, String> {
     let words: Vec<&str> = words.collect();
-    let [latency_ns, busy_ns, byte_ns, busy_byte_ns, depth] = words[..] else {
+    let [latency_ns, busy_ns, byte_ns, busy_byte_ns, slots] = words[..] else {
         return Err(format!("a link has {} numbers, not 5", words.len()));
     };
-    let depth = number(depth).ok().filter(|depth| *depth > 0).ok_or_else(|| format!("{depth:?} is no depth"))?;
+    let is_sound = |slots: &u32| (1..=SLOTS_MOST).contains(slots);
+    let slots = number(slots).ok().filter(is_sound).ok_or_else(|| format!("{slots:?} is no number of slots"))?;
     Ok(LinkCost {
         latency_ns: cost(latency_ns)?,
         busy_ns: cost(busy_ns)?,
         byte_ns: cost(byte_ns)?,
         busy_byte_ns: cost(busy_byte_ns)?,
-        depth,
+        slots,
     })
 }
 
@@ -224,8 +231,8 @@ mod tests {
     fn network() -> Network {
         Network {
             grouping: Grouping::new(&[0, 0, 1]),
-            inside: LinkCost { latency_ns: 812.5, busy_ns: 100.0, byte_ns: 0.1, busy_byte_ns: 1.0 / 3.0, depth: 1 },
-            between: LinkCost { latency_ns: 14e3, busy_ns: 5e3, byte_ns: 8.3, busy_byte_ns: 0.4, depth: 16 },
+            inside: LinkCost { latency_ns: 812.5, busy_ns: 100.0, byte_ns: 0.1, busy_byte_ns: 1.0 / 3.0, slots: 1 },
+            between: LinkCost { latency_ns: 14e3, busy_ns: 5e3, byte_ns: 8.3, busy_byte_ns: 0.4, slots: 2 },
             shared_byte_ns: vec![8.25, 80.0],
             fold_byte_ns: 0.07,
             machines: vec![0, 1],
@@ -252,8 +259,10 @@ mod tests {
             ("hosts 0 0 1", "hosts 0 0 0", "it has 1 hosts, and what 2 share"),
             ("812.5", "NaN", "\"NaN\" is no cost"),
             ("812.5", "-1", "\"-1\" is no cost"),
+            ("812.5", "1e13", "\"1e13\" is no cost"),
             ("812.5 ", "", "a link has 4 numbers"),
-            ("0.4 16", "0.4 0", "\"0\" is no depth"),
+            ("0.4 2", "0.4 0", "\"0\" is no number of slots"),
+            ("0.4 2", "0.4 4000000000", "is no number of slots"),
             ("between", "betwixt", "stands where \"between\" belongs"),
             ("fold 0.07", "fold", "nothing of folding"),
             ("machines 0 1", "machines 0 2", "not all on machines"),

@@ -7,7 +7,7 @@
 //! * Where there are more ranks than cores, a core takes some time to go from one rank to another.
 //! * A message is on its way for the latency, and a link carries one byte after the other.
 //! * What leaves a host goes through what its ranks share, and so does what comes to another.
-//! * A lane has one slot, or is a stream: with a slot the next message waits until its sender knows that the last one has been taken.
+//! * A lane has so many slots: a message waits until its sender knows that one of them is free again.
 //!
 //! A receiver takes a message as it comes, so its work overlaps the message's way, but for the last piece.
 
@@ -91,8 +91,8 @@ struct Message {
 #[derive(Clone, Debug, Default)]
 struct Lane {
     messages: VecDeque<Message>,
-    /// When its slot is known to be free.
-    free_ns: f64,
+    /// When slots that nobody fills are known to be free, in the order of that.
+    free_ns: VecDeque<f64>,
     sender: Option<usize>,
     receiver: Option<usize>,
 }
@@ -127,8 +127,8 @@ struct Run<'a, S> {
     leaving_ns: Vec<f64>,
     coming_ns: Vec<f64>,
     /// By sender, receiver and lane.
-    ways: Vec<Lane>,
-    /// Who can go on, and when: time in whole nanoseconds, rank and lane.
+    ways: Vec<Option<Lane>>,
+    /// Who can go on, and when: the bits of a time, which are in its order, and the actor.
     ready: BinaryHeap<Reverse<(u64, usize)>>,
 }
 
@@ -150,14 +150,14 @@ impl<'a, S: Schedule> Run<'a, S> {
             end_ns: 0.0,
             leaving_ns: vec![0.0; hosts],
             coming_ns: vec![0.0; hosts],
-            ways: vec![Lane::default(); ranks * ranks * lanes],
-            ready: (0..ranks * lanes).map(|actor| Reverse((0, actor))).collect(),
+            ways: vec![None; ranks * ranks * lanes],
+            ready: (0..ranks * lanes).map(|actor| Reverse((0.0f64.to_bits(), actor))).collect(),
         }
     }
 
     fn finish(mut self) -> f64 {
         while let Some(Reverse((now, actor))) = self.ready.pop() {
-            self.go(now as f64, actor);
+            self.go(f64::from_bits(now), actor);
         }
         debug_assert!(self.cursors.iter().all(|cursor| cursor.slice >= self.slices), "every schedule ends");
         self.end_ns
@@ -175,7 +175,7 @@ impl<'a, S: Schedule> Run<'a, S> {
             self.cursors[actor] = Cursor { slice: cursor.slice + self.lanes, step: 0 };
             return self.again(now, actor);
         }
-        if self.thread_ns[rank as usize] > now + 1.0 {
+        if self.thread_ns[rank as usize] > now {
             return self.again(self.thread_ns[rank as usize], actor);
         }
         let step = program.step(cursor.step);
@@ -196,7 +196,7 @@ impl<'a, S: Schedule> Run<'a, S> {
     }
 
     fn again(&mut self, at: f64, actor: usize) {
-        self.ready.push(Reverse((at as u64, actor)));
+        self.ready.push(Reverse((at.to_bits(), actor)));
     }
 
     /// Bytes that a step moves.
@@ -225,24 +225,31 @@ impl<'a, S: Schedule> Run<'a, S> {
         done
     }
 
-    /// Where the lane of a link direction is among all.
-    fn lane_of(&self, from: u32, to: u32, lane: usize) -> usize {
-        (from as usize * self.programs.len() + to as usize) * self.lanes + lane
+    /// The lane of a link direction.
+    fn lane(&mut self, (from, to, lane): (u32, u32, usize)) -> &mut Lane {
+        let at = (from as usize * self.programs.len() + to as usize) * self.lanes + lane;
+        let slots = self.network.link(from, to).slots;
+        self.ways[at].get_or_insert_with(|| Lane { free_ns: vec![0.0; slots as usize].into(), ..Lane::default() })
     }
 
     fn send(&mut self, now: f64, actor: usize, way: (u32, u32, usize), bytes: f64) -> Option<f64> {
-        let (rank, to, lane) = way;
-        let at = self.lane_of(rank, to, lane);
+        let (rank, to, _) = way;
         let link = *self.network.link(rank, to);
-        let lane = &mut self.ways[at];
-        if lane.messages.len() >= link.depth as usize {
-            lane.sender = Some(actor);
-            return None;
-        }
-        let from = now.max(lane.free_ns);
-        let done = self.work(rank, from, link.busy_ns + bytes * link.busy_byte_ns);
+        let lane = self.lane(way);
+        match lane.free_ns.front().copied() {
+            None => {
+                lane.sender = Some(actor);
+                return None;
+            }
+            Some(free_ns) if free_ns > now => {
+                self.again(free_ns, actor);
+                return None;
+            }
+            Some(_) => lane.free_ns.pop_front(),
+        };
+        let done = self.work(rank, now, link.busy_ns + bytes * link.busy_byte_ns);
         let message = self.carry(rank, to, done - bytes * link.busy_byte_ns, bytes);
-        let lane = &mut self.ways[at];
+        let lane = self.lane(way);
         lane.messages.push_back(message);
         if let Some(receiver) = lane.receiver.take() {
             self.again(message.first_ns, receiver);
@@ -277,14 +284,13 @@ impl<'a, S: Schedule> Run<'a, S> {
         bytes: f64,
         fold_byte_ns: f64,
     ) -> Option<f64> {
-        let (from, rank, lane) = way;
-        let at = self.lane_of(from, rank, lane);
-        let lane = &mut self.ways[at];
+        let (from, rank, _) = way;
+        let lane = self.lane(way);
         let Some(message) = lane.messages.front().copied() else {
             lane.receiver = Some(actor);
             return None;
         };
-        if message.first_ns > now + 1.0 {
+        if message.first_ns > now {
             self.again(message.first_ns, actor);
             return None;
         }
@@ -293,14 +299,13 @@ impl<'a, S: Schedule> Run<'a, S> {
         let done = self.work(rank, now, link.busy_ns + bytes * byte_ns);
         // The thread is free for other lanes while the rest of the message is on its way.
         let done = done.max(message.last_ns + bytes.min(LAST_PIECE_BYTES) * byte_ns);
-        let lane = &mut self.ways[at];
+        // The news that a slot is free comes as a message does.
+        let free_ns = done + (link.latency_ns - 2.0 * link.busy_ns).max(0.0);
+        let lane = self.lane(way);
         lane.messages.pop_front();
-        // Where there are slots, the news that one is free comes as a message does.
-        let way = if link.depth == 1 { (link.latency_ns - 2.0 * link.busy_ns).max(0.0) } else { 0.0 };
-        lane.free_ns = done + way;
+        lane.free_ns.push_back(free_ns);
         if let Some(sender) = lane.sender.take() {
-            let at = lane.free_ns;
-            self.again(at, sender);
+            self.again(free_ns, sender);
         }
         Some(done)
     }
@@ -318,7 +323,7 @@ fn switches(network: &Network) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::network::LinkCost;
+    use super::super::network::{COSTS, LinkCost};
     use super::*;
     use crate::schedule::{Algorithm, Program};
     use crate::types::{CollectiveKind, Grouping};
@@ -329,7 +334,7 @@ mod tests {
     /// Hosts of so many ranks, with one kind of link everywhere; what a host's ranks share is as fast as one link.
     fn network(sizes: &[u32]) -> Network {
         let hosts: Vec<u32> = (0..).zip(sizes).flat_map(|(host, size)| vec![host; *size as usize]).collect();
-        let link = LinkCost { latency_ns: LATENCY_NS, busy_ns: 0.0, byte_ns: BYTE_NS, busy_byte_ns: 0.0, depth: 8 };
+        let link = LinkCost { latency_ns: LATENCY_NS, busy_ns: 0.0, byte_ns: BYTE_NS, busy_byte_ns: 0.0, slots: 2 };
         Network {
             grouping: Grouping::new(&hosts),
             inside: LinkCost { latency_ns: 100.0, byte_ns: 0.01, ..link },
@@ -387,6 +392,34 @@ mod tests {
         let time = taken(&network, CollectiveKind::Broadcast, Algorithm::Chain, sliced);
         let floor = bytes as f64 * BYTE_NS;
         assert!(time > floor && time < 1.2 * floor, "{} of the floor", time / floor);
+    }
+
+    #[test]
+    fn a_message_waits_until_its_sender_knows_of_a_free_slot() {
+        // Slices of 8 µs one after the other on one lane, and 10 µs each way: the message, and the news that it was taken.
+        let sizes = Sizes { bytes: 8_000, slice_bytes: 1_000, lanes: 1, blocks: 1 };
+        let with = |slots| {
+            let mut network = network(&[1, 1]);
+            network.between.slots = slots;
+            taken(&network, CollectiveKind::Broadcast, Algorithm::Chain, sizes)
+        };
+        about(with(1), 7.0 * 28_000.0 + 18_000.0);
+        about(with(2), 3.0 * 28_000.0 + 26_000.0);
+        about(with(8), 8.0 * 8_000.0 + LATENCY_NS);
+    }
+
+    #[test]
+    fn the_largest_numbers_end() {
+        let mut network = network(&[2, 1]);
+        for number in [0.0, *COSTS.end()] {
+            let link =
+                LinkCost { latency_ns: number, busy_ns: number / 2.0, byte_ns: number, busy_byte_ns: number, slots: 1 };
+            (network.inside, network.between, network.shared_byte_ns) = (link, link, vec![number; 2]);
+            for algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
+                let sizes = Sizes { bytes: 1 << 20, slice_bytes: 1 << 16, lanes: 2, blocks: 1 };
+                assert!(taken(&network, CollectiveKind::AllReduce, *algorithm, sizes).is_finite());
+            }
+        }
     }
 
     #[test]

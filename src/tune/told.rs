@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn what_was_measured_survives_its_text() {
-        let text = "serried network 1\nhosts 0 1\ninside 0 0 0 0 1\nbetween 10000 1000 1 0.1 8\nshared 1 1\nfold 0.1\nmachines 0 1\ncores 8 8\ncrowded 0\n";
+        let text = "serried network 1\nhosts 0 1\ninside 0 0 0 0 1\nbetween 10000 1000 1 0.1 2\nshared 1 1\nfold 0.1\nmachines 0 1\ncores 8 8\ncrowded 0\n";
         let network: Network = text.parse().expect("a network");
         let candidates =
             Candidates { network, reach: Reach::Links { slot_bytes: 1 << 18 }, allowed: Allowed::default() };

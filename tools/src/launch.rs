@@ -6,7 +6,7 @@
 use crate::logging::say;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal};
-use serried::{Config, UniqueId};
+use serried::{Config, TransportChoice, UniqueId};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Error, Result, Write, stderr};
 use std::os::fd::OwnedFd;
@@ -21,6 +21,14 @@ const GRACE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const GRACE_AFTER_SUCCESS: Duration = Duration::from_secs(30);
 /// How long the last lines of ended ranks are waited for.
 const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// More ranks than this on one machine are a slip of the keyboard.
+pub(crate) const MOST_LOCAL_RANKS: u32 = 1024;
+
+/// A transport's name on the command line.
+pub(crate) fn parse_transport(text: &str) -> std::result::Result<TransportChoice, String> {
+    text.parse().map_err(|_| "expected auto, shm, tcp, verbs or shm+verbs".to_owned())
+}
 
 /// Ties this rank's life to the launcher's. Call it first: before this, a rank could be left behind.
 pub(crate) fn tie_to(launcher: i32) -> Result<()> {

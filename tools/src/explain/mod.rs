@@ -6,7 +6,7 @@ mod story;
 mod text;
 mod trial;
 
-use crate::launch::{self, Ranks};
+use crate::launch::{self, MOST_LOCAL_RANKS, Ranks, parse_transport};
 use crate::perf::{Collective, Failure, parse_size};
 use clap::{ArgAction, Args};
 use serried::transport::tcp::TcpSettings;
@@ -17,9 +17,6 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use story::Story;
-
-/// More ranks than this on one machine are a slip of the keyboard.
-const MOST_LOCAL_RANKS: i64 = 1024;
 
 /// What `--help` tells besides the flags.
 pub(crate) const LESSON: &str = "\
@@ -51,13 +48,13 @@ pub(crate) struct Flags {
     #[arg(default_value = "all_reduce", value_parser = collective)]
     collective: Collective,
     /// Start this many ranks on this machine; without it, join the job that torchrun, mpirun or srun has started.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=MOST_LOCAL_RANKS))]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=i64::from(MOST_LOCAL_RANKS)))]
     ranks: Option<u32>,
     /// Let the ranks started here pretend to be on so many hosts, in blocks.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), requires = "ranks")]
     hosts: Option<u32>,
-    /// How ranks talk: auto, shm, tcp or verbs [default: what SERRIED_TRANSPORT says, or auto].
-    #[arg(long, value_name = "KIND", value_parser = transport)]
+    /// How ranks talk: auto, shm, tcp, verbs or shm+verbs [default: what SERRIED_TRANSPORT says, or auto].
+    #[arg(long, value_name = "KIND", value_parser = parse_transport)]
     transport: Option<TransportChoice>,
     /// The first size: of the message, or of all blocks.
     #[arg(short = 'b', long, value_name = "SIZE", default_value = "1K", value_parser = parse_size)]
@@ -159,8 +156,4 @@ fn collective(text: &str) -> Result<Collective, String> {
         let names: Vec<_> = Collective::ALL.into_iter().filter(with_algorithms).map(Collective::name).collect();
         format!("no such collective; there are {}", names.join(", "))
     })
-}
-
-fn transport(text: &str) -> Result<TransportChoice, String> {
-    text.parse().map_err(|_| "expected auto, shm, tcp or verbs".to_owned())
 }

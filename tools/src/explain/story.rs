@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn story(rows: Vec<Row>) -> Story {
-        let text = "serried network 1\nhosts 0 1\ninside 0 0 0 0 1\nbetween 10000 1000 1 0.1 8\nshared 1 1\nfold 0.1\nmachines 0 1\ncores 8 8\ncrowded 0\n";
+        let text = "serried network 1\nhosts 0 1\ninside 0 0 0 0 1\nbetween 10000 1000 1 0.1 2\nshared 1 1\nfold 0.1\nmachines 0 1\ncores 8 8\ncrowded 0\n";
         Story { collective: Collective::AllReduce, network: text.parse().expect("a network"), rows }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Parsing only: nothing is opened, started or measured here.
 
-use crate::launch::Ranks;
+use crate::launch::{MOST_LOCAL_RANKS, Ranks, parse_transport};
 use crate::perf::buffers::Kind;
 use crate::perf::calls::Average;
 use crate::perf::collective::Collective;
@@ -18,8 +18,6 @@ use std::time::Duration;
 
 /// The step of nccl-tests when sizes grow by addition.
 const DEFAULT_STEP_BYTES: u64 = 1 << 20;
-/// More ranks than this on one machine are a slip of the keyboard.
-const MOST_LOCAL_RANKS: u32 = 1024;
 
 /// Flags of every collective's measurement.
 #[derive(Args, Clone, Debug)]
@@ -94,9 +92,9 @@ pub(crate) struct Flags {
     /// Let the ranks started here pretend to be on so many hosts, in blocks: those of one use shared memory, others talk as hosts do.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), requires = "ranks", help_heading = "Ranks")]
     hosts: Option<u32>,
-    /// How ranks talk; several, with commas between them, are measured in turn [default: what SERRIED_TRANSPORT says, or auto].
-    #[arg(long, value_name = "KIND", value_delimiter = ',', help_heading = "Ranks")]
-    transport: Vec<TransportName>,
+    /// How ranks talk: auto, shm, tcp, verbs or shm+verbs; several, with commas between them, are measured in turn [default: what SERRIED_TRANSPORT says, or auto].
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = parse_transport, help_heading = "Ranks")]
+    transport: Vec<TransportChoice>,
     /// Algorithm: auto, one or several of those the collective has, or all of them in turn [default: auto].
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Ranks")]
     algo: Vec<String>,
@@ -141,15 +139,6 @@ pub(crate) enum Roots {
     One(u32),
     /// Every rank.
     All,
-}
-
-/// `--transport`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum TransportName {
-    Auto,
-    Shm,
-    Tcp,
-    Verbs,
 }
 
 /// Where ranks run.
@@ -282,13 +271,8 @@ impl Flags {
 
     /// Every transport with every algorithm.
     fn variants(&self, collective: Collective) -> Result<Vec<Variant>, String> {
-        let transports = self.transport.iter().map(|name| match name {
-            TransportName::Auto => TransportChoice::Auto,
-            TransportName::Shm => TransportChoice::Shm,
-            TransportName::Tcp => TransportChoice::Tcp,
-            TransportName::Verbs => TransportChoice::Verbs,
-        });
-        let transports: Vec<_> = if self.transport.is_empty() { vec![None] } else { transports.map(Some).collect() };
+        let named = self.transport.iter().map(|transport| Some(*transport));
+        let transports: Vec<_> = if self.transport.is_empty() { vec![None] } else { named.collect() };
         let mut algorithms = Vec::new();
         for name in &self.algo {
             algorithms.extend(named_algorithms(name, collective)?);
@@ -469,7 +453,7 @@ mod tests {
             ("--ranks 2 --hosts 3", "more hosts"),
             ("--ranks 2 --hosts 0", "0 is not in 1.."),
             ("--hosts 2", "--ranks"),
-            ("--transport pigeon", "possible values"),
+            ("--transport pigeon", "expected auto, shm"),
             ("--algo pigeon", "auto and all"),
             ("--algo bruck", "all_reduce has no such algorithm"),
             ("-b twelve", "is not a size"),

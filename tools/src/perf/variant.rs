@@ -36,8 +36,8 @@ impl Variant {
     }
 
     /// The transport's name, if one is set.
-    pub(crate) fn transport(&self) -> Option<String> {
-        self.transport.map(|transport| format!("{transport:?}").to_lowercase())
+    pub(crate) fn transport(&self) -> Option<&'static str> {
+        self.transport.map(TransportChoice::name)
     }
 
     /// Both, in words.

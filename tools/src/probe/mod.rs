@@ -13,7 +13,7 @@ mod ways;
 
 pub(crate) use text::columns;
 
-use crate::launch::{self, Ranks};
+use crate::launch::{self, MOST_LOCAL_RANKS, Ranks, parse_transport};
 use clap::{ArgAction, Args};
 use host::Host;
 use serde_json::json;
@@ -25,9 +25,6 @@ use std::process::ExitCode;
 
 /// The version of the JSON's shape.
 const VERSION: u32 = 1;
-
-/// More ranks than this on one machine are a slip of the keyboard.
-const MOST_LOCAL_RANKS: i64 = 1024;
 
 /// What `--help` tells besides the flags.
 pub(crate) const LESSON: &str = "\
@@ -50,13 +47,13 @@ says is what a job with these settings gets.";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
     /// Start this many ranks on this machine; without it, join the job that torchrun, mpirun or srun has started, or look at this host alone.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=MOST_LOCAL_RANKS))]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_LOCAL_RANKS)))]
     ranks: Option<u32>,
     /// Let the ranks started here pretend to be on so many hosts, in blocks.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), requires = "ranks")]
     hosts: Option<u32>,
     /// How ranks talk: auto, shm, tcp, verbs or shm+verbs [default: what SERRIED_TRANSPORT says, or auto].
-    #[arg(long, value_name = "KIND", value_parser = transport)]
+    #[arg(long, value_name = "KIND", value_parser = parse_transport)]
     transport: Option<TransportChoice>,
     /// Only look at this host, whatever the environment says.
     #[arg(long, conflicts_with = "ranks")]
@@ -128,10 +125,6 @@ pub(crate) fn probe(flags: &Flags) -> Result<ExitCode, Failure> {
     })?;
     // What two ranks of one host cannot use, no two ranks can.
     Ok(if ways[0].transport.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn transport(text: &str) -> Result<TransportChoice, String> {
-    text.parse().map_err(|_| "expected auto, shm, tcp, verbs or shm+verbs".to_owned())
 }
 
 fn print(text: &str) -> Result<(), Failure> {
