@@ -109,6 +109,10 @@ pub enum Operation {
     Init,
     /// Connecting links on first use.
     Connect,
+    /// Writing into another rank's window, or signalling it.
+    Put,
+    /// Waiting for other ranks' signals.
+    WaitForSignals,
     /// No call was running.
     Idle,
 }
@@ -142,6 +146,8 @@ impl std::fmt::Display for Operation {
             Self::Call(call) => call.fmt(f),
             Self::Init => f.write_str("joining"),
             Self::Connect => f.write_str("connecting"),
+            Self::Put => f.write_str("a put or signal"),
+            Self::WaitForSignals => f.write_str("waiting for signals"),
             Self::Idle => f.write_str("standing by"),
         }
     }

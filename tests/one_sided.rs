@@ -92,6 +92,11 @@ fn an_abort_and_the_time_limit_end_a_wait() {
         let error = comm.wait_for_signals(&[(1 - comm.rank(), FIRST, 1)]).expect_err("nobody signals");
         assert!(matches!(error, Error::Timeout { .. }), "{error}");
         comm.barrier().expect("it is whole");
+        comm.signal(1 - comm.rank(), FIRST).expect("it is there");
+        let twice = [(1 - comm.rank(), FIRST, 1); 2];
+        let error = comm.wait_for_signals(&twice).expect_err("two are waited for, and one has come");
+        assert!(error.to_string().contains("waiting for signals"), "{error}");
+        comm.wait_for_signals(&twice[..1]).expect("it has come");
         met.wait();
         let begun = Instant::now();
         if comm.rank() == 1 {

@@ -96,7 +96,7 @@ impl Plan {
         let input = span("sendbuff", send, count, sent, data_type)?;
         let output = span("recvbuff", receive, count, received, data_type)?;
         // Where the own block lies in the buffer that has all of them.
-        let own = rank as usize * count * data_type.size();
+        let own = (rank as usize * data_type.size()).wrapping_mul(count);
         let (in_place, whole) = match kind {
             Kind::AllReduce => (input.start == output.start, output),
             Kind::Reduce | Kind::Broadcast => (at_root && input.start == output.start, output),

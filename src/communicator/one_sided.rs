@@ -15,7 +15,7 @@ use crate::memory::Target;
 use board::Board;
 use service::{Head, Service};
 use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -135,7 +135,7 @@ impl Communicator {
     fn deliver(&self, head: Head, data: &[u8], to: u32) -> Result<()> {
         let (one_sided, rank) = (self.opened()?, self.rank());
         if let Some(failure) = self.shared.control.verdict() {
-            return Err(failure.error(rank, Operation::Idle));
+            return Err(failure.error(rank, Operation::Put));
         }
         if to == rank {
             return match one_sided.board.take(rank, &head, |target| target.write(head.offset, data)) {
@@ -149,7 +149,12 @@ impl Communicator {
         };
         let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = Instant::now();
-        [head.as_bytes(), data].into_iter().try_for_each(|bytes| self.write(&mut stream, to, bytes, begun))
+        let put = [head.as_bytes(), data].into_iter().try_for_each(|bytes| self.write(&mut stream, to, bytes, begun));
+        if put.is_err() {
+            // Half of it may have gone, and what follows would be taken for the rest.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        put
     }
 
     fn write(&self, stream: &mut TcpStream, to: u32, mut bytes: &[u8], begun: Instant) -> Result<()> {
@@ -160,13 +165,13 @@ impl Communicator {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     if let Some(failure) = self.shared.control.verdict() {
-                        return Err(failure.error(rank, Operation::Idle));
+                        return Err(failure.error(rank, Operation::Put));
                     }
                     if begun.elapsed() > after {
-                        return Err(Error::Timeout { rank, operation: Operation::Idle, peer: to, after });
+                        return Err(Error::Timeout { rank, operation: Operation::Put, peer: to, after });
                     }
                 }
-                Err(error) => return Err(board::gone(&self.shared.control, to, &error.to_string())),
+                Err(error) => return Err(board::gone(&self.shared.control, Operation::Put, to, &error.to_string())),
             }
         }
         Ok(())

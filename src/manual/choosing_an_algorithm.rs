@@ -23,16 +23,17 @@
 //! | `SERRIED_PROBE=off` | measure nothing and choose by fixed crossovers: the same in every job |
 //! | `SERRIED_ALGO=ring`, `^tree`, `allreduce:ring,nhr;broadcast:^chain` | say what may run; the best of it does. Strict: what cannot be honoured is an error |
 //!
-//! What that gave on two cores of a Xeon (2.5 GHz): what the choice takes beyond the best of all ways, the mean over the sizes and the worst, and how many predictions of ways within
-//! twice the best were right to 30 %.
+//! What that gave on two cores of a Xeon (2.5 GHz), in a virtual machine that others disturb: what the choice takes beyond the best of all ways, the mean over the sizes and the worst,
+//! and how many predictions of ways within twice the best were right to 30 %. Medians of two runs, on several hosts of five; single runs in which the machine was disturbed gave
+//! up to 22 % and 97 % in the mean there.
 //!
 //! | allreduce, up to 4 MiB | this | without measuring | always the ring | ring or tree by constants | right |
 //! |---|---|---|---|---|---|
-//! | 2 ranks in shared memory | 0 %, 1 % | 1 %, 8 % | 1 %, 7 % | 1 %, 7 % | 17 of 17 |
-//! | 4 ranks in shared memory | 0 %, 0 % | 2 %, 20 % | 15 %, 45 % | 15 %, 45 % | 12 of 18 |
-//! | 4 ranks, as if on 2 hosts | 4 %, 13 % | 29 %, 104 % | 130 %, 317 % | 77 %, 146 % | 90 of 99 |
-//! | 4 ranks on 4 hosts of 1 Gb/s (up to 1 MiB) | 3 %, 10 % | 2 %, 10 % | 66 %, 228 % | 50 %, 108 % | 81 of 86 |
-//! | 4 ranks over TCP in one host, twice as many as cores | 24 %, 50 % | 32 %, 156 % | 92 %, 179 % | 92 %, 179 % | 87 of 104 |
+//! | 2 ranks in shared memory | 1 %, 5 % | 5 %, 30 % | 1 %, 6 % | 1 %, 6 % | 51 % |
+//! | 4 ranks in shared memory | 0 %, 0 % | 2 %, 14 % | 12 %, 40 % | 12 %, 40 % | 80 % |
+//! | 4 ranks, as if on 2 hosts | 11 %, 30 % | 40 %, 180 % | 150 %, 371 % | 102 %, 292 % | 80 % |
+//! | 4 ranks on 4 hosts of 1 Gb/s (up to 1 MiB) | 3 %, 17 % | 12 %, 47 % | 108 %, 351 % | 81 %, 142 % | 92 % |
+//! | 4 ranks over TCP in one host, twice as many as cores | 18 %, 43 % | 32 %, 123 % | 131 %, 273 % | 131 %, 273 % | 63 % |
 //!
 //! A choice is only as good as what was measured. A machine that was disturbed meanwhile makes poor ones for a day: `serried explain --measure` tells, `SERRIED_PROBE=anew` mends.
 //!

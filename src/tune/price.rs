@@ -409,6 +409,20 @@ mod tests {
     }
 
     #[test]
+    fn more_ranks_than_cores_take_turns() {
+        let mut network = network(&[4]);
+        network.inside = LinkCost { latency_ns: 2_000.0, busy_ns: 1_000.0, byte_ns: 0.0, busy_byte_ns: 0.0, slots: 2 };
+        let mut with = |cores, crowded_ns| {
+            (network.cores, network.crowded_ns) = (vec![cores], crowded_ns);
+            taken(&network, CollectiveKind::AllReduce, Algorithm::Doubling, whole(0))
+        };
+        // Two rounds of a message each way: 4 µs of work for each rank.
+        about(with(4, 9_000.0), 4_000.0);
+        about(with(1, 0.0), 16_000.0);
+        assert!(with(1, 3_000.0) > 20_000.0, "going from one to the other takes time");
+    }
+
+    #[test]
     fn the_largest_numbers_end() {
         let mut network = network(&[2, 1]);
         for number in [0.0, *COSTS.end()] {

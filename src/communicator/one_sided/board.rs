@@ -86,36 +86,42 @@ impl Board {
     /// Waits for all of `awaited`, and takes them.
     pub(super) fn wait(&self, control: &Control, timeout: Duration, awaited: &[(u32, Signal, u64)]) -> Result<()> {
         let (rank, begun) = (control.rank(), Instant::now());
+        // One signal may be listed several times.
+        let mut wanted: HashMap<(u32, Signal), u64> = HashMap::new();
+        for (from, signal, count) in awaited {
+            let all = wanted.entry((*from, *signal)).or_default();
+            *all = all.saturating_add(*count);
+        }
         let mut state = self.lock();
         loop {
-            let have = |of: &(u32, Signal, u64)| state.signals.get(&(of.0, of.1)).copied().unwrap_or(0);
-            let Some(late) = awaited.iter().find(|of| have(of) < of.2) else { break };
+            let is_late = |(of, count): &(&(u32, Signal), &u64)| state.signals.get(of).copied().unwrap_or(0) < **count;
+            let Some((&(from, _), _)) = wanted.iter().find(is_late) else { break };
             if let Some(failure) = control.verdict() {
-                return Err(failure.error(rank, Operation::Idle));
+                return Err(failure.error(rank, Operation::WaitForSignals));
             }
-            if let Some(why) = state.gone.get(&late.0).cloned() {
+            if let Some(why) = state.gone.get(&from).cloned() {
                 drop(state);
-                return Err(gone(control, late.0, &why));
+                return Err(gone(control, Operation::WaitForSignals, from, &why));
             }
             let left = timeout.saturating_sub(begun.elapsed());
             if left.is_zero() {
-                return Err(Error::Timeout { rank, operation: Operation::Idle, peer: late.0, after: timeout });
+                return Err(Error::Timeout { rank, operation: Operation::WaitForSignals, peer: from, after: timeout });
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        for (from, signal, count) in awaited {
-            state.signals.entry((*from, *signal)).and_modify(|have| *have = have.saturating_sub(*count));
+        for (of, count) in wanted {
+            state.signals.entry(of).and_modify(|have| *have -= count);
         }
         Ok(())
     }
 }
 
 /// The error for a peer whose stream has ended: the control plane may know why.
-pub(super) fn gone(control: &Control, peer: u32, why: &str) -> Error {
+pub(super) fn gone(control: &Control, operation: Operation, peer: u32, why: &str) -> Error {
     let rank = control.rank();
     if let Some(failure) = control.explain(peer, crate::communicator::executor::VERDICT_GRACE) {
-        return failure.error(rank, Operation::Idle);
+        return failure.error(rank, operation);
     }
     let cause = Cause::Link { with: rank, transport: "tcp".into(), reason: why.to_owned() };
-    Error::Peer { rank, peer, operation: Operation::Idle, cause }
+    Error::Peer { rank, peer, operation, cause }
 }

@@ -165,6 +165,8 @@ fn a_giver_that_goes_on_to_no_other_call_is_found_by_those_that_disagree() {
         let extent = Extent::Message(elements);
         room.collective(&call, part, extent, kernels, 1, None, &mut vec![0; elements], &watch).err()
     });
-    assert!(errors[0].is_none() && errors[1].is_none(), "{errors:?}");
-    assert!(matches!(errors[2], Some(Error::Mismatch { rank: 12, peer: 10, .. })), "{errors:?}");
+    // The giver awaits no one. The other two may find each other before they look at the giver.
+    assert!(errors[0].is_none(), "{errors:?}");
+    assert!(matches!(errors[1], None | Some(Error::Mismatch { rank: 11, peer: 12, .. })), "{errors:?}");
+    assert!(matches!(errors[2], Some(Error::Mismatch { rank: 12, .. })), "{errors:?}");
 }
