@@ -20,8 +20,10 @@ fn configs() -> Vec<(String, Config)> {
             configs.push((format!("{name}, {algorithm}"), config));
         }
     }
-    configs
-        .push(("tcp, 3 sockets".into(), Config { transport: TransportChoice::Tcp, sockets: 3, ..Config::default() }));
+    configs.push((
+        "tcp, 3 sockets".into(),
+        Config { transport: TransportChoice::Tcp, sockets: Some(3), ..Config::default() },
+    ));
     configs
 }
 
@@ -487,7 +489,11 @@ fn settings_that_differ_are_named_when_ranks_meet() {
         (with(Auto), with(Tcp), ["transport auto", "transport tcp"]),
         (with(Shm), with(Tcp), ["transport shm", "transport tcp"]),
         (with(Auto), with(Shm), ["transport auto", "transport shm"]),
-        (Config { sockets: 2, ..with(Tcp) }, Config { sockets: 3, ..with(Tcp) }, ["sockets 2", "sockets 3"]),
+        (
+            Config { sockets: Some(2), ..with(Tcp) },
+            Config { sockets: Some(3), ..with(Tcp) },
+            ["sockets 2", "sockets 3"],
+        ),
     ] {
         let errors = creations(&[one.clone(), one, other], |comm| comm.map(|_| ()).expect_err("they differ"));
         for error in errors {

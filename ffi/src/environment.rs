@@ -221,8 +221,8 @@ mod tests {
         assert_eq!(allowed("ring;broadcast:ring;allreduce:collnetdirect"), said("ring"));
         assert_eq!([allowed("CollNet"), allowed("broadcast:ring")], [Allowed::default(); 2]);
         assert_eq!(config(&[("NCCL_ALGO", "Ring"), ("SERRIED_ALGO", "nhr")]).algorithms, said("nhr"));
-        assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "4"), ("NCCL_SOCKET_NTHREADS", "2")]).sockets, 8);
-        assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "64")]).sockets, Config::SOCKETS_MAX);
+        assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "4"), ("NCCL_SOCKET_NTHREADS", "2")]).sockets, Some(8));
+        assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "64")]).sockets, Some(Config::SOCKETS_MAX));
         for (name, value) in [("NCCL_IB_DISABLE", "1"), ("NCCL_NET", "Socket")] {
             let devices = config(&[(name, value), ("NCCL_IB_HCA", "mlx5")]).verbs.devices.expect("a filter");
             assert_eq!(devices.place("mlx5_0", 1), None);

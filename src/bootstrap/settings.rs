@@ -90,6 +90,12 @@ impl Settings {
         }
     }
 
+    /// Of the addresses to listen on, those over which the traffic of one pair of ranks is spread.
+    pub(crate) fn rails(&self) -> Result<Vec<IpAddr>> {
+        let chosen = interface::choose(&interface::interfaces()?, self.interfaces.as_ref(), self.family)?;
+        Ok(interface::rails(&chosen).iter().map(|rail| rail.address).collect())
+    }
+
     /// The addresses to listen on, best first: those of the chosen interfaces and, unless the user named interfaces, loopback for
     /// the ranks on this host (no other host tries it: see [`Endpoint`]).
     pub(super) fn listening_addresses(&self) -> Result<Vec<IpAddr>> {

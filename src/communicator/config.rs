@@ -85,9 +85,9 @@ pub struct Config {
     pub probe_dir: Option<PathBuf>,
     /// How long a call may take while all ranks are alive (`SERRIED_TIMEOUT`, seconds).
     pub timeout: Duration,
-    /// TCP sockets per pair of ranks; pieces of a message are taken by whichever is free (`SERRIED_SOCKETS`). One fills loopback and most links;
-    /// networks that spread load by connection want several.
-    pub sockets: u32,
+    /// TCP sockets per pair of ranks; pieces of a message are taken by whichever is free (`SERRIED_SOCKETS`). `None` is one for each interface, of those
+    /// as fast as the fastest, that both hosts have; networks that spread load by connection want more. They take turns at the interfaces.
+    pub sockets: Option<u32>,
     /// RDMA devices, and how their connections run (`SERRIED_IB_…`).
     pub verbs: VerbsSettings,
     /// The host that this rank claims to be on, so that one machine can play several (`SERRIED_HOST_ID`).
@@ -105,7 +105,7 @@ impl Default for Config {
             probe_age: PROBE_AGE,
             probe_dir: None,
             timeout: TIMEOUT,
-            sockets: 1,
+            sockets: None,
             verbs: VerbsSettings::default(),
             host_id: None,
             control: Settings::default(),
@@ -119,10 +119,13 @@ impl Config {
 
     /// Refuses what the environment could not have set either.
     pub(super) fn check(&self) -> Result<()> {
-        if (1..=Self::SOCKETS_MAX).contains(&self.sockets) {
-            return self.verbs.check();
+        match self.sockets.filter(|sockets| !(1..=Self::SOCKETS_MAX).contains(sockets)) {
+            None => self.verbs.check(),
+            Some(odd) => {
+                let why = format!("expected a number from 1 to {}", Self::SOCKETS_MAX);
+                Err(setting("sockets", &odd.to_string(), why))
+            }
         }
-        Err(setting("sockets", &self.sockets.to_string(), format!("expected a number from 1 to {}", Self::SOCKETS_MAX)))
     }
 
     /// What all ranks must have in common, in words.
@@ -132,7 +135,8 @@ impl Config {
 
     /// What decides how ranks talk, in words.
     pub(super) fn ways(&self) -> String {
-        let (transport, algorithms, sockets) = (self.transport.name(), self.algorithms, self.sockets);
+        let (transport, algorithms) = (self.transport.name(), self.algorithms);
+        let sockets = self.sockets.map_or_else(|| "by rails".to_owned(), |sockets| sockets.to_string());
         let pairs = self.verbs.queue_pairs;
         format!("algorithm {algorithms}, transport {transport}, sockets {sockets}, queue pairs {pairs}")
     }
@@ -174,8 +178,8 @@ impl Config {
         if let Some(text) = set("SERRIED_SOCKETS") {
             let wrong =
                 || setting("SERRIED_SOCKETS", &text, format!("expected a number from 1 to {}", Self::SOCKETS_MAX));
-            config.sockets =
-                text.trim().parse().ok().filter(|n| (1..=Self::SOCKETS_MAX).contains(n)).ok_or_else(wrong)?;
+            let number = text.trim().parse().ok().filter(|n| (1..=Self::SOCKETS_MAX).contains(n));
+            config.sockets = Some(number.ok_or_else(wrong)?);
         }
         config.probe_dir = set("SERRIED_PROBE_DIR").map(PathBuf::from);
         config.host_id = set("SERRIED_HOST_ID").map(|text| text.trim().to_owned());
@@ -238,7 +242,7 @@ mod tests {
         .expect("sound settings");
         assert_eq!((config.transport, config.algorithms), (TransportChoice::Tcp, Algorithm::Nhr.into()));
         assert_eq!((config.probe, config.probe_age), (Probe::Anew, Duration::from_secs(60)));
-        assert_eq!((config.timeout, config.sockets), (Duration::from_millis(1500), 4));
+        assert_eq!((config.timeout, config.sockets), (Duration::from_millis(1500), Some(4)));
         assert_eq!(config.host_id.as_deref(), Some("a"));
         let plain = from(&[("SERRIED_ALGO", "auto"), ("SERRIED_TRANSPORT", "")]).expect("sound");
         assert_eq!((plain.algorithms, plain.probe), (Allowed::default(), Probe::Auto));

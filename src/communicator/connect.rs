@@ -20,6 +20,7 @@ use crate::transport::Link;
 use crate::transport::tcp::{TcpLink, TcpSettings};
 use crate::transport::verbs::Rail;
 use crate::types::Call;
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub(super) struct LinkMaker {
     pub(super) transport: TransportChoice,
     pub(super) rail: OwnRail,
     pub(super) tcp: TcpSettings,
-    pub(super) sockets: u32,
+    pub(super) sockets: Option<u32>,
     /// How long a call may take.
     pub(super) timeout: Duration,
     /// Collective calls so far.
@@ -72,7 +73,7 @@ pub(super) struct Connector<'a> {
     /// The RDMA port to use, or why there is none.
     pub(super) rail: Result<&'a Arc<Rail>, &'a str>,
     pub(super) tcp: &'a TcpSettings,
-    pub(super) sockets: u32,
+    pub(super) sockets: Option<u32>,
     pub(super) call: Call,
     pub(super) watch: CallWatch<'a>,
     /// How long the call may take.
@@ -101,9 +102,38 @@ impl Connector<'_> {
     /// the same call.
     fn stream(&self, peer: u32, tag: u32) -> Result<TcpStream> {
         if self.control.rank() < peer {
-            return self.control.dial(peer, &self.cards[peer as usize].endpoint.reachable(), tag);
+            return self.control.dial(peer, &self.addresses(peer, tag), tag);
         }
         self.control.accept(peer, tag, || self.watch.check(&self.call, peer))
+    }
+
+    /// Where to dial `peer`. A link's sockets take turns at the paths, and so do the ranks of this host.
+    fn addresses(&self, peer: u32, tag: u32) -> Vec<SocketAddr> {
+        let (own, card) = (self.own_card(), &self.cards[peer as usize]);
+        let mut addresses = card.endpoint.reachable();
+        let paths: Vec<SocketAddr> = card.path_addresses().collect();
+        if !paths.is_empty() && own.endpoint.host() != card.endpoint.host() {
+            let before = &self.cards[..self.control.rank() as usize];
+            let turn = before.iter().filter(|card| card.endpoint.host() == own.endpoint.host()).count();
+            let path = paths[(turn + tag as usize) % paths.len()];
+            // The others are for when that one leads nowhere.
+            addresses.sort_by_key(|address| *address != path);
+        }
+        addresses
+    }
+
+    /// How many sockets a link to `peer` has; both ends come to the same.
+    fn sockets_to(&self, peer: u32) -> u32 {
+        let (own, card) = (self.own_card(), &self.cards[peer as usize]);
+        let by_paths = || match own.endpoint.host() == card.endpoint.host() {
+            true => 1,
+            false => own.paths.count_ones().min(card.paths.count_ones()).max(1),
+        };
+        self.sockets.unwrap_or_else(by_paths)
+    }
+
+    fn own_card(&self) -> &Card {
+        &self.cards[self.control.rank() as usize]
     }
 
     /// The best link that works for both. Each way is tried by both or by none, as the cards and settings that all have say.
@@ -132,12 +162,12 @@ impl Connector<'_> {
             return Err(self.refused(peer, &why));
         }
         tracing::info!(peer, why, "TCP to this peer");
-        let address = |end: std::io::Result<SocketAddr>| end.map_or_else(|_| String::new(), |end| end.ip().to_string());
-        let (here, there) = (address(stream.local_addr()), address(stream.peer_addr()));
         let mut streams = vec![stream];
-        for tag in FIRST + 1..FIRST + self.sockets.max(1) {
+        for tag in FIRST + 1..FIRST + self.sockets_to(peer) {
             streams.push(self.stream(peer, tag)?);
         }
+        let here = distinct(streams.iter().map(TcpStream::local_addr));
+        let there = distinct(streams.iter().map(TcpStream::peer_addr));
         Ok((Link::Tcp(TcpLink::new(streams, self.tcp)?), report.by(TCP, here, there)))
     }
 
@@ -206,4 +236,10 @@ impl Connector<'_> {
             why: format!("rank {rank} and rank {peer} {why}"),
         }
     }
+}
+
+/// The addresses of some ends, each once.
+fn distinct(ends: impl Iterator<Item = std::io::Result<SocketAddr>>) -> String {
+    let addresses: BTreeSet<_> = ends.flatten().map(|end| end.ip()).collect();
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }

@@ -61,7 +61,7 @@ pub(super) struct Executor {
     rail: OwnRail,
     lending: Option<Lending>,
     tcp: TcpSettings,
-    sockets: u32,
+    sockets: Option<u32>,
     timeout: Duration,
     /// The smallest slot among the kinds of link that ranks may use.
     pub(super) slot_bytes: usize,

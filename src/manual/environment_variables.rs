@@ -62,7 +62,7 @@
 //! | `SERRIED_PROBE` | `auto` measures the network unless rank 0 finds on its disk what was measured lately, `anew` measures it, `off` does not; the same on all ranks |
 //! | `SERRIED_PROBE_AGE` | how long what was measured serves, in seconds; a day unless set |
 //! | `SERRIED_PROBE_DIR` | where rank 0 keeps it; unless set, `serried` in the user's cache directory (`XDG_CACHE_HOME`, or `.cache` in `HOME`) |
-//! | `SERRIED_SOCKETS` | TCP sockets per pair of ranks; one fills most links, a network that spreads load by connection wants several |
+//! | `SERRIED_SOCKETS` | TCP sockets per pair of ranks; unset is one for each interface, of those as fast as the fastest. One fills most links, a network that spreads load by connection wants several |
 //! | `SERRIED_HOST_ID` | the host that this rank claims to be on, so that one machine can play several |
 //!
 //! # Programs written to NCCL's interface

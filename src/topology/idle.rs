@@ -79,7 +79,8 @@ mod tests {
     use super::*;
 
     fn interface(name: &str, address: &str, kind: Kind) -> Interface {
-        Interface { name: name.into(), address: address.parse().expect("an address"), kind }
+        let address = address.parse().expect("an address");
+        Interface { name: name.into(), address, kind, megabits: None, numa_node: None }
     }
 
     fn reason(all: &[Interface], which: usize, selection: &str, family: Family) -> String {

@@ -3,8 +3,10 @@
 //! Looking ([`interfaces`]) is apart from choosing ([`choose`]), which is pure. Nothing here opens a socket.
 
 use crate::error::{Error, Result};
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// One address of one network interface that is up.
@@ -16,6 +18,10 @@ pub struct Interface {
     pub address: IpAddr,
     /// What it is made of.
     pub kind: Kind,
+    /// Megabits a second, as its driver says; `None` if it does not.
+    pub megabits: Option<u32>,
+    /// The NUMA node that its device is attached to, where there are several.
+    pub numa_node: Option<u32>,
 }
 
 /// What an interface is made of, in the order in which one prefers to use it.
@@ -40,7 +46,21 @@ pub fn interfaces() -> Result<Vec<Interface>> {
     let found = if_addrs::get_if_addrs()
         .map_err(|e| Error::System { what: "listing the network interfaces".into(), reason: e.to_string() })?;
     let up = found.into_iter().filter(if_addrs::Interface::is_oper_up);
-    Ok(up.map(|i| Interface { kind: Kind::of(&i.name, i.ip()), address: i.ip(), name: i.name }).collect())
+    Ok(up.map(|i| Interface::look(i.ip(), i.name)).collect())
+}
+
+impl Interface {
+    fn look(address: IpAddr, name: String) -> Self {
+        // Below zero or unreadable where the driver does not know.
+        let number = |file: &str| std::fs::read_to_string(device(&name).join(file)).ok()?.trim().parse().ok();
+        let (megabits, numa_node) = (number("speed").filter(|speed| *speed > 0), number("device/numa_node"));
+        Self { kind: Kind::of(&name, address), address, name, megabits, numa_node }
+    }
+}
+
+/// Where the system tells about an interface.
+fn device(name: &str) -> PathBuf {
+    Path::new("/sys/class/net").join(name)
 }
 
 impl Kind {
@@ -52,7 +72,7 @@ impl Kind {
             return Self::HostLocal;
         }
         // An interface of software has no device behind it.
-        let physical = std::path::Path::new("/sys/class/net").join(name).join("device").exists();
+        let physical = device(name).join("device").exists();
         if physical { Self::Physical } else { Self::Virtual }
     }
 }
@@ -169,7 +189,7 @@ impl FromStr for PortRange {
 /// The interfaces to listen on, best first.
 ///
 /// With a selection: those it takes, in its order. Without: the interfaces of the best kind there is, physical before virtual before
-/// host-local, and loopback only when there is nothing else; link-local addresses only when there are no others.
+/// host-local, and loopback only when there is nothing else; link-local addresses only when there are no others. Faster ones come first.
 pub fn choose(all: &[Interface], selection: Option<&Selection>, family: Family) -> Result<Vec<Interface>> {
     let usable = all.iter().filter(|i| family.has(i.address) && !needs_scope(i.address));
     let mut chosen: Vec<(usize, &Interface)> = match selection {
@@ -185,11 +205,25 @@ pub fn choose(all: &[Interface], selection: Option<&Selection>, family: Family) 
     if selection.is_some_and(|s| s.exclude) && chosen.iter().any(|(_, i)| i.kind != Kind::Loopback) {
         chosen.retain(|(_, i)| i.kind != Kind::Loopback);
     }
-    chosen.sort_by_key(|(place, i)| (*place, i.kind, i.address.is_ipv6()));
+    chosen.sort_by_key(|(place, i)| (*place, i.kind, Reverse(i.megabits), i.address.is_ipv6()));
     if chosen.is_empty() {
         return Err(none_fits(all, selection, family));
     }
     Ok(chosen.into_iter().map(|(_, i)| i.clone()).collect())
+}
+
+/// Of the interfaces to listen on, those to spread one pair's traffic over: the first, and all like it and as fast. One address of each.
+pub fn rails(chosen: &[Interface]) -> Vec<&Interface> {
+    let mut rails: Vec<&Interface> = Vec::new();
+    for one in chosen.iter().filter(|one| one.kind != Kind::Loopback) {
+        let alike = |first: &Interface| {
+            (first.kind, first.megabits, first.address.is_ipv4()) == (one.kind, one.megabits, one.address.is_ipv4())
+        };
+        if rails.first().is_none_or(|first| alike(first)) && rails.iter().all(|rail| rail.name != one.name) {
+            rails.push(one);
+        }
+    }
+    rails
 }
 
 fn none_fits(all: &[Interface], selection: Option<&Selection>, family: Family) -> Error {
@@ -230,7 +264,8 @@ mod tests {
     use super::*;
 
     fn interface(name: &str, address: &str, kind: Kind) -> Interface {
-        Interface { name: name.into(), address: address.parse().expect("an address"), kind }
+        let address = address.parse().expect("an address");
+        Interface { name: name.into(), address, kind, megabits: None, numa_node: None }
     }
 
     fn machine() -> Vec<Interface> {
@@ -279,6 +314,30 @@ mod tests {
         assert!(none.starts_with(r#"SERRIED_SOCKET_IFNAME="^=lo,eth0,eth1,bond0,docker0": "#), "{none}");
         assert!(none.contains("there are: lo (127.0.0.1)"), "{none}");
         assert!(chosen(&all, "^lo", Family::V4).starts_with("169"));
+    }
+
+    #[test]
+    fn rails_are_as_fast_as_the_first() {
+        let fast = |name, address, megabits| Interface { megabits, ..interface(name, address, Kind::Physical) };
+        let all = [
+            fast("eth0", "192.0.2.7", Some(1_000)),
+            fast("eth1", "198.51.100.7", Some(100_000)),
+            fast("eth1", "198.51.100.8", Some(100_000)),
+            fast("eth1", "2001:db8::7", Some(100_000)),
+            fast("eth2", "203.0.113.7", Some(100_000)),
+            fast("eth3", "203.0.113.9", None),
+            interface("lo", "127.0.0.1", Kind::Loopback),
+        ];
+        let rails = |selection: Option<&str>| {
+            let selection = selection.map(|text| text.parse().expect("a selection"));
+            let chosen = choose(&all, selection.as_ref(), Family::Any).expect("some fit");
+            super::rails(&chosen).iter().map(|rail| rail.address.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(rails(None), "198.51.100.7 203.0.113.7");
+        assert_eq!(rails(Some("=eth0,eth1,eth2")), "192.0.2.7", "the user's first comes first");
+        assert_eq!(rails(Some("=eth2,eth1")), "203.0.113.7 198.51.100.7");
+        assert_eq!(rails(Some("=eth3,eth1")), "203.0.113.9");
+        assert_eq!(rails(Some("=lo")), "");
     }
 
     #[test]

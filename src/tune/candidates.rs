@@ -3,8 +3,9 @@
 use super::network::Network;
 use super::price::{Price, Sizes, price, time};
 use super::{Allowed, Choice, IN_ROOM, Reach, sliced};
-use crate::schedule::{Algorithm, Program};
+use crate::schedule::{Algorithm, Program, Schedule, Step};
 use crate::types::CollectiveKind;
+use std::collections::HashSet;
 
 /// Among more ranks the measured network is not asked: running all their programs takes too long.
 pub const RANKS_MOST: u32 = 64;
@@ -14,6 +15,10 @@ const PRICED: [usize; 9] = [0, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 
 
 /// So much longer than the best an algorithm may take with its usual slices, for finer ones to be looked at.
 const NEAR: f64 = 1.5;
+
+/// Ways that take so much longer than the best at most are as good: prices are not finer. Among them those with the fewest links are preferred:
+/// each link is then a steady stream, and congestion control, which begins anew on every link that was idle, is at its best.
+const AS_GOOD: f64 = 1.05;
 
 /// Smaller slices than this only add messages.
 const SLICE_BYTES_LEAST: usize = 16 << 10;
@@ -84,21 +89,38 @@ impl Candidates {
         })
     }
 
-    /// The way that is predicted to be the fastest. Finer slices are looked at for those that are near it with their usual ones.
+    /// The way that is predicted to be the fastest, or of those that are as good the one with the fewest links. Finer slices are looked at for those that
+    /// are near it with their usual ones.
     pub fn best(&self, kind: CollectiveKind, bytes: usize) -> Choice {
         let all = self.of(kind, bytes);
         let is_usual = |place: &usize| *place == 0 || all[*place - 1].algorithm != all[*place].algorithm;
         let price = |place: usize| (self.time(kind, bytes, &all[place]), place);
-        let least = |priced: Vec<(f64, usize)>| priced.into_iter().min_by(|one, other| one.0.total_cmp(&other.0));
-        let usual: Vec<_> = (0..all.len()).filter(is_usual).map(price).collect();
-        let (ns, place) = least(usual.clone()).expect("every collective has an algorithm that is allowed");
-        let near = usual.iter().filter(|(usual, _)| *usual < NEAR * ns);
+        let least = |priced: &[(f64, usize)]| priced.iter().map(|(ns, _)| *ns).fold(f64::INFINITY, f64::min);
+        let mut priced: Vec<(f64, usize)> = (0..all.len()).filter(is_usual).map(price).collect();
+        let limit = NEAR * least(&priced);
+        let near = priced.iter().filter(|(ns, _)| *ns < limit);
         let near: Vec<_> = near.map(|(_, place)| all[*place].algorithm).collect();
         let finer = (0..all.len()).filter(|place| !is_usual(place) && near.contains(&all[*place].algorithm));
-        match least(finer.map(price).collect()) {
-            Some((finer_ns, finer)) if finer_ns < ns => all[finer],
-            _ => all[place],
-        }
+        priced.extend(finer.map(price));
+        let limit = AS_GOOD * least(&priced);
+        priced.retain(|(ns, _)| *ns <= limit);
+        let by_links = |(ns, place): &(f64, usize)| (self.links(kind, &all[*place]), ns.to_bits());
+        let best = priced.into_iter().min_by_key(by_links).expect("every collective has an algorithm that is allowed");
+        all[best.1]
+    }
+
+    /// How many pairs of ranks send to each other, each direction counted; 0 where all share memory.
+    fn links(&self, kind: CollectiveKind, choice: &Choice) -> usize {
+        let Reach::Links { .. } = self.reach else { return 0 };
+        let programs = self.programs(kind, choice);
+        let peers = |program: &Program<'_>| {
+            let sent = (0..program.len()).filter_map(|step| match program.step(step) {
+                Step::Send { to, .. } => Some(to),
+                _ => None,
+            });
+            sent.collect::<HashSet<u32>>().len()
+        };
+        programs.iter().map(peers).sum()
     }
 
     fn time(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> f64 {
@@ -132,5 +154,29 @@ impl Candidates {
     fn sizes(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> Sizes {
         let blocks = if kind.is_of_blocks() { self.network.grouping.size() } else { 1 };
         Sizes { bytes, slice_bytes: choice.slice_bytes, lanes: choice.lanes, blocks }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_ways_that_are_as_good_the_one_with_the_fewest_links_is_taken() {
+        let text = "serried network 1\nhosts 0 1 2 3\ninside 0 0 0 0 1\nbetween 20000 500 8 0 2\nshared 8 8 8 8\nfold 0.1\nmachines 0 1 2 3\ncores 8 8 8 8\ncrowded 0\n";
+        let network: Network = text.parse().expect("a network");
+        let reach = Reach::Links { slot_bytes: 1 << 19 };
+        let candidates = Candidates { network, reach, allowed: Allowed::default() };
+        let (kind, bytes) = (CollectiveKind::AllReduce, 4 << 20);
+        let best = candidates.best(kind, bytes);
+        assert_eq!((best.algorithm, candidates.links(kind, &best)), (Algorithm::Ring, 4));
+        let predicted =
+            |choice: &Choice| candidates.predict(kind, bytes, choice).expect("the links were measured").total_ns;
+        let all = candidates.of(kind, bytes);
+        let as_good = all.iter().filter(|choice| predicted(choice) <= AS_GOOD * predicted(&best));
+        assert!(as_good.map(|choice| choice.algorithm).any(|algorithm| algorithm == Algorithm::Nhr));
+        // Where the ring takes clearly longer, its few links do not help it.
+        let small = candidates.best(kind, 1 << 10);
+        assert!(candidates.links(kind, &small) > 4, "{small}");
     }
 }
