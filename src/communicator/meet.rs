@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::topology::{self, HostId};
 use crate::transport::shm::{Region, ShmLink};
 use crate::transport::tcp::TcpSettings;
-use crate::transport::verbs::{Rail, VerbsLink, survey};
+use crate::transport::verbs::{Rail, Selection, VerbsLink, survey};
 use std::sync::Arc;
 
 /// The RDMA port to use, open; or why there is none, in words.
@@ -82,9 +82,12 @@ fn own_rail(rank: u32, size: u32, local_rank: u32, config: &Config) -> Result<Ow
     if size < 2 || !config.transport.has_verbs() {
         return Ok(Err("it is not wanted".to_owned()));
     }
+    // A rank that is bound to a NUMA node takes a device that is attached there.
+    let own_node = topology::own_node();
+    let is_near = |port: &Selection| own_node.is_some() && topology::node_of("infiniband", &port.device) == own_node;
     let found = match survey(&config.verbs) {
         Err(unavailable) => Err(unavailable.to_string()),
-        Ok(choice) => match choice.share(local_rank) {
+        Ok(choice) => match choice.share(local_rank, is_near) {
             None => Err(choice.why_none()),
             Some(selection) => Rail::open(selection.clone(), config.verbs.clone()).map_err(|error| error.to_string()),
         },

@@ -2,6 +2,7 @@
 //!
 //! Looking ([`interfaces`]) is apart from choosing ([`choose`]), which is pure. Nothing here opens a socket.
 
+use super::node_of;
 use crate::error::{Error, Result};
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -52,9 +53,9 @@ pub fn interfaces() -> Result<Vec<Interface>> {
 impl Interface {
     fn look(address: IpAddr, name: String) -> Self {
         // Below zero or unreadable where the driver does not know.
-        let number = |file: &str| std::fs::read_to_string(device(&name).join(file)).ok()?.trim().parse().ok();
-        let (megabits, numa_node) = (number("speed").filter(|speed| *speed > 0), number("device/numa_node"));
-        Self { kind: Kind::of(&name, address), address, name, megabits, numa_node }
+        let megabits = std::fs::read_to_string(device(&name).join("speed")).ok();
+        let megabits = megabits.and_then(|text| text.trim().parse().ok()).filter(|speed| *speed > 0);
+        Self { kind: Kind::of(&name, address), address, megabits, numa_node: node_of("net", &name), name }
     }
 }
 

@@ -5,8 +5,10 @@
 mod host;
 mod idle;
 pub mod interface;
+mod numa;
 mod process;
 
 pub use host::{HostId, machine};
 pub use idle::{Idle, idle};
+pub use numa::{node_of, own_node};
 pub(crate) use process::ProcessId;

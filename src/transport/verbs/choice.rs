@@ -79,11 +79,16 @@ pub fn choose(ports: &[Port], settings: &VerbsSettings) -> Choice {
 pub(super) const NOT_WANTED: &str = "the setting of devices (SERRIED_IB_HCA, NCCL_IB_HCA) leaves it out";
 
 impl Choice {
-    /// The port for the rank with this number on its host: ranks take turns among the ports that are as fast as the first.
-    pub fn share(&self, local_rank: u32) -> Option<&Selection> {
-        let first = self.usable.first()?;
-        let as_fast: Vec<_> = self.usable.iter().filter(|other| other.megabits == first.megabits).collect();
-        as_fast.get(local_rank as usize % as_fast.len()).copied()
+    /// The ports that the ranks of a host take turns at: those as fast as the first.
+    pub fn shared(&self) -> impl Iterator<Item = &Selection> {
+        self.usable.iter().filter(|one| one.megabits == self.usable[0].megabits)
+    }
+
+    /// The port for the rank with this number on its host: of those that ranks take turns at, one of the near ones if there are any.
+    pub fn share(&self, local_rank: u32, is_near: impl Fn(&Selection) -> bool) -> Option<&Selection> {
+        let near: Vec<_> = self.shared().filter(|one| is_near(one)).collect();
+        let turns = if near.is_empty() { self.shared().collect() } else { near };
+        turns.get((local_rank as usize).checked_rem(turns.len())?).copied()
     }
 
     /// Why there is nothing to use, in one line.
@@ -375,6 +380,21 @@ mod tests {
         };
         assert_eq!(order(&[]), ["mlx5_1", "mlx5_0", "mlx5_2"]);
         assert_eq!(order(&[("NCCL_IB_HCA", "=mlx5_2,mlx5_1:1,mlx5_0:2")]), ["mlx5_2", "mlx5_1"]);
+    }
+
+    #[test]
+    fn ranks_take_turns_at_the_fastest_ports_near_them() {
+        let mut ports: Vec<_> = (0..5).map(|n| port(&format!("mlx5_{n}"), LinkLayer::Ethernet, table())).collect();
+        ports[4].attributes.megabits = Some(10_000);
+        let choice = choose(&ports, &settings(&[]));
+        let turns = |near: &[&str]| -> Vec<&str> {
+            let is_near = |one: &Selection| near.contains(&one.device.as_str());
+            (0..4).filter_map(|rank| Some(choice.share(rank, is_near)?.device.as_str())).collect()
+        };
+        assert_eq!(turns(&[]), ["mlx5_0", "mlx5_1", "mlx5_2", "mlx5_3"]);
+        assert_eq!(turns(&["mlx5_2", "mlx5_3", "mlx5_4"]), ["mlx5_2", "mlx5_3", "mlx5_2", "mlx5_3"]);
+        assert_eq!(turns(&["mlx5_4"]), turns(&[]), "it is slower");
+        assert_eq!(Choice::default().share(0, |_| true), None);
     }
 
     #[test]

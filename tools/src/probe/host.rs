@@ -5,8 +5,8 @@ use rustix::system::uname;
 use rustix::thread::{CapabilitySet, capabilities};
 use serde_json::{Value, json};
 use serried::Config;
-use serried::topology::interface::{Interface, Kind, choose, interfaces};
-use serried::topology::{HostId, Idle, idle};
+use serried::topology::interface::{Interface, Kind, choose, interfaces, rails};
+use serried::topology::{HostId, Idle, idle, node_of, own_node};
 use serried::transport::shm::{Region, ShmLink, room_bytes};
 use serried::transport::verbs::sys::{Addressing, GidEntry};
 use serried::transport::verbs::{self, Found, LINK_BYTES, Port, Selection, VerbsSettings};
@@ -88,11 +88,9 @@ impl Host {
         }
     }
 
-    /// The ports that ranks take turns at: those as fast as the first.
+    /// The ports that ranks take turns at.
     pub(super) fn shared_ports(&self) -> Vec<&Selection> {
-        let Ok(found) = &self.rdma else { return Vec::new() };
-        let usable = &found.choice.usable;
-        usable.iter().filter(|one| one.megabits == usable[0].megabits).collect()
+        self.rdma.as_ref().map(|found| found.choice.shared().collect()).unwrap_or_default()
     }
 
     /// What `port` comes to: how it is used, or why not.
@@ -137,7 +135,11 @@ impl Host {
 
     pub(super) fn json(&self) -> Value {
         let used = self.interfaces.as_deref().unwrap_or_default().iter();
-        let interfaces = used.map(|one| json!({ "name": one.name, "address": one.address.to_string(), "used": true }));
+        let rails: Vec<&Interface> = rails(self.interfaces.as_deref().unwrap_or_default());
+        let interfaces = used.map(|one| {
+            json!({ "name": one.name, "address": one.address.to_string(), "used": true, "rail": rails.contains(&one),
+                    "megabits": one.megabits, "numa_node": one.numa_node })
+        });
         let loopback = self.loopback.iter().map(
             |one| json!({ "name": one.name, "address": one.address.to_string(), "used": true, "only": "ranks of this host" }),
         );
@@ -148,6 +150,7 @@ impl Host {
             "name": self.name,
             "id": self.id,
             "kernel": self.kernel,
+            "numa_node": own_node(),
             "shared_memory": match &self.memory {
                 Ok(bytes) => json!({ "usable": true, "room_bytes": bytes }),
                 Err(why) => json!({ "usable": false, "why": why }),
@@ -189,7 +192,7 @@ impl Host {
         };
         let devices = found.devices.iter().map(|device| {
             let ports: Vec<_> = device.ports.iter().map(port).collect();
-            json!({ "name": device.name, "firmware": device.attributes.firmware, "ports": ports })
+            json!({ "name": device.name, "numa_node": node_of("infiniband", &device.name), "firmware": device.attributes.firmware, "ports": ports })
         });
         let devices: Vec<_> = devices.collect();
         let unanswered = self.unanswered().into_iter().map(|(what, why)| json!({ "what": what, "why": why }));

@@ -2,6 +2,8 @@
 
 use super::host::{Host, Locked};
 use super::ways::Way;
+use serried::topology::interface::rails;
+use serried::topology::node_of;
 use serried::transport::verbs::sys::{GidEntry, LinkLayer, PortAttributes};
 use serried::transport::verbs::{Device, LINK_BYTES, Port};
 
@@ -77,7 +79,12 @@ fn tcp(host: &Host) -> String {
     if let Err(why) = &host.interfaces {
         row("none", String::new(), format!("cannot be used: {why}"));
     }
-    host.interfaces.iter().flatten().for_each(|one| row(&one.name, one.address.to_string(), "used".to_owned()));
+    let used = host.interfaces.as_deref().unwrap_or_default();
+    let rails = rails(used);
+    for one in used {
+        let turns = if rails.len() > 1 && rails.contains(&one) { ", one of the rails of every pair" } else { "" };
+        row(&one.name, one.address.to_string(), format!("used{turns}: {}", place(one.megabits, one.numa_node)));
+    }
     host.loopback
         .iter()
         .for_each(|one| row(&one.name, one.address.to_string(), "used among ranks of this host".into()));
@@ -110,17 +117,25 @@ fn device(host: &Host, device: &Device) -> String {
     };
     let ports = device.ports.iter().map(|port| {
         let fate = host.fate(port).unwrap_or_else(|why| format!("not used: {why}"));
-        let heading = format!("  {port}: {}, {firmware}\n    {fate}\n", attributes(&port.attributes));
+        let heading = format!(
+            "  {port}: {}, {firmware}\n    {fate}\n",
+            attributes(&port.attributes, node_of("infiniband", &device.name))
+        );
         let rows: Vec<_> = port.gids.iter().map(|entry| address(host, port, entry)).collect();
         heading + &columns(4, &rows)
     });
     ports.collect()
 }
 
-fn attributes(attributes: &PortAttributes) -> String {
+/// How fast something is, and where it hangs.
+fn place(megabits: Option<u32>, numa_node: Option<u32>) -> String {
+    let speed = megabits.map_or_else(|| "speed unknown".to_owned(), |mb| format!("{} Gb/s", f64::from(mb) / 1e3));
+    numa_node.map_or(speed.clone(), |node| format!("{speed}, NUMA node {node}"))
+}
+
+fn attributes(attributes: &PortAttributes, numa_node: Option<u32>) -> String {
     let PortAttributes { state, link_layer, active_mtu, max_mtu, .. } = attributes;
-    let speed =
-        attributes.megabits.map_or_else(|| "speed unknown".to_owned(), |mb| format!("{} Gb/s", f64::from(mb) / 1e3));
+    let speed = place(attributes.megabits, numa_node);
     let lid = if *link_layer == LinkLayer::InfiniBand { format!(", LID {}", attributes.lid) } else { String::new() };
     format!("{link_layer}{lid}, {state}, {speed}, MTU {active_mtu} of {max_mtu}")
 }
