@@ -136,3 +136,23 @@ fn another_tuner_may_choose_what_can_run() {
         }
     });
 }
+
+#[test]
+fn a_communicator_made_of_another_takes_over_what_is_known_of_its_links() {
+    let directory = Directory::new("taken-over");
+    for (probe, same) in [(Probe::Auto, true), (Probe::Anew, false)] {
+        let config = Config { probe, ..config(TransportChoice::Tcp, &directory.0) };
+        let known = ranks(&vec![config; 4], |comm| {
+            let half = comm.split(Some(comm.rank() % 2), 0).expect("all ranks part").expect("it has a color");
+            let mut sum = [half.rank(); 1000];
+            half.all_reduce(&mut sum, Op::Sum).expect("all ranks are well");
+            assert_eq!(sum, [1; 1000]);
+            let inside = |comm: &Communicator| comm.candidates().expect("it is known").network.inside;
+            (inside(&comm), inside(&half), choices(&half))
+        });
+        for (whole, half, _) in &known {
+            assert_eq!(whole == half, same, "{whole:?}, {half:?}");
+        }
+        assert_eq!((&known[0].2, &known[1].2), (&known[2].2, &known[3].2));
+    }
+}

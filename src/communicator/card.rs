@@ -6,7 +6,7 @@ use crate::transport::shm;
 use std::net::{IpAddr, SocketAddr};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// A rank's self-description. On the wire: three strings, the region's card, the rail's name and the paths, each after its length in two bytes, and
+/// A rank's self-description. On the wire: three strings, the region's card, the rail's name, the processors and the paths, each after its length in two bytes, and
 /// the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Card {
@@ -20,6 +20,8 @@ pub(super) struct Card {
     pub(super) region: Option<shm::Card>,
     /// The RDMA port that the rank would use, in words; empty if it has none.
     pub(super) rail: String,
+    /// The first processor that the rank may run on, and how many there are.
+    pub(super) processors: [u32; 2],
     /// Over which of the endpoint's addresses TCP's traffic is spread: a bit each, the lowest the first's.
     pub(super) paths: u8,
     /// Where the rank listens.
@@ -36,7 +38,8 @@ impl Card {
         let mut bytes = Vec::new();
         let region = self.region.as_ref().map_or(&[][..], IntoBytes::as_bytes);
         let words = [&self.host, &self.machine, &self.settings].map(|text| text.as_bytes());
-        for field in words.into_iter().chain([region, self.rail.as_bytes(), &[self.paths]]) {
+        for field in words.into_iter().chain([region, self.rail.as_bytes(), self.processors.as_bytes(), &[self.paths]])
+        {
             let field = &field[..field.len().min(Self::FIELD_BYTES_MAX)];
             bytes.extend_from_slice(&(field.len() as u16).to_le_bytes());
             bytes.extend_from_slice(field);
@@ -75,6 +78,7 @@ impl Card {
             card => Some(shm::Card::read_from_bytes(card).map_err(|_| wrong())?),
         };
         let rail = String::from_utf8_lossy(field().ok_or_else(wrong)?).into_owned();
+        let processors = field().and_then(|bytes| <[u32; 2]>::read_from_bytes(bytes).ok()).ok_or_else(wrong)?;
         let &[paths] = field().ok_or_else(wrong)? else { return Err(wrong()) };
         Ok(Self {
             host: String::from_utf8_lossy(host).into_owned(),
@@ -82,6 +86,7 @@ impl Card {
             settings: String::from_utf8_lossy(settings).into_owned(),
             region,
             rail,
+            processors,
             paths,
             endpoint: Endpoint::from_bytes(rest).ok_or_else(wrong)?,
         })

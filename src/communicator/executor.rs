@@ -3,6 +3,7 @@
 use super::card::Card;
 use super::config::{Config, Probe, TransportChoice};
 use super::connect::LinkMaker;
+use super::inherited::Inherited;
 use super::lending::Lending;
 use super::links::{LinkReport, SHM};
 use super::meet::{Meeting, OwnRail};
@@ -75,8 +76,9 @@ pub(super) struct Executor {
 
 impl Executor {
     /// Meets the other ranks, and is ready for calls.
-    pub(super) fn prepare(control: &Control, local_rank: u32, config: &Config, rail: Option<OwnRail>) -> Result<Self> {
-        let Meeting { cards, room, rail, slot_bytes } = Meeting::hold(control, local_rank, config, rail)?;
+    pub(super) fn prepare(control: &Control, local_rank: u32, config: &Config, mut parent: Inherited) -> Result<Self> {
+        let port = parent.rail.take();
+        let Meeting { cards, room, rail, slot_bytes } = Meeting::hold(control, local_rank, config, port)?;
         let allowed = config.algorithms;
         let reach = match &room {
             Some(_) if allowed.fits_room() => Reach::Room { slot_bytes },
@@ -120,13 +122,18 @@ impl Executor {
         // What would connect nothing is told by the call that needs it.
         let is_linked = config.transport != TransportChoice::Shm || executor.grouping.hosts() == 1;
         if config.probe != Probe::Off && (2..=RANKS_MOST).contains(&size) && is_linked {
-            let measured = network(&mut executor, control, config, reach)?;
+            let measured = network(&mut executor, control, config, reach, parent)?;
             executor.tables = Tables::new(executor.grouping.clone(), reach, &allowed, measured);
         }
         if rank == 0 {
             executor.tables.tell();
         }
         Ok(executor)
+    }
+
+    /// The RDMA port, or why there is none.
+    pub(super) fn rail(&self) -> &OwnRail {
+        &self.rail
     }
 
     /// The choices for calls, and what they cost.
@@ -137,11 +144,6 @@ impl Executor {
     /// The same, to change them.
     pub(super) fn tables_mut(&mut self) -> &mut Tables {
         &mut self.tables
-    }
-
-    /// The RDMA port, for a communicator that shares it.
-    pub(super) fn rail(&self) -> OwnRail {
-        self.rail.clone()
     }
 
     /// What each rank has told.

@@ -5,6 +5,7 @@
 //! 1, 2, 4, …: so every host meets others in few rounds, and a slow one is told from those that only met it. One rank of each measures the link, and then all of them at
 //! once what they share. What all find, all hear, and make the same network of it.
 
+use super::card::Card;
 use super::executor::Executor;
 use super::messages::Message;
 use crate::bootstrap::Control;
@@ -12,8 +13,7 @@ use crate::error::{Error, Result};
 use crate::reduce::kernels;
 use crate::tune::network::{COSTS, LinkCost, Network, SLOTS_MOST};
 use crate::types::{DataType, Grouping, Op};
-use rustix::thread::CpuSet;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Messages there and back, of which the fastest counts; as many come before.
@@ -26,7 +26,7 @@ const PIECE_BYTES: usize = 128 << 10;
 const PIECES_MOST: usize = 16;
 /// About how long they take, if not even one takes longer.
 const STREAM: Duration = Duration::from_millis(1);
-/// Of so many times the fastest counts.
+/// So many tries, of which one counts.
 const STREAMS: usize = 3;
 /// Bytes that are reduced, some times over, to see how fast that is: what comes off a link is in a cache.
 const FOLD_BYTES: usize = 128 << 10;
@@ -65,26 +65,44 @@ pub(super) fn measure_links(executor: &mut Executor, control: &Control) -> Resul
     let grouping = executor.grouping.clone();
     let rank = control.rank();
     let rounds = Round::all(&grouping);
-    let mut mine = [&[fold_byte_ns()][..], &processors()].concat();
+    let mut mine = vec![fold_byte_ns()];
     for round in &rounds {
-        // Nobody's waiting disturbs those who measure alone.
-        control.exchange(&[])?;
-        let found = match round.partner(rank, &grouping) {
-            Some(peer) => {
-                // Memory that was never touched would be measured as well.
-                let [given, taken] = [1, 2].map(|byte| vec![byte; PIECES_MOST * PIECE_BYTES]);
-                let mut pair = Pair { executor: &mut *executor, control, rank, peer, given, taken };
-                if *round == Round::Crowded { pair.exchange()? } else { pair.measure()? }
-            }
-            None => Found::default(),
-        };
+        let found = measure_round(executor, control, *round, round.partner(rank, &grouping))?;
         mine.extend([found.latency_ns, found.busy_ns, found.byte_ns, found.both_byte_ns, found.slots]);
     }
     executor.forget_calls();
     let bytes: Vec<u8> = mine.iter().flat_map(|number| number.to_le_bytes()).collect();
     let all = control.exchange(&bytes)?;
     let numbers = all.iter().enumerate().map(|(rank, bytes)| numbers(rank, bytes, mine.len()));
-    Ok(network(&grouping, &executor.machines(), &rounds, &numbers.collect::<Result<Vec<_>>>()?))
+    let machines = executor.machines();
+    let cores = cores(&grouping, &machines, executor.cards());
+    Ok(network(&grouping, machines, cores, &rounds, &numbers.collect::<Result<Vec<_>>>()?))
+}
+
+/// One round, in which this rank measures with `partner` if it has one. Exchanges make all begin each part together: those who measure alone are
+/// disturbed by nobody's waiting, and those who share something do so throughout.
+fn measure_round(executor: &mut Executor, control: &Control, round: Round, partner: Option<u32>) -> Result<Found> {
+    let together = || control.exchange(&[]).map(drop);
+    // Memory that was never touched would be measured as well.
+    let [given, taken] = [1, 2].map(|byte| partner.map(|_| vec![byte; PIECES_MOST * PIECE_BYTES]).unwrap_or_default());
+    let pair = partner.map(|peer| Pair { executor, control, rank: control.rank(), peer, given, taken });
+    together()?;
+    let Some(mut pair) = pair else {
+        (0..2).try_for_each(|_| together())?;
+        return Ok(Found::default());
+    };
+    // Whoever has no link yet makes it.
+    pair.there_and_back(1, 1)?;
+    together()?;
+    if round == Round::Crowded {
+        let found = pair.exchange()?;
+        return together().map(|()| found);
+    }
+    let (found, pieces) = pair.measure()?;
+    together()?;
+    let shared = matches!(round, Round::Shared { .. });
+    let both_byte_ns = pair.both_ways_byte_ns(pieces, shared)?;
+    Ok(Found { both_byte_ns, ..found })
 }
 
 /// What `rank` has told, if it is so many numbers.
@@ -132,15 +150,16 @@ impl Round {
     }
 }
 
-/// What comes of it when all have measured, by rank: what a fold takes, the first of its processors and their number, then five numbers a round.
-fn network(grouping: &Grouping, machines: &[u32], rounds: &[Round], all: &[Vec<f64>]) -> Network {
-    let found = |wanted: &dyn Fn(&Round) -> bool, rank: usize| -> Vec<Found> {
-        let numbers = all[rank][3..].as_chunks::<5>().0;
+/// What comes of it when all have measured, by rank: what a fold takes, then five numbers a round.
+fn network(grouping: &Grouping, machines: Vec<u32>, cores: Vec<u32>, rounds: &[Round], all: &[Vec<f64>]) -> Network {
+    // By round; nothing where the rank had nobody to measure with.
+    let found = |wanted: &dyn Fn(&Round) -> bool, rank: usize| -> Vec<Option<Found>> {
+        let numbers = all[rank][1..].as_chunks::<5>().0;
         let rounds = rounds.iter().zip(numbers).filter(|(round, _)| wanted(round));
-        rounds.map(|(_, numbers)| Found::of(*numbers)).filter(|found| found.latency_ns > 0.0).collect()
+        rounds.map(|(_, numbers)| Some(Found::of(*numbers)).filter(|found| found.latency_ns > 0.0)).collect()
     };
     let everybody = |wanted: &dyn Fn(&Round) -> bool| -> Vec<Found> {
-        (0..all.len()).flat_map(|rank| found(wanted, rank)).collect()
+        (0..all.len()).flat_map(|rank| found(wanted, rank)).flatten().collect()
     };
     let is_between = |round: &Round| matches!(round, Round::Between { .. });
     let alone = |wanted: Round| link(&everybody(&|round| *round == wanted));
@@ -149,10 +168,10 @@ fn network(grouping: &Grouping, machines: &[u32], rounds: &[Round], all: &[Vec<f
         if grouping.largest() > 1 { &|round| matches!(round, Round::Shared { .. }) } else { &is_between };
     let shared_byte_ns = (0..grouping.hosts()).map(|host| {
         let members = grouping.members(host);
-        let by_round: Vec<Vec<Found>> = members.iter().map(|rank| found(shares, *rank as usize)).collect();
+        let by_round: Vec<Vec<Option<Found>>> = members.iter().map(|rank| found(shares, *rank as usize)).collect();
         let rounds = by_round.iter().map(Vec::len).max().unwrap_or(0);
         let rate = |round: usize| -> f64 {
-            by_round.iter().filter_map(|found| found.get(round)).map(|found| 1.0 / found.both_byte_ns).sum()
+            by_round.iter().filter_map(|found| found[round]).map(|found| 1.0 / found.both_byte_ns).sum()
         };
         // A slow host slows those that meet it: what a host can do shows with the fastest. One that met nobody shares nothing.
         let fastest = (0..rounds).map(rate).fold(0.0, f64::max);
@@ -160,7 +179,6 @@ fn network(grouping: &Grouping, machines: &[u32], rounds: &[Round], all: &[Vec<f
     });
     let met = everybody(&is_between);
     let (latencies, bytes): (Vec<f64>, Vec<f64>) = met.iter().map(|found| (found.latency_ns, found.byte_ns)).unzip();
-    let cores = cores(grouping, machines, all);
     let (inside, alone_between) = (alone(Round::AloneInside), alone(Round::AloneBetween));
     let neighbours = if grouping.largest() > 1 { inside } else { alone_between };
     let crowded = median(everybody(&|round| *round == Round::Crowded).iter().map(|found| found.latency_ns).collect());
@@ -169,7 +187,7 @@ fn network(grouping: &Grouping, machines: &[u32], rounds: &[Round], all: &[Vec<f
         // The two that measured alone may be near each other, or slow.
         between: LinkCost { latency_ns: median(latencies), byte_ns: least(bytes), ..alone_between },
         crowded_ns: (crowded - neighbours.latency_ns).max(0.0),
-        machines: machines.to_vec(),
+        machines,
         cores,
         shared_byte_ns: shared_byte_ns.collect(),
         fold_byte_ns: median(all.iter().map(|numbers| numbers[0]).collect()),
@@ -193,14 +211,17 @@ fn link(found: &[Found]) -> LinkCost {
     }
 }
 
-/// By machine, how many processors its ranks can run on: if they are bound, those of all.
-pub(super) fn cores(grouping: &Grouping, machines: &[u32], all: &[Vec<f64>]) -> Vec<u32> {
+/// By machine, how many processors its ranks can run on: if they are bound, to cores or to sockets, those of all.
+pub(super) fn cores(grouping: &Grouping, machines: &[u32], cards: &[Card]) -> Vec<u32> {
     let count = machines.iter().max().map_or(0, |last| last + 1);
     let of = |machine: u32| {
         let ranks = (0..grouping.size()).filter(|rank| machines[grouping.host_of(*rank) as usize] == machine);
-        let (firsts, counts): (BTreeSet<u32>, Vec<u32>) =
-            ranks.map(|rank| (all[rank as usize][1] as u32, all[rank as usize][2] as u32)).unzip();
-        counts.into_iter().max().unwrap_or(1).max(firsts.len() as u32).max(1)
+        let mut sets: BTreeMap<u32, u32> = BTreeMap::new();
+        for [first, count] in ranks.map(|rank| cards[rank as usize].processors) {
+            let most = sets.entry(first).or_default();
+            *most = count.max(*most);
+        }
+        sets.into_values().fold(0, u32::saturating_add).max(1)
     };
     (0..count).map(of).collect()
 }
@@ -232,8 +253,8 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// Both ends come to the same numbers but for their clocks.
-    fn measure(&mut self) -> Result<Found> {
+    /// What a link does one way, and how many large messages are a stream. Both ends come to the same numbers but for their clocks.
+    fn measure(&mut self) -> Result<(Found, usize)> {
         let mut ways = Vec::with_capacity(PINGS);
         for ping in 0..2 * PINGS {
             let began = Instant::now();
@@ -243,18 +264,23 @@ impl Pair<'_> {
             }
         }
         let latency_ns = least(ways);
-        let burst = fastest(|| self.there_and_back(1, BURST))?;
+        let burst = least(some(|| self.there_and_back(1, BURST))?);
         let busy_ns = ((burst - 2.0 * latency_ns) / (BURST - 1) as f64).max(0.0);
         let began = Instant::now();
         self.there_and_back(PIECE_BYTES, 1)?;
         let pieces = self.agree((STREAM.as_nanos() as f64 / nanoseconds(began)) as usize)?;
         let bytes = (pieces * PIECE_BYTES) as f64;
-        let one_way = fastest(|| self.there_and_back(PIECE_BYTES, pieces))?;
+        let one_way = least(some(|| self.there_and_back(PIECE_BYTES, pieces))?);
         // Large messages take most of it, whatever disturbed the small ones.
         let byte_ns = (one_way - 2.0 * latency_ns).max(one_way / 2.0) / bytes;
-        let both_byte_ns = fastest(|| self.both_ways(PIECE_BYTES, pieces))? / bytes;
         let slots = f64::from(self.executor.slots_to(self.peer));
-        Ok(Found { latency_ns, busy_ns, byte_ns, both_byte_ns, slots })
+        Ok((Found { latency_ns, busy_ns, byte_ns, both_byte_ns: 0.0, slots }, pieces))
+    }
+
+    /// What a byte takes while as many go the other way. Of ranks that share something the fastest try may be the one that ran alone.
+    fn both_ways_byte_ns(&mut self, pieces: usize, shared: bool) -> Result<f64> {
+        let times = some(|| self.both_ways(PIECE_BYTES, pieces))?;
+        Ok(if shared { median(times) } else { least(times) } / (pieces * PIECE_BYTES) as f64)
     }
 
     /// What a small message each way at once takes; nothing else.
@@ -317,15 +343,13 @@ fn undisturbed(mut times: Vec<f64>) -> f64 {
     times[times.len() / 4]
 }
 
-/// Of some tries.
-fn fastest(mut what: impl FnMut() -> Result<()>) -> Result<f64> {
-    let mut least = f64::INFINITY;
-    for _ in 0..STREAMS {
+/// What some tries take.
+fn some(mut what: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+    let one = |_| {
         let began = Instant::now();
-        what()?;
-        least = least.min(nanoseconds(began));
-    }
-    Ok(least)
+        what().map(|()| nanoseconds(began))
+    };
+    (0..STREAMS).map(one).collect()
 }
 
 fn nanoseconds(since: Instant) -> f64 {
@@ -340,14 +364,6 @@ pub(super) fn fold_byte_ns() -> f64 {
     let began = Instant::now();
     (0..FOLDS).for_each(|_| fold(&mut sum, std::hint::black_box(&input)));
     nanoseconds(began) / (FOLDS * FOLD_BYTES) as f64
-}
-
-/// The first processor that this rank can run on, and how many there are.
-pub(super) fn processors() -> [f64; 2] {
-    let allowed = rustix::thread::sched_getaffinity(None).ok();
-    let first = allowed.and_then(|set| (0..CpuSet::MAX_CPU).find(|cpu| set.is_set(*cpu)));
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
-    [first.unwrap_or(0) as f64, count as f64]
 }
 
 #[cfg(test)]
@@ -385,14 +401,14 @@ mod tests {
         // Host 2 is ten times as slow: hosts 3 and 0 meet it.
         let (fast, slow) = ([10_000.0, 500.0, 8.0, 8.0, 8.0], [10_000.0, 500.0, 80.0, 80.0, 8.0]);
         let (nothing, crowd) = ([0.0; 5], [13_000.0, 0.0, 0.0, 0.0, 0.0]);
-        let told = |rounds: [[f64; 5]; 4]| [&[0.5, 0.0, 4.0][..], &rounds.concat()].concat();
+        let told = |rounds: [[f64; 5]; 4]| [&[0.5][..], &rounds.concat()].concat();
         let all = [
             told([fast, crowd, fast, slow]),
             told([fast, crowd, fast, fast]),
             told([nothing, crowd, slow, slow]),
             told([nothing, crowd, slow, fast]),
         ];
-        let network = network(&grouping, &[0, 0, 1, 2], &rounds, &all);
+        let network = network(&grouping, vec![0, 0, 1, 2], vec![4; 3], &rounds, &all);
         assert_eq!(network.crowded_ns, 3_000.0);
         assert_eq!((network.machines, network.cores), (vec![0, 0, 1, 2], vec![4, 4, 4]));
         assert_eq!(network.shared_byte_ns, [8.0, 8.0, 80.0, 8.0]);

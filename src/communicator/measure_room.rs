@@ -1,7 +1,7 @@
 //! Measuring the allreduces of ranks that share a host's memory, by running them.
 
 use super::executor::Executor;
-use super::measure::{cores, fold_byte_ns, numbers, processors};
+use super::measure::{cores, fold_byte_ns, numbers};
 use crate::bootstrap::Control;
 use crate::error::Result;
 use crate::schedule::Algorithm;
@@ -27,7 +27,7 @@ pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result
         .filter(|(algorithm, bytes)| *algorithm != Algorithm::Direct || bytes * ranks <= READ_BYTES_MOST)
         .collect();
     let mut buffer = vec![0; SIZES[SIZES.len() - 1]];
-    let mut mine = [&[fold_byte_ns()][..], &processors()].concat();
+    let mut mine = vec![fold_byte_ns()];
     for (algorithm, bytes) in &points {
         let calls = if *bytes > SIZES[2] { 1 } else { (CALLS as usize / ranks).max(1) };
         let mut fastest = f64::INFINITY;
@@ -49,8 +49,8 @@ pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result
     let slowest = |index: usize| all.iter().map(|numbers| numbers[index]).fold(0.0, f64::max);
     let curve = |algorithm: Algorithm| {
         let own = points.iter().enumerate().filter(|(_, (one, _))| *one == algorithm);
-        let points = own.map(|(index, (_, bytes))| (*bytes, slowest(index + 3)));
-        Curve { algorithm, points: points.collect() }
+        let points = own.map(|(index, (_, bytes))| (*bytes, slowest(index + 1)));
+        Curve::measured(algorithm, points.collect())
     };
     Ok(Network {
         grouping: (*executor.grouping).clone(),
@@ -59,7 +59,7 @@ pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result
         shared_byte_ns: vec![0.0],
         fold_byte_ns: slowest(0),
         machines: vec![0],
-        cores: cores(&executor.grouping, &[0], &all),
+        cores: cores(&executor.grouping, &[0], executor.cards()),
         crowded_ns: 0.0,
         room: IN_ROOM.map(curve).into(),
     })

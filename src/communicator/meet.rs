@@ -39,6 +39,7 @@ impl Meeting {
             settings: config.common(),
             region: region.as_ref().map(Region::card),
             rail: rail.as_ref().map_or_else(|_| String::new(), ToString::to_string),
+            processors: topology::processors(),
             paths: Card::paths_of(control.endpoint(), &config.control.rails()?),
             endpoint: control.endpoint().clone(),
         };

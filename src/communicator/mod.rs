@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod executor;
 mod group;
+mod inherited;
 mod lending;
 mod links;
 mod measure;
@@ -38,7 +39,7 @@ use crate::error::{Cause, Error, Operation, Result};
 use crate::memory::Buffer;
 use crate::types::{Element, Grouping};
 use executor::Executor;
-use meet::OwnRail;
+use inherited::Inherited;
 use one_sided::OneSided;
 use started::Queue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -79,7 +80,7 @@ impl Communicator {
     /// did not answer; [`Error::InvalidArgument`] that rank and size make no sense, or not together with what the others said.
     pub fn create(id: &UniqueId, rank: u32, size: u32, config: &Config) -> Result<Self> {
         let control = Control::join(id, rank, size, &config.control)?;
-        Self::over(control, rank, config, None)
+        Self::over(control, rank, config, Inherited::default())
     }
 
     /// Joins as the environment says that launched this process: torchrun, mpirun, srun, `serried perf --ranks`, or `SERRIED_RANK`,
@@ -104,13 +105,13 @@ impl Communicator {
     /// As [`create`](Self::create).
     pub fn launched(launch: &Launch, config: &Config) -> Result<Self> {
         let control = launch.join(&config.control)?;
-        Self::over(control, launch.local_rank.unwrap_or(launch.rank), config, None)
+        Self::over(control, launch.local_rank.unwrap_or(launch.rank), config, Inherited::default())
     }
 
-    fn over(control: Control, local_rank: u32, config: &Config, rail: Option<OwnRail>) -> Result<Self> {
+    fn over(control: Control, local_rank: u32, config: &Config, parent: Inherited) -> Result<Self> {
         let (rank, size) = (control.rank(), control.size());
         let _span = tracing::info_span!("communicator", rank, size).entered();
-        let executor = Executor::prepare(&control, local_rank, config, rail)?;
+        let executor = Executor::prepare(&control, local_rank, config, parent)?;
         let grouping = executor.grouping.clone();
         let executor = Mutex::new(executor);
         let shared = Arc::new(Shared {

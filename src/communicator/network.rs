@@ -2,6 +2,7 @@
 
 use super::config::{Config, Probe};
 use super::executor::Executor;
+use super::inherited::Inherited;
 use super::measure::measure_links;
 use super::measure_room::measure_room;
 use super::saved::Saved;
@@ -20,11 +21,16 @@ pub(super) fn network(
     control: &Control,
     config: &Config,
     reach: Reach,
+    parent: Inherited,
 ) -> Result<Option<Measured>> {
     let asked = |network| Candidates { network, reach, allowed: config.algorithms };
     let unknown = asked(Network::unknown((*executor.grouping).clone()));
     if unknown.cells().is_empty() {
         return Ok(None);
+    }
+    if let Some(network) = parent.network(executor) {
+        let candidates = asked(network);
+        return Ok(Some(Measured { best: best(&candidates, control)?, candidates }));
     }
     let saved = (control.rank() == 0).then(|| Saved::of(executor.cards(), config)).flatten();
     let known = saved.as_ref().filter(|_| config.probe == Probe::Auto);
@@ -41,7 +47,7 @@ pub(super) fn network(
     let candidates = asked(network);
     let measured = Measured { best: best(&candidates, control)?, candidates };
     tracing::debug!(%measured, "measured");
-    saved.inspect(|saved| saved.write(&measured));
+    saved.inspect(|saved| saved.write(&measured, config.probe_age));
     Ok(Some(measured))
 }
 
@@ -49,8 +55,9 @@ pub(super) fn network(
 fn best(candidates: &Candidates, control: &Control) -> Result<Vec<Choice>> {
     let (rank, size) = (control.rank() as usize, control.size() as usize);
     let cells = candidates.cells();
-    let mine = cells.iter().skip(rank).step_by(size).map(|(kind, bytes)| candidates.best(*kind, *bytes).to_string());
-    let told = control.exchange(mine.collect::<Vec<_>>().join(" ").as_bytes())?;
+    let mine = cells.iter().skip(rank).step_by(size).filter_map(|(kind, bytes)| candidates.best(*kind, *bytes));
+    let mine: Vec<String> = mine.map(|choice| choice.to_string()).collect();
+    let told = control.exchange(mine.join(" ").as_bytes())?;
     let odd = |rank: usize, why| Error::InvalidArgument { what: format!("rank {rank} told of odd choices: {why}") };
     let shares = told.iter().enumerate().map(|(rank, bytes)| {
         Measured::choices(&String::from_utf8_lossy(bytes)).map(Vec::into_iter).map_err(|why| odd(rank, why))

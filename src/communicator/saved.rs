@@ -4,9 +4,16 @@ use super::card::Card;
 use super::config::Config;
 use crate::tune::{Candidates, Measured};
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
+use zerocopy::IntoBytes;
+
+/// How the files are called.
+const NAME: &str = "network-";
+
+/// What is measured and how it is priced: the number goes up with every change of either, and the optimised code and the other measure for themselves.
+const METHOD: &str = if cfg!(debug_assertions) { "serried network v2, to debug" } else { "serried network v2" };
 
 /// Where the network of these ranks is kept.
 #[derive(Debug)]
@@ -18,16 +25,17 @@ impl Saved {
     /// A file of its own for every set of hosts, addresses and settings; `None` if this user has no directory for such files.
     pub(super) fn of(cards: &[Card], config: &Config) -> Option<Self> {
         let directory = config.probe_dir.clone().or_else(user_cache)?;
-        let mut hasher = blake3::Hasher::new_derive_key("serried network v1");
-        hasher.update(env!("CARGO_PKG_VERSION").as_bytes()).update(config.ways().as_bytes());
+        let mut hasher = blake3::Hasher::new_derive_key(METHOD);
+        hasher.update(config.ways().as_bytes());
         for card in cards {
             let addresses: Vec<String> = card.endpoint.addresses().iter().map(|one| one.ip().to_string()).collect();
             for part in [&card.host, &card.machine, &card.rail, &addresses.join(" ")] {
                 hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
             }
+            hasher.update(card.processors.as_bytes()).update(&[card.paths]);
         }
         let name = hasher.finalize().to_hex();
-        Some(Self { path: directory.join(format!("network-{}.txt", &name[..16])) })
+        Some(Self { path: directory.join(format!("{NAME}{}.txt", &name[..16])) })
     }
 
     /// What is there, if it is sound, no older than `age`, and of such ranks as `asked`.
@@ -47,12 +55,14 @@ impl Saved {
         }
     }
 
-    /// Keeps it. Another communicator may read or write the same file meanwhile: it sees the old one or a whole new one.
-    pub(super) fn write(&self, measured: &Measured) {
+    /// Keeps it, and nothing that is older than `age`: hosts and settings of which there will be no other job leave files, too. Another communicator may read or
+    /// write the same file meanwhile: it sees the old one or a whole new one.
+    pub(super) fn write(&self, measured: &Measured, age: Duration) {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let written = self.path.with_extension(format!("{}-{number}.new", std::process::id()));
         let directory = self.path.parent().expect("a file in a directory");
+        forget(directory, age);
         let done = std::fs::create_dir_all(directory)
             .and_then(|()| std::fs::write(&written, measured.to_string()))
             .and_then(|()| std::fs::rename(&written, &self.path));
@@ -60,6 +70,19 @@ impl Saved {
             // The next job measures as this one did.
             tracing::debug!(file = %self.path.display(), %error, "the measured network was not kept");
             let _ = std::fs::remove_file(&written);
+        }
+    }
+}
+
+/// Removes what is older than `age`, of what is written here.
+fn forget(directory: &Path, age: Duration) {
+    let is_ours = |name: &str| name.starts_with(NAME) && (name.ends_with(".txt") || name.ends_with(".new"));
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let written = entry.metadata().and_then(|file| file.modified()).ok();
+        let is_old = written.and_then(|at| at.elapsed().ok()).is_some_and(|elapsed| elapsed > age);
+        if is_old && entry.file_name().to_str().is_some_and(is_ours) {
+            // Another process may have done so.
+            let _ = std::fs::remove_file(entry.path());
         }
     }
 }
@@ -83,24 +106,35 @@ mod tests {
         let day = Duration::from_secs(86_400);
         let network = Network::unknown(Grouping::one_host(2));
         let candidates = Candidates { network, reach: Reach::Links { slot_bytes: 4096 }, allowed: Allowed::default() };
-        let best = candidates.cells().iter().map(|(kind, bytes)| candidates.best(*kind, *bytes)).collect();
+        let best = candidates.cells().iter().filter_map(|(kind, bytes)| candidates.best(*kind, *bytes)).collect();
         let measured = Measured { candidates: candidates.clone(), best };
         let read = |age| saved.read(age, &candidates);
         assert_eq!(read(day), None);
-        saved.write(&measured);
+        saved.write(&measured, day);
         assert_eq!(read(day), Some(measured.clone()));
         let others = Network::unknown(Grouping::one_host(3));
         assert_eq!(saved.read(day, &Candidates { network: others, ..candidates.clone() }), None);
         let file = std::fs::File::options().write(true).open(&saved.path).expect("it was written");
         file.set_modified(SystemTime::now() - Duration::from_secs(61)).expect("a file of this process");
         assert_eq!(read(Duration::from_secs(60)), None);
-        assert_eq!(read(day), Some(measured));
+        assert_eq!(read(day).as_ref(), Some(&measured));
         file.set_modified(SystemTime::now() + day).expect("a file of this process");
         assert_eq!(read(day), None);
         std::fs::write(&saved.path, "serried network 0").expect("a file of this process");
         assert_eq!(read(day), None);
-        let files = std::fs::read_dir(directory.join("deep")).expect("it is there").count();
+        for (name, age) in [("network-0.txt", 90_000), ("network-1.txt", 80_000), ("notes.txt", 90_000)] {
+            let file = std::fs::File::create(directory.join("deep").join(name)).expect("a file of this process");
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).expect("a file of this process");
+        }
+        saved.write(&measured, day);
+        let names = std::fs::read_dir(directory.join("deep")).expect("it is there");
+        let mut names: Vec<_> = names.map(|entry| entry.expect("it is there").file_name()).collect();
+        names.sort();
         std::fs::remove_dir_all(&directory).expect("it is this test's");
-        assert_eq!(files, 1, "nothing is left beside");
+        assert_eq!(
+            names,
+            ["network-1.txt", "network.txt", "notes.txt"],
+            "what is old goes, and nothing is left beside"
+        );
     }
 }

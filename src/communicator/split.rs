@@ -1,5 +1,6 @@
 //! Communicators made of others: of some of their ranks, or of all once more.
 
+use super::inherited::Inherited;
 use super::request::Request;
 use super::{Communicator, Config};
 use crate::bootstrap::{Control, UniqueId};
@@ -59,13 +60,11 @@ impl Communicator {
             let what = format!("rank {}: rank {} could not hold the rendezvous of a split", self.rank(), members[0]);
             return Err(Error::System { what, reason: reason.to_owned() });
         }
-        // Another choice of devices, or of whether to use any, is another port.
-        let same = config.verbs == self.shared.config.verbs && config.transport == self.shared.config.transport;
-        let rail = same.then(|| executor.rail());
+        let heritage = Inherited::from(&executor, &members, &self.shared.config, config);
         drop(executor);
         let id: UniqueId = said.parse()?;
         let control = Control::join(&id, rank as u32, members.len() as u32, &config.control)?;
-        Self::over(control, self.local_rank, config, rail).map(Some)
+        Self::over(control, self.local_rank, config, heritage).map(Some)
     }
 
     /// A communicator of the same ranks.

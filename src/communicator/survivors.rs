@@ -1,5 +1,6 @@
 //! Going on without some ranks: also after they, or others, have failed.
 
+use super::inherited::Inherited;
 use super::{Communicator, Config};
 use crate::bootstrap::{Control, UniqueId};
 use crate::error::{Error, Operation, Result};
@@ -33,10 +34,8 @@ impl Communicator {
             told.map_err(|error| self.lost(*below, &error))?;
         }
         let control = Control::join(&id, place as u32, staying.len() as u32, &config.control)?;
-        // Another choice of devices, or of whether to use any, is another port.
-        let same = config.verbs == self.shared.config.verbs && config.transport == self.shared.config.transport;
-        let rail = same.then(|| self.shared.executor().rail());
-        Self::over(control, self.local_rank(), config, rail)
+        let heritage = Inherited::from(&self.shared.executor(), staying, &self.shared.config, config);
+        Self::over(control, self.local_rank(), config, heritage)
     }
 
     fn place_among(&self, staying: &[u32]) -> Result<usize> {

@@ -7,14 +7,15 @@
 //!
 //! 1. **It measures.** Before the first call of a communicator of 2 to 64 ranks, two ranks of a host exchange messages while all others sleep, then two of different
 //!    hosts: that tells what a message takes on its way, what it costs the threads at its ends, and what a byte does. Neighbours do so all at once: that tells what is lost where ranks
-//!    are more than cores. Then hosts meet at distances of 1, 2, 4, …, first by one rank of each, then by all: that tells what ranks of a host share on their way out, and which host is
+//!    are more than cores. Then hosts meet at distances of 1, 2, 4, …, first by one rank of each, then by all that have a partner there: that tells what ranks of a host share on their way out, and which host is
 //!    slow. Where all ranks share a host's memory, the two ways of an allreduce there are run at seven sizes instead.
 //! 2. **It prices.** Every algorithm that serves a collective, with its usual slices and with finer ones, is run in virtual time on what was measured: the very schedule that
 //!    the engine would run, with a thread to each rank, so many cores to a machine, one way in and out to each host, slots that must be free before they are
 //!    filled. Nine sizes stand for all up to the next. Each rank prices its share of all these. Prices within 5 % of each other are equal, for they are not finer;
 //!    of such ways the one with the fewest links wins, as its links are never idle, and TCP begins cautiously on a link that was.
 //! 3. **It keeps the best** in a table by size, the same on all ranks; a call looks up two indices. Rank 0 keeps what was measured and what came of it in
-//!    `$XDG_CACHE_HOME/serried`, and the next job of the same ranks on the same hosts with the same settings takes it from there for a day.
+//!    `$XDG_CACHE_HOME/serried`, and the next job of the same ranks on the same hosts and processors with the same settings takes it from there for a day. A communicator made of another
+//!    takes what is known of its links from that one.
 //!
 //! | say | to |
 //! |---|---|

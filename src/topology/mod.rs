@@ -10,5 +10,6 @@ mod process;
 
 pub use host::{HostId, machine};
 pub use idle::{Idle, idle};
+pub(crate) use numa::processors;
 pub use numa::{node_of, own_node};
 pub(crate) use process::ProcessId;

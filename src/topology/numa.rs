@@ -1,8 +1,17 @@
-//! NUMA nodes: which of them this process runs on, and which of them a device hangs on. On machines with one, neither matters.
+//! Processors and NUMA nodes: which of them this process may run on, and which node a device hangs on. On machines with one, nodes do not matter.
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 use std::fs;
 use std::path::Path;
+
+/// The first processor that this thread may run on, and how many there are.
+pub(crate) fn processors() -> [u32; 2] {
+    let allowed = sched_getaffinity(None).ok();
+    let first = allowed.and_then(|set| (0..CpuSet::MAX_CPU).find(|processor| set.is_set(*processor)));
+    // A quota of time counts as well.
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    [first.unwrap_or(0) as u32, count as u32]
+}
 
 /// The node that has all processors that this thread may run on. `None` if they are on several, or the system does not tell.
 pub fn own_node() -> Option<u32> {

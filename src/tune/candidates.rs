@@ -36,8 +36,11 @@ pub struct Candidates {
 
 impl Candidates {
     /// The ways for one size: every algorithm that serves `kind` and is allowed, each with its usual slices and with finer ones. Where all ranks share a host's memory
-    /// there are no slices.
+    /// there are no slices. None for messages between two, which have one way.
     pub fn of(&self, kind: CollectiveKind, bytes: usize) -> Vec<Choice> {
+        if kind == CollectiveKind::Send {
+            return Vec::new();
+        }
         let slot_bytes = match self.reach {
             Reach::Room { .. } if kind == CollectiveKind::AllReduce => {
                 let allowed = IN_ROOM.into_iter().filter(|one| self.allowed.allows(kind, *one));
@@ -62,8 +65,11 @@ impl Candidates {
         all
     }
 
-    /// What a call is predicted to take, and what that is made of; `None` where it was not measured.
+    /// What a call is predicted to take, and what that is made of; `None` where it was not measured, or for what cannot run.
     pub fn predict(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> Option<Price> {
+        if !self.can_run(kind, choice) {
+            return None;
+        }
         match self.reach {
             Reach::Room { .. } => self.predict_in_room(kind, bytes, choice),
             Reach::Links { .. } => {
@@ -89,9 +95,16 @@ impl Candidates {
         })
     }
 
+    /// The way that calls of `bytes` go by, on a table that was made of what is here: as those of the largest size that is priced and not above. `None` for what is
+    /// not chosen by prices.
+    pub fn choice(&self, kind: CollectiveKind, bytes: usize) -> Option<Choice> {
+        let mut cells = self.cells().into_iter().filter(|(one, priced)| *one == kind && *priced <= bytes);
+        cells.next_back().and_then(|(_, priced)| self.best(kind, priced))
+    }
+
     /// The way that is predicted to be the fastest, or of those that are as good the one with the fewest links. Finer slices are looked at for those that
-    /// are near it with their usual ones.
-    pub fn best(&self, kind: CollectiveKind, bytes: usize) -> Choice {
+    /// are near it with their usual ones. `None` for messages between two.
+    pub fn best(&self, kind: CollectiveKind, bytes: usize) -> Option<Choice> {
         let all = self.of(kind, bytes);
         let is_usual = |place: &usize| *place == 0 || all[*place - 1].algorithm != all[*place].algorithm;
         let price = |place: usize| (self.time(kind, bytes, &all[place]), place);
@@ -105,8 +118,7 @@ impl Candidates {
         let limit = AS_GOOD * least(&priced);
         priced.retain(|(ns, _)| *ns <= limit);
         let by_links = |(ns, place): &(f64, usize)| (self.links(kind, &all[*place]), ns.to_bits());
-        let best = priced.into_iter().min_by_key(by_links).expect("every collective has an algorithm that is allowed");
-        all[best.1]
+        priced.into_iter().min_by_key(by_links).map(|(_, place)| all[place])
     }
 
     /// How many pairs of ranks send to each other, each direction counted; 0 where all share memory.
@@ -168,7 +180,7 @@ mod tests {
         let reach = Reach::Links { slot_bytes: 1 << 19 };
         let candidates = Candidates { network, reach, allowed: Allowed::default() };
         let (kind, bytes) = (CollectiveKind::AllReduce, 4 << 20);
-        let best = candidates.best(kind, bytes);
+        let best = candidates.best(kind, bytes).expect("it has algorithms");
         assert_eq!((best.algorithm, candidates.links(kind, &best)), (Algorithm::Ring, 4));
         let predicted =
             |choice: &Choice| candidates.predict(kind, bytes, choice).expect("the links were measured").total_ns;
@@ -176,7 +188,10 @@ mod tests {
         let as_good = all.iter().filter(|choice| predicted(choice) <= AS_GOOD * predicted(&best));
         assert!(as_good.map(|choice| choice.algorithm).any(|algorithm| algorithm == Algorithm::Nhr));
         // Where the ring takes clearly longer, its few links do not help it.
-        let small = candidates.best(kind, 1 << 10);
+        let small = candidates.best(kind, 1 << 10).expect("it has algorithms");
         assert!(candidates.links(kind, &small) > 4, "{small}");
+        assert_eq!(candidates.choice(kind, 1 << 10), Some(small));
+        assert_eq!(candidates.choice(kind, 2000), Some(small));
+        assert_eq!(candidates.best(CollectiveKind::Send, 8), None);
     }
 }

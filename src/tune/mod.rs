@@ -138,7 +138,7 @@ impl Tables {
         let price = self.candidates().and_then(|candidates| candidates.predict(kind, bytes, choice));
         price.map_or_else(
             || estimate::collective(kind, &self.grouping, self.reach, choice, bytes),
-            |price| Duration::from_secs_f64(price.total_ns * 1e-9),
+            |price| Duration::try_from_secs_f64(price.total_ns * 1e-9).unwrap_or(Duration::MAX),
         )
     }
 

@@ -1,4 +1,4 @@
-//! What the links of a communicator cost, as they were measured while all ranks used them at once. Nanoseconds and bytes.
+//! What the links of a communicator cost, as they were measured. Nanoseconds and bytes.
 //!
 //! A network is kept and told as text, a line each:
 //!
@@ -95,6 +95,25 @@ impl Network {
         }
     }
 
+    /// The same network among some of its ranks, in this order; on which processors they run is to be seen anew.
+    pub fn among(&self, ranks: &[u32]) -> Self {
+        let hosts: Vec<u32> = ranks.iter().map(|rank| self.grouping.host_of(*rank)).collect();
+        let grouping = Grouping::new(&hosts);
+        let shared = |host| self.shared_byte_ns[hosts[grouping.members(host)[0] as usize] as usize];
+        Self {
+            shared_byte_ns: (0..grouping.hosts()).map(shared).collect(),
+            // A call there is another among fewer ranks.
+            room: if ranks.len() == self.grouping.size() as usize { self.room.clone() } else { Vec::new() },
+            ..Self {
+                inside: self.inside,
+                between: self.between,
+                fold_byte_ns: self.fold_byte_ns,
+                crowded_ns: self.crowded_ns,
+                ..Self::unknown(grouping.clone())
+            }
+        }
+    }
+
     /// What the link between two ranks costs.
     pub fn link(&self, one: u32, other: u32) -> &LinkCost {
         if self.grouping.host_of(one) == self.grouping.host_of(other) { &self.inside } else { &self.between }
@@ -102,20 +121,38 @@ impl Network {
 }
 
 impl Curve {
-    /// What a call of `bytes` takes: between two points and beyond the last, in proportion; below the first, as that.
+    /// What was measured, by bytes, ascending. What disturbed a small call shows in larger ones that took less: no call takes longer than a larger one.
+    pub fn measured(algorithm: Algorithm, mut points: Vec<(usize, f64)>) -> Self {
+        let mut least = f64::INFINITY;
+        for (_, ns) in points.iter_mut().rev() {
+            least = least.min(*ns);
+            *ns = least;
+        }
+        Self { algorithm, points }
+    }
+
+    /// What a call of `bytes` takes: between two points in proportion; below the first, as that.
     pub fn at(&self, bytes: usize) -> f64 {
         let after = self.points.partition_point(|(size, _)| *size < bytes);
-        let [(low, low_ns), (high, high_ns)] = match (self.points.get(after.wrapping_sub(1)), self.points.get(after)) {
-            (Some(low), Some(high)) => [*low, *high],
-            (None, Some(first)) => return first.1,
-            // Beyond the last, as the last two say.
-            (Some(last), None) => match after.checked_sub(2) {
-                Some(before) => [self.points[before], *last],
-                None => return last.1 * bytes as f64 / last.0.max(1) as f64,
-            },
-            (None, None) => return 0.0,
+        match (self.points.get(after.wrapping_sub(1)), self.points.get(after)) {
+            (Some((low, low_ns)), Some((high, high_ns))) => {
+                low_ns + (high_ns - low_ns) * (bytes - low) as f64 / (high - low) as f64
+            }
+            (None, Some(first)) => first.1,
+            (Some(last), None) => self.beyond(after, *last, bytes),
+            (None, None) => 0.0,
+        }
+    }
+
+    /// Beyond the last point a byte takes what it does between the last two, and half of what it does up to the last at least: the two may have
+    /// been disturbed.
+    fn beyond(&self, points: usize, (last, last_ns): (usize, f64), bytes: usize) -> f64 {
+        let mean = last_ns / last.max(1) as f64;
+        let slope = match points.checked_sub(2).map(|before| self.points[before]) {
+            Some((before, before_ns)) => ((last_ns - before_ns) / (last - before) as f64).max(mean / 2.0),
+            None => mean,
         };
-        low_ns + (high_ns - low_ns) * (bytes - low) as f64 / (high - low) as f64
+        last_ns + slope * (bytes - last) as f64
     }
 }
 
@@ -240,6 +277,14 @@ mod tests {
             crowded_ns: 6e3,
             room: vec![Curve { algorithm: Algorithm::TwoShot, points: vec![(8, 400.0), (4096, 1000.5)] }],
         }
+    }
+
+    #[test]
+    fn some_ranks_have_their_part_of_it() {
+        let part = network().among(&[2, 0]);
+        assert_eq!((&part.grouping, &part.shared_byte_ns), (&Grouping::new(&[0, 1]), &vec![80.0, 8.25]));
+        assert_eq!((part.between, part.room.len()), (network().between, 0));
+        assert_eq!(network().among(&[1, 0, 2]).room, network().room);
     }
 
     #[test]

@@ -64,7 +64,8 @@ mod tests {
         let network: Network = text.parse().expect("a network");
         let candidates =
             Candidates { network, reach: Reach::Links { slot_bytes: 1 << 18 }, allowed: Allowed::default() };
-        let best: Vec<Choice> = candidates.cells().iter().map(|(kind, bytes)| candidates.best(*kind, *bytes)).collect();
+        let cells = candidates.cells();
+        let best: Vec<Choice> = cells.iter().filter_map(|(kind, bytes)| candidates.best(*kind, *bytes)).collect();
         let measured = Measured { candidates: candidates.clone(), best };
         let text = measured.to_string();
         assert_eq!(Measured::parse(&text, &candidates), Ok(measured), "{text}");

@@ -14,9 +14,14 @@ use serried::tune::network::Network;
 use serried::tune::{Candidates, Reach};
 use serried::{Communicator, Config, TransportChoice};
 use std::io::{Write, stdout};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use story::Story;
+use story::{Story, Way};
+
+/// How the line of a saved network begins that says how many bytes a slot of its links holds; without it they are TCP's.
+const SLOTS: &str = "slots of ";
+const SLOT_BYTES: RangeInclusive<usize> = 4096..=1 << 30;
 
 /// What `--help` tells besides the flags.
 pub(crate) const LESSON: &str = "\
@@ -116,14 +121,16 @@ fn as_rank(flags: &Flags, config: &Config) -> Result<ExitCode, Failure> {
         let own = story.block_bytes(story.rows[index].bytes);
         let choice = communicator.choice(kind, own)?;
         let row = &mut story.rows[index];
-        row.chosen = row.place(choice);
+        row.chosen = row.place(Way { choice, price: candidates.predict(kind, own, &choice), measured_us: None });
     }
     if flags.measure {
         trial::run(&communicator, flags.collective, &mut story)?;
     }
     if communicator.rank() == 0 {
         if let Some(file) = &flags.save {
-            std::fs::write(file, candidates.network.to_string()).map_err(Failure::Output)?;
+            let Candidates { network, reach: Reach::Room { slot_bytes } | Reach::Links { slot_bytes }, .. } =
+                &candidates;
+            std::fs::write(file, format!("{network}{SLOTS}{slot_bytes}\n")).map_err(Failure::Output)?;
         }
         print(flags, &story)?;
     }
@@ -134,12 +141,16 @@ fn as_rank(flags: &Flags, config: &Config) -> Result<ExitCode, Failure> {
 fn saved(file: &PathBuf, config: &Config) -> Result<Candidates, Failure> {
     let usage = |why: String| Failure::Usage(format!("--network {}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| usage(error.to_string()))?;
-    let network: Network = text.parse().map_err(usage)?;
+    let (slots, lines): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with(SLOTS));
+    let network: Network = lines.join("\n").parse().map_err(usage)?;
     if !(2..=serried::tune::RANKS_MOST).contains(&network.grouping.size()) {
         return Err(usage(format!("it has {} ranks; prices are computed for 2 to 64", network.grouping.size())));
     }
-    // Of which kind the links were, the file does not say.
-    let slot_bytes = TcpSettings::default().slot_bytes;
+    let slot_bytes = match slots.first().and_then(|line| line.strip_prefix(SLOTS)) {
+        Some(number) => number.trim().parse().ok().filter(|bytes| SLOT_BYTES.contains(bytes)),
+        None => Some(TcpSettings::default().slot_bytes),
+    };
+    let slot_bytes = slot_bytes.ok_or_else(|| usage(format!("{SLOTS}is followed by bytes, from 4096 to 1 GiB")))?;
     let reach = if network.room.is_empty() { Reach::Links { slot_bytes } } else { Reach::Room { slot_bytes } };
     Ok(Candidates { network, reach, allowed: config.algorithms })
 }

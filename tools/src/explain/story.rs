@@ -63,12 +63,13 @@ impl Story {
         for bytes in sizes(min, max) {
             let own = story.block_bytes(bytes);
             let price = |choice| Way { choice, price: candidates.predict(kind, own, &choice), measured_us: None };
-            let mut ways: Vec<Way> = candidates.of(kind, own).into_iter().map(price).collect();
+            let mut ways: Vec<Way> = candidates.of(kind, own).into_iter().map(&price).collect();
             let ns = |way: &Way| way.price.map_or(f64::INFINITY, |price| price.total_ns);
             ways.sort_by(|one, other| ns(one).total_cmp(&ns(other)));
             let table = Table::new(kind, &candidates.network.grouping, candidates.reach, &candidates.allowed);
             let mut row = Row { bytes, ways, chosen: 0, unmeasured: 0 };
-            row.unmeasured = row.place(*table.choice(own));
+            row.unmeasured = row.place(price(*table.choice(own)));
+            row.chosen = candidates.choice(kind, own).map_or(row.unmeasured, |choice| row.place(price(choice)));
             story.rows.push(row);
         }
         story
@@ -132,12 +133,12 @@ impl Story {
 }
 
 impl Row {
-    /// Where among the ways this choice is.
-    pub(crate) fn place(&mut self, choice: Choice) -> usize {
-        let place = self.ways.iter().position(|way| way.choice == choice);
+    /// Where among the ways this one is.
+    pub(crate) fn place(&mut self, way: Way) -> usize {
+        let place = self.ways.iter().position(|one| one.choice == way.choice);
         place.unwrap_or_else(|| {
             // A size between two that were priced goes as the smaller one, perhaps in slices of another size than any of its own ways.
-            self.ways.push(Way { choice, price: None, measured_us: None });
+            self.ways.push(way);
             self.ways.len() - 1
         })
     }
@@ -213,8 +214,9 @@ mod tests {
     #[test]
     fn a_choice_of_other_slices_is_a_way_of_its_own() {
         let mut row = Row { bytes: 8, ways: vec![way(Algorithm::Ring, 1.0, 1.0)], chosen: 0, unmeasured: 0 };
-        let choice = Choice { algorithm: Algorithm::Ring, slice_bytes: 4096, lanes: 2 };
-        assert_eq!((row.place(choice), row.place(choice), row.ways.len()), (1, 1, 2));
+        let other = way(Algorithm::Ring, 2.0, 1.0);
+        let other = Way { choice: Choice { slice_bytes: 4096, ..other.choice }, measured_us: None, ..other };
+        assert_eq!((row.place(other.clone()), row.place(other), row.ways.len()), (1, 1, 2));
         assert_eq!(row.regret(1), None);
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn page(title: &str, facts: &[(String, String)], ranks: u32, paces: &
          <title>{title}</title>\n<style>\n{PAGE_STYLE}\
          .heat rect {{ stroke: var(--ground); }} .heat text {{ font-size: 11px; text-anchor: middle; fill: var(--ink); }} .heat .in {{ fill: #101418; }}\n\
          </style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<dl>\n{facts}</dl>\n<div class=\"charts\">\n{maps}</div>\n\
-         <p class=\"note\">Darker is slower. Each pair was measured alone; numbers are of both directions.</p>\n</main>\n</body>\n</html>\n"
+         <p class=\"note\">Darker is slower. Each pair was measured alone; bandwidth is that of the lower rank to the higher.</p>\n</main>\n</body>\n</html>\n"
     )
 }
 

@@ -5,9 +5,10 @@ use super::heat::{self, short};
 use super::host::Host;
 use super::measured::{self, Pace};
 use super::pairs::{self, Group, Said};
-use super::{Failure, Flags, VERSION, print, text};
+use super::{Failure, Flags, VERSION, network, print, text};
 use serde_json::{Value, json};
-use serried::{Communicator, Config, LinkReport, Op, Result};
+use serried::tune::network::Network;
+use serried::{Communicator, Config, LinkReport, Op, Probe, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
@@ -19,9 +20,7 @@ const MATRIX_RANKS_MAX: usize = 16;
 
 /// Joins the job, connects all pairs, and on rank 0 prints the report.
 pub(super) fn report(host: Host, config: &Config, flags: &Flags) -> std::result::Result<ExitCode, Failure> {
-    let told = join(&host, config, flags.quick).map_err(Failure::Library)?;
-    if let Some((told, paces)) = told {
-        let job = Job { paces, ..Job::of(&told) };
+    if let Some(job) = join(&host, config, flags).map_err(Failure::Library)? {
         if let Some(file) = &flags.html {
             std::fs::write(file, job.html()).map_err(Failure::System)?;
         }
@@ -30,12 +29,10 @@ pub(super) fn report(host: Host, config: &Config, flags: &Flags) -> std::result:
     Ok(ExitCode::SUCCESS)
 }
 
-/// What every rank tells, and what was measured between them.
-type Told = (Vec<Value>, Vec<(Pair, Pace)>);
-
 /// On rank 0, all of it.
-fn join(host: &Host, config: &Config, quick: bool) -> Result<Option<Told>> {
-    let communicator = Communicator::from_env(config)?;
+fn join(host: &Host, config: &Config, flags: &Flags) -> Result<Option<Job>> {
+    let probe = if flags.quick { Probe::Off } else { config.probe };
+    let communicator = Communicator::from_env(&Config { probe, ..config.clone() })?;
     let links = communicator.links()?;
     let shared = host.shared_ports();
     let port = shared.get(communicator.local_rank() as usize % shared.len().max(1));
@@ -47,9 +44,12 @@ fn join(host: &Host, config: &Config, quick: bool) -> Result<Option<Told>> {
     });
     let all = gather(&communicator, mine.to_string().as_bytes())?;
     let told = all.iter().map(|bytes| serde_json::from_slice(bytes).unwrap_or(Value::Null));
-    let told = told.collect();
-    let paces = if quick { Vec::new() } else { measured::all_pairs(&communicator)? };
-    Ok((communicator.rank() == 0).then_some((told, paces)))
+    let told: Vec<Value> = told.collect();
+    // Pair by pair, so that of many ranks it takes hours.
+    let worth = !flags.quick && (told.len() <= MATRIX_RANKS_MAX || flags.html.is_some());
+    let paces = if worth { measured::all_pairs(&communicator)? } else { Vec::new() };
+    let network = communicator.candidates().map(|candidates| candidates.network);
+    Ok((communicator.rank() == 0).then(|| Job { paces, network, ..Job::of(&told) }))
 }
 
 /// Every rank's bytes, in the order of ranks.
@@ -92,6 +92,8 @@ struct Job {
     pairs: BTreeMap<Pair, [Said; 2]>,
     /// What was measured.
     paces: Vec<(Pair, Pace)>,
+    /// What algorithms are chosen by, if it was measured.
+    network: Option<Network>,
 }
 
 impl Job {
@@ -113,7 +115,7 @@ impl Job {
             .filter_map(|(&(rank, peer), one)| Some(((rank, peer), [one.clone(), said.get(&(peer, rank))?.clone()])));
         let pairs = pairs.collect();
         let port = |told: &Value| Some(format!("{} port {}", told["port"]["device"].as_str()?, told["port"]["port"]));
-        Self { hosts, ports: told.iter().map(port).collect(), pairs, paces: Vec::new() }
+        Self { hosts, ports: told.iter().map(port).collect(), pairs, paces: Vec::new(), network: None }
     }
 
     fn groups(&self) -> Vec<Group> {
@@ -147,6 +149,7 @@ impl Job {
             }
             text += &self.ends_text(&group);
         }
+        self.network.iter().for_each(|network| text += &format!("\n{}", network::text(network)));
         text
     }
 
@@ -235,6 +238,7 @@ impl Job {
             "ranks": self.ports.len(),
             "hosts": hosts.collect::<Vec<_>>(),
             "pairs": pairs.collect::<Vec<_>>(),
+            "network": self.network.as_ref().map(ToString::to_string),
         })
     }
 }

@@ -7,6 +7,7 @@ mod heat;
 mod host;
 mod job;
 mod measured;
+mod network;
 mod pairs;
 mod text;
 mod ways;
@@ -64,7 +65,7 @@ pub(crate) struct Flags {
     /// As ranks, draw what was measured between all pairs as a page in this file.
     #[arg(long, value_name = "FILE", conflicts_with = "here")]
     html: Option<PathBuf>,
-    /// As ranks, measure nothing: only connect.
+    /// As ranks, measure nothing: only connect. Pairs of more than 16 ranks are measured only for --html.
     #[arg(long, conflicts_with_all = ["html", "here"])]
     quick: bool,
     /// Set by the launcher for the ranks it starts: its process id.
