@@ -61,20 +61,20 @@ impl Pages {
         Ok(Limit { name: "a plain copy of 64 MiB by every rank at once".to_owned(), gb_s })
     }
 
-    /// Writes the page.
+    /// Writes the page, of ranks on so many hosts.
     pub(crate) fn write(
         mut self,
         plan: &Plan,
+        hosts: u32,
         ranks: &[Presence],
         cores: &str,
         limit: Option<Limit>,
         error: Option<&str>,
     ) -> std::io::Result<()> {
-        let hosts: std::collections::BTreeSet<&str> = ranks.iter().map(|rank| rank.host.as_str()).collect();
         let mut facts = vec![
             ("serried".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             ("ranks".to_owned(), ranks.len().to_string()),
-            ("hosts".to_owned(), hosts.len().to_string()),
+            ("hosts".to_owned(), hosts.to_string()),
             ("cores".to_owned(), cores.to_owned()),
             ("instruction set".to_owned(), serried::reduce::instruction_set().to_owned()),
             ("command".to_owned(), std::env::args().skip(1).collect::<Vec<_>>().join(" ")),

@@ -79,7 +79,7 @@ impl<'a> Run<'a> {
         let limit = outcome.as_ref().ok().filter(|()| self.plan.html.is_some());
         let limit = limit.map(|()| Pages::limit(self.base)).transpose()?;
         if let Some(pages) = self.pages.take() {
-            pages.write(self.plan, &self.ranks, &cores, limit, error.as_deref())?;
+            pages.write(self.plan, self.base.hosts(), &self.ranks, &cores, limit, error.as_deref())?;
         }
         outcome?;
         if self.base.rank() == 0 {
