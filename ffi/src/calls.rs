@@ -184,7 +184,7 @@ unsafe fn message(
         return group::keep(item);
     }
     // SAFETY: as the caller promises.
-    unsafe { group::run(&[item()?]) }
+    unsafe { group::exchange(&[&item()?]) }
 }
 
 export! {

@@ -10,7 +10,7 @@ use crate::windows::Windows;
 use crate::{boundary, environment, fork, log, ncclResult_t};
 use serried::{Communicator, Config};
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
@@ -107,14 +107,21 @@ impl Comm {
         self.process == fork::generation()
     }
 
-    /// How joining ended.
-    pub(crate) fn joined(&self, outcome: Result<Communicator, Failure>) {
-        match &outcome {
-            Ok(communicator) => self.tell(communicator),
-            Err(failure) => tracing::warn!(target: "INIT", "a communicator was not made: {}", failure.what),
-        }
+    /// How joining ended; a failure also if it was aborted meanwhile.
+    pub(crate) fn joined(&self, outcome: Result<Communicator, Failure>) -> Result<(), Failure> {
         // It joins once.
         let _ = self.joined.set(outcome);
+        // Either this sees what `stop` has stored, or that sees what was stored here.
+        fence(Ordering::SeqCst);
+        let communicator = self.known().inspect_err(|failure| {
+            tracing::warn!(target: "INIT", "a communicator was not made: {}", failure.what);
+        })?;
+        if self.state.load(Ordering::Acquire) & ABORTED != 0 {
+            communicator.abort();
+            return Err(self.why_not());
+        }
+        self.tell(communicator);
+        Ok(())
     }
 
     /// Says in the log that it is there, as NCCL does.
@@ -242,6 +249,7 @@ impl Comm {
 
     fn stop(&self, why: u32) {
         self.state.fetch_or(why, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
         if let Some(Ok(communicator)) = self.joined.get() {
             communicator.abort();
         }

@@ -16,6 +16,11 @@ pub(crate) struct Span {
     bytes: usize,
 }
 
+// SAFETY: it is only followed by calls, whose callers promise that the memory is there; any thread may.
+unsafe impl Send for Span {}
+// SAFETY: the same.
+unsafe impl Sync for Span {}
+
 /// A call that is ready to be made.
 pub(crate) struct Plan {
     kind: Kind,
