@@ -72,6 +72,25 @@ fn what_has_no_meaning_is_named_once() {
     assert_eq!(lines(&run(&mut Command::new(&program)).stderr), [""; 0]);
 }
 
+#[test]
+fn nobody_needs_to_hear_it() {
+    let Some(program) = compile("nobody_needs_to_hear_it", Language::C, "unheard.c") else { return };
+    run(&mut Command::new(&program));
+    run(Command::new(&program).env("NCCL_DEBUG", "INFO"));
+}
+
+#[test]
+fn a_log_of_the_version_alone_has_no_file_and_loses_no_remark() {
+    let test = "a_log_of_the_version_alone_has_no_file_and_loses_no_remark";
+    let Some(program) = compile(test, Language::C, PAIR) else { return };
+    let file = scratch(test).join("log");
+    for debug in [None, Some(("NCCL_DEBUG", "VERSION"))] {
+        let output = run(Command::new(&program).env("NCCL_DEBUG_FILE", &file).env("NCCL_PROTO", "LL").envs(debug));
+        assert_eq!(lines(&output.stderr), ["serried: set, and without meaning in serried: NCCL_PROTO"]);
+        assert!(!file.exists(), "{debug:?}");
+    }
+}
+
 /// Whoever asks for RDMA gets no TCP; here there is none that works, since it is also forbidden.
 #[test]
 fn rdma_that_is_asked_for_and_does_not_work_is_an_error() {
