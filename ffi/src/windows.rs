@@ -206,8 +206,11 @@ export! {
         unsafe { register(comm, (buff, size), win, winFlags) }.inspect_err(group::refuse)
     }
 
-    /// Closes a window on this rank. Puts of others that come later fail there.
+    /// Closes a window on this rank; null is none. Puts of others that come later fail there.
     fn ncclCommWindowDeregister | pncclCommWindowDeregister(comm: ncclComm_t, win: ncclWindow_t) {
+        if win.is_null() {
+            return Ok(());
+        }
         let number = find(comm).map(|comm| (decode(Kind::Window, win), comm))?;
         let (Some(number), comm) = number else { return Err(unknown("win")) };
         comm.windows.lock().remove(&number).map(drop).ok_or_else(|| unknown("win"))
