@@ -8,7 +8,7 @@ use serried::Config;
 use serried::schedule::Algorithm;
 use serried::tune::Allowed;
 use std::collections::BTreeMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -132,8 +132,7 @@ pub(crate) fn use_network(name: &str, config: &mut Config) -> Result<(), Failure
             format!("the network {name:?} of config->netName: there are no plugins; the networks are Socket and IB");
         return Err(Failure::unsupported(&what));
     }
-    let set = |name: &str| variable(name).is_some_and(|value| !value.trim().is_empty());
-    if set("NCCL_NET") || set("SERRIED_TRANSPORT") {
+    if is_set("NCCL_NET") || is_set("SERRIED_TRANSPORT") {
         // As in NCCL, the environment has the last word.
         return Ok(());
     }
@@ -143,6 +142,20 @@ pub(crate) fn use_network(name: &str, config: &mut Config) -> Result<(), Failure
         config.verbs.devices = asked.verbs.devices;
     }
     Ok(())
+}
+
+/// Changes the settings so that packets have this traffic class, as `NCCL_IB_TC` does for all communicators; that has the last word, as in NCCL.
+pub(crate) fn use_traffic_class(class: c_int, config: &mut Config) -> Result<(), Failure> {
+    let class = u8::try_from(class)
+        .map_err(|_| Failure::argument(format!("config->trafficClass is {class}; expected 0 to 255")))?;
+    if !is_set("NCCL_IB_TC") && !is_set("SERRIED_IB_TC") {
+        config.verbs.traffic_class = class;
+    }
+    Ok(())
+}
+
+fn is_set(name: &str) -> bool {
+    variable(name).is_some_and(|value| !value.trim().is_empty())
 }
 
 /// NCCL's own names of networks.

@@ -2,12 +2,13 @@
 
 use crate::boundary::export;
 use crate::comm::Comm;
-use crate::config::read;
+use crate::config::{Shape, read};
 use crate::errors::Failure;
+use crate::fork;
 use crate::making::Making;
 use crate::ncclResult_t;
 use crate::operators::Operator;
-use crate::plan::{Plan, Span};
+use crate::plan::{Kind, Plan, Span};
 use crate::together::{Job, lines, together};
 use crate::types::ncclSimInfo_t;
 use crate::windows::Opening;
@@ -17,11 +18,14 @@ use std::mem::{offset_of, take};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// One call of a group.
 pub(crate) enum Item {
     /// With its operator, if it reduces.
     Call(Arc<Comm>, Plan, Option<Operator>),
+    /// A collective that makes no sense, in a group that will be refused.
+    Refused(Arc<Comm>, Kind),
     Send(Arc<Comm>, Letter),
     Receive(Arc<Comm>, Letter),
 }
@@ -50,8 +54,8 @@ struct Kept {
 }
 
 thread_local! {
-    /// How many groups are open, one in the other.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// How many groups are open, one in the other; and in which process, as [`fork::generation`] has it.
+    static OPENED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
     static KEPT: RefCell<Kept> = RefCell::default();
 }
 
@@ -61,14 +65,18 @@ static OPEN: AtomicU32 = AtomicU32::new(0);
 /// Whether this thread has an open group.
 #[inline]
 pub(crate) fn is_open() -> bool {
-    OPEN.load(Ordering::Relaxed) > 0 && DEPTH.get() > 0
+    OPEN.load(Ordering::Relaxed) > 0 && depth() > 0
 }
 
-/// Keeps a call for the end of the group. A refusal here refuses the group.
-pub(crate) fn keep(item: impl FnOnce() -> Result<Item, Failure>) -> Result<(), Failure> {
-    let item = item().inspect_err(refuse)?;
+/// How many groups of this thread are open: none of those that its parent had when this process was forked.
+fn depth() -> u32 {
+    let (depth, process) = OPENED.get();
+    if process == fork::generation() { depth } else { 0 }
+}
+
+/// Keeps a call for the end of the group.
+pub(crate) fn keep(item: Item) {
     KEPT.with_borrow_mut(|kept| kept.items.push(item));
-    Ok(())
 }
 
 /// Keeps the making of a communicator for the end of the group.
@@ -116,7 +124,7 @@ impl Kept {
     /// As of [`run`].
     unsafe fn make(mut self) -> Result<(), Failure> {
         if let Err(failure) = self.refused.take().map_or_else(|| check(&self.items), Err) {
-            self.give_up();
+            self.refuse();
             return Err(failure);
         }
         let made = Making::finish(take(&mut self.makings));
@@ -124,7 +132,7 @@ impl Kept {
         let ready = if goes_on { Ok(()) } else { made.clone() };
         let ready = ready.and_then(|()| Opening::finish(take(&mut self.windows)));
         if let Err(failure) = ready.and_then(|()| take(&mut self.puts).into_iter().try_for_each(|put| put())) {
-            self.give_up();
+            self.refuse();
             return Err(failure);
         }
         // SAFETY: as the caller promises; the items were checked.
@@ -133,7 +141,13 @@ impl Kept {
         made
     }
 
-    /// What was kept and not made comes to nothing, and leaves nothing behind.
+    /// None of it is made, since something failed or was refused.
+    fn refuse(&mut self) {
+        self.items.iter().for_each(Item::refuse);
+        self.give_up();
+    }
+
+    /// What was kept and not made leaves nothing behind.
     fn give_up(&mut self) {
         take(&mut self.makings).into_iter().for_each(Making::give_up);
         take(&mut self.windows).into_iter().for_each(Opening::give_up);
@@ -171,9 +185,11 @@ pub(crate) unsafe fn exchange(messages: &[&Item]) -> Result<(), Failure> {
         // SAFETY: as the caller promises.
         let message = unsafe {
             match item {
-                Item::Call(..) => continue,
+                Item::Call(..) | Item::Refused(..) => continue,
                 Item::Send(_, Letter { data_type, data, peer }) => Message::send(*data_type, data.bytes(), *peer),
-                Item::Receive(_, Letter { data_type, data, peer }) => Message::recv(*data_type, data.bytes_mut(), *peer),
+                Item::Receive(_, Letter { data_type, data, peer }) => {
+                    Message::recv(*data_type, data.bytes_mut(), *peer)
+                }
             }
         };
         group.message(item.comm().ready()?, message);
@@ -204,8 +220,17 @@ impl Item {
     }
 
     fn comm(&self) -> &Arc<Comm> {
-        let (Self::Call(comm, ..) | Self::Send(comm, _) | Self::Receive(comm, _)) = self;
+        let (Self::Call(comm, ..) | Self::Refused(comm, _) | Self::Send(comm, _) | Self::Receive(comm, _)) = self;
         comm
+    }
+
+    /// Is not made, which the other ranks of a collective are to know.
+    fn refuse(&self) {
+        match self {
+            Self::Call(comm, plan, _) => comm.refuse(plan.kind()),
+            Self::Refused(comm, kind) => comm.refuse(*kind),
+            Self::Send(..) | Self::Receive(..) => {}
+        }
     }
 
     fn is_call(&self) -> bool {
@@ -220,6 +245,7 @@ impl Item {
                 let (input, output) = plan.touches();
                 [input.map_or_else(none, |input| (input, Access::Reads)), (output, Access::Writes)]
             }
+            Self::Refused(..) => [none(), none()],
             Self::Send(_, letter) => [(letter.data.range(), Access::Reads), none()],
             Self::Receive(_, letter) => [(letter.data.range(), Access::Writes), none()],
         }
@@ -288,6 +314,7 @@ fn estimate_us(items: &[Item]) -> Result<f64, Failure> {
         let takes = match item {
             // SAFETY: the memory is there until the group has ended, as its callers promised; nothing is read or written.
             Item::Call(_, plan, operator) => communicator.estimate(&unsafe { request(plan, operator.as_ref()) }?),
+            Item::Refused(..) => Duration::ZERO,
             Item::Send(_, letter) | Item::Receive(_, letter) => {
                 communicator.estimate_message(letter.data.range().len())
             }
@@ -301,13 +328,19 @@ fn estimate_us(items: &[Item]) -> Result<f64, Failure> {
     Ok(parts.into_iter().map(|(_, sum)| sum).fold(0.0, f64::max))
 }
 
+const SIM_INFO: Shape = Shape {
+    name: "simInfo",
+    initializer: "SIM_INFO",
+    least: offset_of!(ncclSimInfo_t, estimatedTime) + size_of::<f32>(),
+    since: &[],
+};
+
 /// # Safety
 /// `place` is null or points to a structure as long as its `size` says.
 unsafe fn store_estimate(place: *mut ncclSimInfo_t, microseconds: f64) -> Result<(), Failure> {
     let none = ncclSimInfo_t { size: 0, magic: 0, version: 0, estimatedTime: 0.0 };
-    let least = offset_of!(ncclSimInfo_t, estimatedTime) + size_of::<f32>();
     // SAFETY: as the caller promises; every field is a number.
-    unsafe { read(place.cast_const(), none, least, "simInfo", "SIM_INFO") }?;
+    unsafe { read(place.cast_const(), none, &SIM_INFO) }?;
     // SAFETY: it has the field, as was just seen.
     unsafe { (&raw mut (*place).estimatedTime).write(microseconds as f32) };
     Ok(())
@@ -315,8 +348,8 @@ unsafe fn store_estimate(place: *mut ncclSimInfo_t, microseconds: f64) -> Result
 
 /// Closes the innermost group; what was kept, if it was the outermost.
 fn close() -> Result<Option<Kept>, Failure> {
-    let depth = DEPTH.get().checked_sub(1).ok_or_else(|| Failure::usage("this thread has no open group"))?;
-    DEPTH.set(depth);
+    let depth = depth().checked_sub(1).ok_or_else(|| Failure::usage("this thread has no open group"))?;
+    OPENED.set((depth, fork::generation()));
     Ok((depth == 0).then(|| {
         OPEN.fetch_sub(1, Ordering::Relaxed);
         KEPT.take()
@@ -326,8 +359,12 @@ fn close() -> Result<Option<Kept>, Failure> {
 export! {
     /// Keeps this thread's calls until `ncclGroupEnd`. Groups nest; the outermost counts.
     fn ncclGroupStart | pncclGroupStart() {
-        if DEPTH.replace(DEPTH.get() + 1) == 0 {
+        let depth = depth();
+        OPENED.set((depth + 1, fork::generation()));
+        if depth == 0 {
             OPEN.fetch_add(1, Ordering::Relaxed);
+            // There is something after a fork alone: what the parent kept.
+            KEPT.take();
         }
         Ok(())
     }

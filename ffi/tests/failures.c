@@ -167,8 +167,10 @@ static void joining(void) {
   config.maxCTAs = 8;
   config.netName = "pigeon";
   FAILS(ncclCommInitRankConfig(&comm, 1, id, 0, &config), ncclInvalidUsage, "netName");
-  /* A caller of the first version: what lies beyond its 24 bytes is not looked at. */
+  /* A caller of the first version: what lies beyond its 24 bytes is not looked at, nor the last four, which are padding. */
   config.size = 24;
+  config.version = 21400;
+  memset(&config.cgaClusterSize, 0xff, sizeof config.cgaClusterSize);
   OK(ncclCommInitRankConfig(&comm, 1, id, 0, &config));
 
   bad_settings(comm);

@@ -1,5 +1,6 @@
 // Groups: what comes in which order, on which communicator; and what a refused, failed or simulated group leaves behind.
 #include "check.h"
+#include <atomic>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -118,6 +119,65 @@ static void splits_are_made_in_order() {
   }
 }
 
+// A call that one rank refuses ends on the others, too, alone and in a group; what all refuse they go on after.
+static void a_refused_call_is_known_to_all() {
+  for (int grouped = 0; grouped < 2; grouped++) {
+    std::atomic<int> heard(0);
+    ranks(2, [grouped, &heard](ncclComm_t comm, int rank) {
+      float x = 1, y = 1;
+      FAILS(ncclAllReduce(nullptr, &x, 1, ncclFloat, ncclSum, comm, nullptr), ncclInvalidArgument, "sendbuff is NULL");
+      sum(&x, &x, comm);
+      CHECK(x == 2);
+      if (grouped) {
+        OK(ncclGroupStart());
+        sum(&y, &y, comm);
+      }
+      ncclDataType_t type = rank == 0 ? ncclNumTypes : ncclFloat;
+      ncclResult_t ended = ncclAllReduce(&x, &x, 1, type, ncclSum, comm, nullptr);
+      if (grouped) ended = ncclGroupEnd();
+      CHECK(ended == (rank == 0 ? ncclInvalidArgument : ncclInvalidUsage));
+      CHECK(strstr(ncclGetLastError(comm), rank == 0 ? "no ncclDataType_t" : "which that rank refused") != nullptr);
+      // The rank that refuses is still there when the other hears of it.
+      for (heard++; heard < 2;) std::this_thread::yield();
+    });
+  }
+}
+
+// What is kept and not made has no handle, holds no memory, and has not begun.
+static void what_is_not_made_leaves_nothing() {
+  ncclComm_t comm;
+  OK(ncclCommInitAll(&comm, 1, nullptr));
+  for (int simulated = 0; simulated < 2; simulated++) {
+    for (int blocking = 0; blocking < 2; blocking++) {
+      void *memory, *found;
+      ncclWindow_t window, before;
+      ncclComm_t made;
+      ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+      ncclSimInfo_t info = NCCL_SIM_INFO_INITIALIZER;
+      ncclResult_t state = ncclInternalError;
+      config.blocking = blocking;
+      OK(ncclMemAlloc(&memory, 4096));
+      OK(ncclGroupStart());
+      OK(ncclCommWindowRegister(comm, memory, 4096, &window, NCCL_WIN_DEFAULT));
+      OK(ncclCommSplit(comm, 0, 0, &made, &config));
+      before = window;
+      CHECK(window != nullptr && made != nullptr);
+      if (simulated) {
+        FAILS(ncclGroupSimulateEnd(&info), ncclInvalidUsage, "simulating the making");
+      } else {
+        FAILS(ncclSend(memory, 1, ncclFloat, 7, comm, nullptr), ncclInvalidArgument, "peer is 7");
+        FAILS(ncclGroupEnd(), ncclInvalidArgument, "peer is 7");
+      }
+      CHECK(window == nullptr && made == nullptr);
+      FAILS(ncclWinGetUserPtr(comm, before, &found), ncclInvalidArgument, "win is none");
+      OK(ncclCommGetAsyncError(comm, &state));
+      CHECK(state == ncclSuccess);
+      OK(ncclMemFree(memory));
+    }
+  }
+  OK(ncclCommDestroy(comm));
+}
+
 int main() {
   // What hangs is to be known soon.
   CHECK(setenv("SERRIED_TIMEOUT", "30", 1) == 0);
@@ -125,5 +185,7 @@ int main() {
   nobody_waits_for_a_rank_of_its_own_thread();
   windows_are_opened_in_order();
   splits_are_made_in_order();
+  a_refused_call_is_known_to_all();
+  what_is_not_made_leaves_nothing();
   return 0;
 }
