@@ -262,7 +262,7 @@ static void an_aborted_join(void) {
   while (first.comm == NULL) usleep(1000);
   begin = now();
   OK(ncclCommAbort(first.comm));
-  CHECK(now() - begin < 1.0);
+  CHECK(now() - begin < 5.0); /* joining takes 60 seconds if nobody comes */
   CHECK(pthread_create(&threads[1], NULL, join, &second) == 0);
   for (int i = 0; i < 2; i++) CHECK(pthread_join(threads[i], NULL) == 0);
   CHECK(first.ended == ncclInvalidUsage && first.comm == NULL);
