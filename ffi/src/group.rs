@@ -109,7 +109,7 @@ pub(crate) fn wait(deed: Deed) -> Result<(), Failure> {
 
 /// A call of the group was refused: remembers the first such failure.
 pub(crate) fn refuse(failure: &Failure) {
-    if is_open() && failure.result != crate::ncclResult_t::InProgress {
+    if is_open() && failure.result != ncclResult_t::InProgress {
         KEPT.with_borrow_mut(|kept| {
             kept.refused.get_or_insert_with(|| failure.clone());
         });

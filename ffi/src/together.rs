@@ -37,7 +37,7 @@ pub(crate) fn together<T: Send>(jobs: Vec<(Option<Arc<Comm>>, Job<'_, T>)>) -> V
     let mut refused = None;
     std::thread::scope(|scope| {
         for line in lines {
-            let thread = std::thread::Builder::new().name("serried-together".into());
+            let thread = std::thread::Builder::new().name("serried-group".into());
             // The scope waits for it.
             if let Err(error) = thread.spawn_scoped(scope, move || work(line)) {
                 refused = Some(no_thread(&error));
