@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// What one rank has to do.
 pub(crate) type Job<'a, T> = Box<dyn FnOnce() -> Result<T, Failure> + Send + 'a>;
 
+/// Where it is left how a job ended.
+type End<'e, T> = &'e mut Option<Result<T, Failure>>;
+
 /// The jobs of each communicator, in their order; one that is of none has a line of its own.
 pub(crate) fn lines<J>(jobs: impl IntoIterator<Item = (Option<Arc<Comm>>, J)>) -> Vec<Vec<J>> {
     let mut lines: Vec<(Option<Arc<Comm>>, Vec<J>)> = Vec::new();
@@ -30,7 +33,7 @@ pub(crate) fn lines<J>(jobs: impl IntoIterator<Item = (Option<Arc<Comm>>, J)>) -
 pub(crate) fn together<T: Send>(jobs: Vec<(Option<Arc<Comm>>, Job<'_, T>)>) -> Vec<Result<T, Failure>> {
     let mut ended: Vec<Option<Result<T, Failure>>> = jobs.iter().map(|_| None).collect();
     let mut lines = lines(jobs.into_iter().zip(&mut ended).map(|((of, job), end)| (of, (job, end))));
-    let work = |line: Vec<(Job<'_, T>, &mut Option<Result<T, Failure>>)>| {
+    let work = |line: Vec<(Job<'_, T>, End<'_, T>)>| {
         line.into_iter().for_each(|(job, end)| *end = Some(run(job)));
     };
     let own = lines.pop();
