@@ -1,5 +1,5 @@
 #!/bin/sh
-# install.sh PREFIX [BUILT]: installs the library, its header and its pkg-config file under PREFIX. Without BUILT, a directory that has
+# install.sh PREFIX [BUILT]: installs the library, its header and its pkg-config files under PREFIX. Without BUILT, a directory that has
 # libnccl.so and libnccl.a, they are built first.
 set -eu
 
@@ -23,5 +23,7 @@ rm -f "$prefix/lib/libnccl.so.2"
 cp "$built/libnccl.so" "$prefix/lib/libnccl.so.2"
 ln -sf libnccl.so.2 "$prefix/lib/libnccl.so"
 cp "$built/libnccl.a" "$prefix/lib/libnccl_static.a"
-sed "s|@PREFIX@|$prefix|" "$here/nccl.pc.in" >"$prefix/lib/pkgconfig/nccl.pc"
+for name in nccl nccl-static; do
+    sed "s|@PREFIX@|$prefix|" "$here/$name.pc.in" >"$prefix/lib/pkgconfig/$name.pc"
+done
 echo "installed under $prefix"

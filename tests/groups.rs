@@ -1,7 +1,7 @@
 //! Groups of calls, messages, and communicators made of others, over every transport of one host: ranks as threads of one process.
 
 use serried::reduce::Reduction;
-use serried::{Communicator, Config, DataType, Error, Group, Op, Request, TransportChoice, UniqueId};
+use serried::{CollectiveKind, Communicator, Config, DataType, Error, Group, Op, Request, TransportChoice, UniqueId};
 use std::time::Duration;
 
 /// Counts around every boundary: none, one, fewer than ranks, lines, slots, slices.
@@ -281,6 +281,9 @@ fn ranks_hear_of_a_rank_that_refuses_a_call() {
         // The rank that refuses is still there when the others hear of it.
         let heard = std::sync::Barrier::new(3);
         let errors = ranks(3, &config, |comm| {
+            // What all refuse they go on after, whether there is a request of it or not.
+            comm.refuse(CollectiveKind::Gather).expect("it counts");
+            comm.barrier().expect("all have refused");
             let bytes = if comm.rank() == 1 { 6 } else { 8 };
             let ended = comm.run(Request::broadcast(DataType::I32, 1, None, &mut [0; 8][..bytes]));
             heard.wait();

@@ -50,6 +50,32 @@ fn what_is_put_is_there_when_its_signal_is() {
     });
 }
 
+/// Whichever of two threads comes first: what a rank knows of a window's size on the other is true, and what it puts there lands there.
+#[test]
+fn windows_that_two_threads_open_are_the_same_on_all_ranks() {
+    const SIZES: [usize; 2] = [64, 128];
+    (0..20).for_each(|_| {
+        ranks(2, &Config::default(), |comm| {
+            let open = |bytes: usize| comm.open_window(target(bytes)).expect("a window");
+            let windows = std::thread::scope(|scope| {
+                SIZES.map(|bytes| scope.spawn(move || open(bytes))).map(|thread| thread.join().expect("it opens"))
+            });
+            let peer = 1 - comm.rank();
+            for window in &windows {
+                let fits = |bytes: &&usize| comm.put(&[1], peer, window, **bytes as u64 - 1, FIRST).is_ok();
+                SIZES.iter().rev().find(fits).expect("the peer's is one of them");
+            }
+            comm.wait_for_signals(&[(peer, FIRST, 2)]).expect("both fit");
+            for (window, bytes) in windows.iter().zip(SIZES) {
+                let mut last = [0];
+                window.read(bytes as u64 - 1, &mut last).expect("it is that long");
+                assert_eq!(last, [1], "of {bytes} bytes");
+            }
+            comm.barrier().expect("both have looked");
+        });
+    });
+}
+
 #[test]
 fn what_makes_no_sense_is_refused_and_breaks_nothing() {
     ranks(2, &Config::default(), |comm| {

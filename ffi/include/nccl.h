@@ -128,9 +128,10 @@ typedef enum {
 #define NCCL_ENCRYPTION_MODE_PSK 1
 
 /* ---- Structures. Each begins with its size, a magic number and a version: make it by its initializer. A caller built against an
- * older header gives a smaller one, whose missing fields are unset. ---- */
+ * older header gives a smaller one of an earlier version, whose missing fields are unset. ---- */
 
-/* Of the settings, blocking and netName (Socket, IB) are honoured; what concerns a device is checked and has no effect. */
+/* Of the settings, blocking, netName (Socket, IB) and trafficClass (of RDMA; 0 to 255) are honoured, the last two unless the environment says
+ * otherwise. cgaClusterSize, minCTAs, maxCTAs, splitShare and shrinkShare are checked and have no effect; the rest is not looked at. */
 typedef struct ncclConfig_v23200 {
   size_t size;
   unsigned int magic;
@@ -260,7 +261,8 @@ SERRIED_NCCL(const char *, ncclGetLastError, (ncclComm_t comm));
 SERRIED_NCCL(void, ncclResetDebugInit, (void));
 void ncclResetDebugInitInternal(void);
 
-/* ---- Communicators ---- */
+/* ---- Communicators. A place for a handle stays until the group has ended, if there is one: if nothing is made, NULL is stored. Several that
+ * a group makes of one communicator are made in the order of their calls; if one is not to block, the group does not. ---- */
 
 SERRIED_NCCL(ncclResult_t, ncclGetUniqueId, (ncclUniqueId *uniqueId));
 SERRIED_NCCL(ncclResult_t, ncclCommInitRank, (ncclComm_t *comm, int nranks, ncclUniqueId commId, int rank));
@@ -272,9 +274,11 @@ SERRIED_NCCL(ncclResult_t, ncclCommSplit, (ncclComm_t comm, int color, int key, 
 /* Called by the ranks that stay, alone. */
 SERRIED_NCCL(ncclResult_t, ncclCommShrink, (ncclComm_t comm, int *excludeRanksList, int excludeRanksCount, ncclComm_t *newcomm,
                                             ncclConfig_t *config, int shrinkFlags));
+/* An id for new ranks. The ranks of comm give NULL to ncclCommGrow, also the one that made the id; or one of them gives the id, whoever made it. */
 SERRIED_NCCL(ncclResult_t, ncclCommGetUniqueId, (ncclComm_t comm, ncclUniqueId *uniqueId));
 SERRIED_NCCL(ncclResult_t, ncclCommGrow, (ncclComm_t comm, int nRanks, const ncclUniqueId *uniqueId, int rank,
                                           ncclComm_t *newcomm, ncclConfig_t *config));
+/* NULL is nothing to finalize, destroy, abort or revoke. What was finalized or revoked is not finalized or revoked again. */
 SERRIED_NCCL(ncclResult_t, ncclCommFinalize, (ncclComm_t comm));
 SERRIED_NCCL(ncclResult_t, ncclCommDestroy, (ncclComm_t comm));
 SERRIED_NCCL(ncclResult_t, ncclCommAbort, (ncclComm_t comm));
@@ -292,12 +296,13 @@ SERRIED_NCCL(ncclResult_t, ncclSetEncryption, (const ncclEncryptionConfig_t *con
 
 /* ---- Memory ---- */
 
-/* Zeroed host memory on pages of its own, which the other ranks of the host can map. */
+/* Zeroed host memory on pages of its own, which the other ranks of the host can map. It stays the process' that asked for it: a forked child
+ * does not free it. */
 SERRIED_NCCL(ncclResult_t, ncclMemAlloc, (void **ptr, size_t size));
 SERRIED_NCCL(ncclResult_t, ncclMemFree, (void *ptr));
 SERRIED_NCCL(ncclResult_t, ncclCommRegister, (const ncclComm_t comm, void *buff, size_t size, void **handle));
 SERRIED_NCCL(ncclResult_t, ncclCommDeregister, (const ncclComm_t comm, void *handle));
-/* A collective call: all ranks open a window together. */
+/* A collective call: all ranks open a window together. The place for its handle is as a communicator's. */
 SERRIED_NCCL(ncclResult_t, ncclCommWindowRegister, (ncclComm_t comm, void *buff, size_t size, ncclWindow_t *win, int winFlags));
 SERRIED_NCCL(ncclResult_t, ncclCommWindowDeregister, (ncclComm_t comm, ncclWindow_t win));
 SERRIED_NCCL(ncclResult_t, ncclWinGetUserPtr, (ncclComm_t comm, ncclWindow_t win, void **outUserPtr));
@@ -309,7 +314,8 @@ SERRIED_NCCL(ncclResult_t, ncclRedOpCreatePreMulSum,
 SERRIED_NCCL(ncclResult_t, ncclRedOpDestroy, (ncclRedOp_t op, ncclComm_t comm));
 
 /* ---- Collectives. Each has a variant with settings of one call. In place: the same buffer twice or, where a buffer has a block for each
- * rank, the other one at the own block's place. Buffers that overlap otherwise are refused. ---- */
+ * rank, the other one at the own block's place. Buffers that overlap otherwise are refused. A call that is refused counts as made: the other ranks
+ * get ncclInvalidUsage, unless they refuse it, too. ---- */
 
 #define SERRIED_NCCL_COLLECTIVE(name, ...)                                                    \
   SERRIED_NCCL(ncclResult_t, name, (__VA_ARGS__, ncclComm_t comm, cudaStream_t stream));      \
@@ -344,7 +350,8 @@ SERRIED_NCCL(ncclResult_t, ncclPutSignal,
 SERRIED_NCCL(ncclResult_t, ncclSignal, (int peer, int sigIdx, int ctx, unsigned int flags, ncclComm_t comm, cudaStream_t stream));
 SERRIED_NCCL(ncclResult_t, ncclWaitSignal, (int nDesc, ncclWaitSignalDesc_t *signalDescs, ncclComm_t comm, cudaStream_t stream));
 
-/* ---- Groups. One call that is refused refuses the group. ---- */
+/* ---- Groups. The collectives on one communicator are made in the order of their calls. Memory that a message, or calls on two communicators,
+ * write and use has no order, and is refused. One call that is refused refuses the group. ---- */
 
 SERRIED_NCCL(ncclResult_t, ncclGroupStart, (void));
 SERRIED_NCCL(ncclResult_t, ncclGroupEnd, (void));

@@ -25,12 +25,12 @@ unsafe fn collective<const KIND: usize>(
     comm: ncclComm_t,
     stream: cudaStream_t,
 ) -> Result<(), Failure> {
-    order(stream, &[arguments.send, arguments.receive.cast_const()]).inspect_err(group::refuse)?;
+    let checked = order(stream, &[arguments.send, arguments.receive.cast_const()]);
     if group::is_open() {
-        return keep(Kind::ALL[KIND], arguments, comm);
+        return keep(Kind::ALL[KIND], arguments, comm, checked);
     }
     // SAFETY: as the caller promises.
-    with(comm, |comm| unsafe { make(const { Kind::ALL[KIND] }, arguments, comm) })
+    with(comm, |comm| unsafe { make(const { Kind::ALL[KIND] }, arguments, comm, checked) })
 }
 
 /// The same after a look at the call's settings. All kinds share this code, so that the other one has a single caller, and is inlined there.
@@ -45,29 +45,41 @@ unsafe fn with_settings(
     config: *const ncclCollConfig_t,
 ) -> Result<(), Failure> {
     // SAFETY: as the caller promises.
-    unsafe { check_call(config) }.inspect_err(group::refuse)?;
-    order(stream, &[arguments.send, arguments.receive.cast_const()]).inspect_err(group::refuse)?;
+    let checked = unsafe { check_call(config) };
+    let checked = checked.and_then(|()| order(stream, &[arguments.send, arguments.receive.cast_const()]));
     if group::is_open() {
-        return keep(kind, arguments, comm);
+        return keep(kind, arguments, comm, checked);
     }
     // SAFETY: as the caller promises.
-    with(comm, |comm| unsafe { make(kind, arguments, comm) })
+    with(comm, |comm| unsafe { make(kind, arguments, comm, checked) })
 }
 
+/// Makes the call, if what was `checked` before is as it should be.
+///
 /// # Safety
 /// As of [`collective`].
 #[inline(always)]
-unsafe fn make(kind: Kind, arguments: &Arguments, comm: &Comm) -> Result<(), Failure> {
+unsafe fn make(kind: Kind, arguments: &Arguments, comm: &Comm, checked: Result<(), Failure>) -> Result<(), Failure> {
     tell(kind, arguments, comm);
     let communicator = comm.ready()?;
-    let plan = Plan::new(communicator.rank(), communicator.size(), kind, arguments)?;
-    let reduction = match kind.reduces() {
+    let request = || {
+        checked?;
+        let plan = Plan::new(communicator.rank(), communicator.size(), kind, arguments)?;
+        let reduction = match kind.reduces() {
+            // SAFETY: as the caller promises.
+            true => Some(unsafe { comm.operators.reduction(arguments.op, plan.data_type()) }?),
+            false => None,
+        };
         // SAFETY: as the caller promises.
-        true => Some(unsafe { comm.operators.reduction(arguments.op, plan.data_type()) }?),
-        false => None,
+        unsafe { plan.request(reduction) }
     };
-    // SAFETY: as the caller promises.
-    let request = unsafe { plan.request(reduction) }?;
+    let request = match request() {
+        Ok(request) => request,
+        Err(failure) => {
+            comm.refuse(kind);
+            return Err(failure);
+        }
+    };
     // No combinators where there is nothing to hand on.
     match communicator.run(request) {
         Ok(()) => Ok(()),
@@ -77,15 +89,30 @@ unsafe fn make(kind: Kind, arguments: &Arguments, comm: &Comm) -> Result<(), Fai
 
 /// Keeps a collective call for the end of the group.
 #[inline(never)]
-fn keep(kind: Kind, arguments: &Arguments, comm: ncclComm_t) -> Result<(), Failure> {
-    group::keep(|| {
+fn keep(kind: Kind, arguments: &Arguments, comm: ncclComm_t, checked: Result<(), Failure>) -> Result<(), Failure> {
+    let known = || {
         let comm = find(comm)?;
         tell(kind, arguments, &comm);
+        comm.ready()?;
+        Ok(comm)
+    };
+    let comm = known().inspect_err(group::refuse)?;
+    let plan = || {
+        checked?;
         let communicator = comm.ready()?;
         let plan = Plan::new(communicator.rank(), communicator.size(), kind, arguments)?;
         let operator = kind.reduces().then(|| comm.operators.find(arguments.op, plan.data_type())).transpose()?;
-        Ok(Item::Call(comm, plan, operator))
-    })
+        Ok((plan, operator))
+    };
+    match plan() {
+        Ok((plan, operator)) => group::keep(Item::Call(comm, plan, operator)),
+        Err(failure) => {
+            group::refuse(&failure);
+            group::keep(Item::Refused(comm, kind));
+            return Err(failure);
+        }
+    }
+    Ok(())
 }
 
 /// Says the call in the log, as NCCL does, where `NCCL_DEBUG_SUBSYS` has COLL; otherwise one load.
@@ -181,10 +208,11 @@ unsafe fn message(
         Ok(end(comm, Letter { data_type, data, peer }))
     };
     if group::is_open() {
-        return group::keep(item);
+        group::keep(item().inspect_err(group::refuse)?);
+        return Ok(());
     }
     // SAFETY: as the caller promises.
-    unsafe { group::run(&[item()?]) }
+    unsafe { group::exchange(&[&item()?]) }
 }
 
 export! {

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 #[derive(Default)]
@@ -18,15 +18,46 @@ struct Clique {
 static CLIQUES: Mutex<BTreeMap<u64, Weak<Clique>>> = Mutex::new(BTreeMap::new());
 
 /// One rank's part in a clique.
-pub(crate) struct Membership {
+pub(crate) struct Membership(Mutex<Place>);
+
+struct Place {
     key: u64,
     clique: Arc<Clique>,
-    left: AtomicBool,
+    left: bool,
 }
 
 impl Membership {
     /// In the clique of all that give the same `origin`.
     pub(crate) fn of(origin: &impl Hash) -> Self {
+        Self(Mutex::new(Place::of(origin)))
+    }
+
+    /// Goes to the clique of another `origin`, unless it was given up.
+    pub(crate) fn move_to(&self, origin: &impl Hash) {
+        let mut place = self.lock();
+        if !place.left {
+            std::mem::replace(&mut *place, Place::of(origin)).give_up();
+        }
+    }
+
+    /// What tells the clique from others.
+    pub(crate) fn key(&self) -> u64 {
+        self.lock().key
+    }
+
+    /// Gives the membership up.
+    pub(crate) fn leave(&self) -> Farewell {
+        let mut place = self.lock();
+        Farewell { clique: place.clique.clone(), last: place.give_up() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    fn of(origin: &impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         origin.hash(&mut hasher);
         let key = hasher.finish();
@@ -38,22 +69,12 @@ impl Membership {
             clique
         });
         clique.living.fetch_add(1, Ordering::AcqRel);
-        Self { key, clique, left: AtomicBool::new(false) }
-    }
-
-    /// What tells the clique from others.
-    pub(crate) fn key(&self) -> u64 {
-        self.key
-    }
-
-    /// Gives the membership up.
-    pub(crate) fn leave(&self) -> Farewell {
-        Farewell { clique: self.clique.clone(), last: self.give_up() }
+        Self { key, clique, left: false }
     }
 
     /// Whether it was the last here.
-    fn give_up(&self) -> bool {
-        !self.left.swap(true, Ordering::AcqRel) && self.clique.living.fetch_sub(1, Ordering::AcqRel) == 1
+    fn give_up(&mut self) -> bool {
+        !std::mem::replace(&mut self.left, true) && self.clique.living.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }
 
@@ -84,6 +105,6 @@ impl Farewell {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.give_up();
+        self.lock().give_up();
     }
 }

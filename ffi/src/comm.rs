@@ -7,11 +7,12 @@ use crate::operators::Operators;
 use crate::registrations::Registrations;
 use crate::types::ncclComm_t;
 use crate::windows::Windows;
-use crate::{boundary, environment, fork, log, ncclResult_t};
-use serried::{Communicator, Config};
+use crate::{boundary, environment, fork, log, ncclResult_t, plan};
+use serried::{Communicator, Config, UniqueId};
+use std::collections::BTreeMap;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Once, OnceLock};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// All communicators of the process.
@@ -30,8 +31,12 @@ pub(crate) struct Comm {
     pub(crate) operators: Operators,
     pub(crate) registrations: Registrations,
     pub(crate) windows: Windows,
-    /// How many communicators have been made of this one.
+    /// How many communicators all ranks have made of this one.
     made: AtomicU64,
+    /// How many were made by the same survivors.
+    shrunk: Mutex<BTreeMap<Vec<u32>, u64>>,
+    /// The id that this rank has made last, for a communicator that this one grows to.
+    id: Mutex<Option<[u8; UniqueId::SIZE]>>,
 }
 
 /// What a communicator was made with, and those made of it begin with.
@@ -99,6 +104,8 @@ impl Comm {
             registrations: Registrations::default(),
             windows: Windows::default(),
             made: AtomicU64::new(0),
+            shrunk: Mutex::default(),
+            id: Mutex::default(),
         })
     }
 
@@ -107,14 +114,21 @@ impl Comm {
         self.process == fork::generation()
     }
 
-    /// How joining ended.
-    pub(crate) fn joined(&self, outcome: Result<Communicator, Failure>) {
-        match &outcome {
-            Ok(communicator) => self.tell(communicator),
-            Err(failure) => tracing::warn!(target: "INIT", "a communicator was not made: {}", failure.what),
-        }
+    /// How joining ended; a failure also if it was aborted meanwhile.
+    pub(crate) fn joined(&self, outcome: Result<Communicator, Failure>) -> Result<(), Failure> {
         // It joins once.
         let _ = self.joined.set(outcome);
+        // Either this sees what `stop` has stored, or that sees what was stored here.
+        fence(Ordering::SeqCst);
+        let communicator = self.known().inspect_err(|failure| {
+            tracing::warn!(target: "INIT", "a communicator was not made: {}", failure.what);
+        })?;
+        if self.state.load(Ordering::Acquire) & ABORTED != 0 {
+            communicator.abort();
+            return Err(self.why_not());
+        }
+        self.tell(communicator);
+        Ok(())
     }
 
     /// Says in the log that it is there, as NCCL does.
@@ -138,6 +152,15 @@ impl Comm {
         match self.joined.get() {
             Some(Ok(communicator)) if self.state.load(Ordering::Acquire) == 0 => Ok(communicator),
             _ => Err(self.why_not()),
+        }
+    }
+
+    /// Counts a call as made that is refused, so that the other ranks do not wait for it.
+    #[cold]
+    pub(crate) fn refuse(&self, kind: plan::Kind) {
+        if let Ok(communicator) = self.ready() {
+            // The caller hears of what was refused.
+            let _ = communicator.refuse(kind.collective());
         }
     }
 
@@ -198,6 +221,7 @@ impl Comm {
 
     /// No more calls but to destroy it.
     pub(crate) fn finalize(&self) -> Result<(), Failure> {
+        self.refuse_again()?;
         self.ready()?;
         self.state.fetch_or(FINALIZED, Ordering::AcqRel);
         Ok(())
@@ -227,8 +251,17 @@ impl Comm {
     /// Ends every call that runs, here and on the other ranks, with an error. Communicators of the ranks that are left can still be made of it.
     pub(crate) fn revoke(&self) -> Result<(), Failure> {
         self.known()?;
+        self.refuse_again()?;
         self.stop(REVOKED);
         Ok(())
+    }
+
+    /// Refuses to end what has been ended: a wrong argument, as NCCL says.
+    fn refuse_again(&self) -> Result<(), Failure> {
+        match self.state.load(Ordering::Acquire) & (FINALIZED | REVOKED) {
+            0 => Ok(()),
+            _ => Err(Failure::argument(self.why_not().what.as_str())),
+        }
     }
 
     pub(crate) fn is_revoked(&self) -> bool {
@@ -242,14 +275,33 @@ impl Comm {
 
     fn stop(&self, why: u32) {
         self.state.fetch_or(why, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
         if let Some(Ok(communicator)) = self.joined.get() {
             communicator.abort();
         }
     }
 
-    /// The how-manyeth communicator is made of this one: the same on all its ranks.
+    /// The how-manyeth communicator all ranks make of this one: the same on all of them.
     pub(crate) fn count_made(&self) -> u64 {
         self.made.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The how-manyeth communicator these survivors make of this one: the same on all of them.
+    pub(crate) fn count_shrunk(&self, survivors: &[u32]) -> u64 {
+        let mut shrunk = self.shrunk.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = shrunk.entry(survivors.to_vec()).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Keeps an id that this rank has made.
+    pub(crate) fn keep_id(&self, id: [u8; UniqueId::SIZE]) {
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+    }
+
+    /// The id that it made last, once.
+    pub(crate) fn take_id(&self) -> Option<[u8; UniqueId::SIZE]> {
+        self.id.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn begin_making(&self) {

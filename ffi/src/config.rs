@@ -18,6 +18,39 @@ struct Head {
     version: c_uint,
 }
 
+/// One kind of such structures, in all its versions.
+pub(crate) struct Shape {
+    /// Which argument it is.
+    pub(crate) name: &'static str,
+    /// What the name of its initializer's macro has in the middle.
+    pub(crate) initializer: &'static str,
+    /// How long the shortest version is.
+    pub(crate) least: usize,
+    /// Where later versions go on, by the version that did: what an earlier one has there is padding, if anything, and holds no value.
+    pub(crate) since: &'static [(c_uint, usize)],
+}
+
+const CONFIG: Shape = Shape {
+    name: "config",
+    initializer: "CONFIG",
+    least: offset_of!(ncclConfig_t, cgaClusterSize),
+    since: &[
+        (21_700, offset_of!(ncclConfig_t, cgaClusterSize)),
+        (21_800, offset_of!(ncclConfig_t, splitShare)),
+        (22_500, offset_of!(ncclConfig_t, trafficClass)),
+        (22_700, offset_of!(ncclConfig_t, commName)),
+        (22_800, offset_of!(ncclConfig_t, nChannelsPerNetPeer)),
+        (22_900, offset_of!(ncclConfig_t, graphUsageMode)),
+    ],
+};
+
+const COLL_CONFIG: Shape = Shape {
+    name: "config",
+    initializer: "COLLCONFIG",
+    least: offset_of!(ncclCollConfig_t, launchCompletionEvent),
+    since: &[],
+};
+
 /// The first of every communicator: settings as the environment has them, for a communicator that is told nothing else.
 pub(crate) fn from_environment() -> Result<Settings, Failure> {
     log::start();
@@ -37,9 +70,8 @@ pub(crate) unsafe fn apply(config: *const ncclConfig_t, mut settings: Settings) 
     if config.is_null() {
         return Ok(settings);
     }
-    let least = offset_of!(ncclConfig_t, cgaClusterSize);
     // SAFETY: as the caller promises; every field is a number or a pointer, for which any bytes will do.
-    let config: ncclConfig_t = unsafe { read(config, unset(), least, "config", "CONFIG") }?;
+    let config: ncclConfig_t = unsafe { read(config, unset(), &CONFIG) }?;
     settings.blocking = flag("blocking", config.blocking)?.unwrap_or(true);
     flag("splitShare", config.splitShare)?;
     flag("shrinkShare", config.shrinkShare)?;
@@ -53,6 +85,9 @@ pub(crate) unsafe fn apply(config: *const ncclConfig_t, mut settings: Settings) 
     }
     if config.minCTAs != UNDEF_INT && config.maxCTAs != UNDEF_INT && config.minCTAs > config.maxCTAs {
         return Err(Failure::argument("config->minCTAs is more than config->maxCTAs"));
+    }
+    if config.trafficClass != UNDEF_INT {
+        environment::use_traffic_class(config.trafficClass, &mut settings.config)?;
     }
     // SAFETY: null, or the caller's string.
     if let Some(name) = unsafe { text(config.netName) } {
@@ -84,9 +119,8 @@ pub(crate) unsafe fn check_call(config: *const ncclCollConfig_t) -> Result<(), F
         userProfilerTag: 0,
         launchCompletionEvent: std::ptr::null_mut(),
     };
-    let least = offset_of!(ncclCollConfig_t, launchCompletionEvent);
     // SAFETY: as the caller promises; every field is a number or a pointer, for which any bytes will do.
-    let config = unsafe { read(config, unset, least, "config", "COLLCONFIG") }?;
+    let config = unsafe { read(config, unset, &COLL_CONFIG) }?;
     let forced = flag("forceAlgSelection", config.forceAlgSelection)?.unwrap_or(true);
     if !config.launchCompletionEvent.is_null() {
         return Err(Failure::unsupported("config->launchCompletionEvent: nothing is launched on a device"));
@@ -101,33 +135,25 @@ pub(crate) unsafe fn check_call(config: *const ncclCollConfig_t) -> Result<(), F
     Ok(())
 }
 
-/// Reads as much of a structure as the caller's version has; the rest is as in `unset`. `initializer` is what the name of its macro has in the middle.
+/// Reads as much of a structure as the caller's version has; the rest is as in `unset`.
 ///
 /// # Safety
 /// `pointer` is null, or points to a structure as long as its `size` says, and at least to a head. Any bytes are a `T`.
-pub(crate) unsafe fn read<T: Copy>(
-    pointer: *const T,
-    unset: T,
-    least: usize,
-    name: &str,
-    initializer: &str,
-) -> Result<T, Failure> {
+pub(crate) unsafe fn read<T: Copy>(pointer: *const T, unset: T, shape: &Shape) -> Result<T, Failure> {
+    let Shape { name, initializer, least, since } = shape;
     // SAFETY: as the caller promises.
-    let head = *unsafe { given(pointer.cast::<Head>(), name) }?;
-    if head.magic != magic_of(initializer) {
-        return Err(Failure::argument(format!(
-            "{name} was not made by NCCL_{initializer}_INITIALIZER: its magic number is {:#x}",
-            head.magic
-        )));
+    let Head { size, magic, version } = *unsafe { given(pointer.cast::<Head>(), name) }?;
+    if magic != magic_of(initializer) {
+        let what = format!("{name} was not made by NCCL_{initializer}_INITIALIZER: its magic number is {magic:#x}");
+        return Err(Failure::argument(what));
     }
-    if head.size < least {
-        let size = head.size;
-        return Err(Failure::argument(format!(
-            "{name}->size is {size}; every version of it has {least} bytes or more"
-        )));
+    if size < *least {
+        let what = format!("{name}->size is {size}; every version of it has {least} bytes or more");
+        return Err(Failure::argument(what));
     }
+    let end = since.iter().find(|(first, _)| version < *first).map_or(usize::MAX, |(_, end)| *end);
+    let bytes = size_of::<T>().min(size).min(end);
     let mut value = unset;
-    let bytes = head.size.min(size_of::<T>());
     // SAFETY: the caller's structure has at least so many bytes, and ours too; they are apart, since ours is new.
     unsafe { std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut value).cast::<u8>(), bytes) };
     Ok(value)
@@ -183,5 +209,30 @@ fn unset() -> ncclConfig_t {
         rmaEagerInit: UNDEF_INT,
         hostCftMode: UNDEF_INT,
         nvlsHostMode: UNDEF_INT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(config: &ncclConfig_t) -> Result<Settings, Failure> {
+        let settings = Settings { blocking: true, device: 0, config: serried::Config::default() };
+        // SAFETY: it is as long as a structure can be.
+        unsafe { apply(config, settings) }
+    }
+
+    #[test]
+    fn the_padding_of_earlier_versions_is_not_read() {
+        let of = |version, size| ncclConfig_t { size, magic: API_MAGIC, version, ..unset() };
+        // What an earlier one had as padding at its end, of any bytes.
+        let first = |version| ncclConfig_t { blocking: 0, cgaClusterSize: -1, ..of(version, 24) };
+        assert!(!applied(&first(21_400)).expect("sound").blocking);
+        assert!(applied(&first(21_700)).is_err(), "there it is a field");
+        let shared = |version| ncclConfig_t { trafficClass: 106, ..of(version, 48) };
+        let class = |config| applied(&config).expect("sound").config.verbs.traffic_class;
+        assert_eq!([class(shared(21_800)), class(shared(22_500))], [0, 106]);
+        let too_much = ncclConfig_t { trafficClass: 256, ..of(22_500, 48) };
+        assert_eq!(applied(&too_much).err().map(|failure| failure.what.contains("trafficClass")), Some(true));
     }
 }

@@ -129,7 +129,8 @@ unsafe fn shrink(
     let staying = unsafe { survivors(list, count, communicator.rank(), communicator.size()) }?;
     // SAFETY: as the caller promises.
     let settings = unsafe { settings(&parent, config) }?;
-    let made = Comm::new(settings.clone(), Membership::of(&(parent.membership.key(), parent.count_made(), &staying)));
+    let origin = (parent.membership.key(), parent.count_shrunk(&staying), &staying);
+    let made = Comm::new(settings.clone(), Membership::of(&origin));
     if flags == SHRINK_ABORT {
         parent.abort();
     }
@@ -139,28 +140,36 @@ unsafe fn shrink(
     unsafe { make(newcomm, Some(made), Some(parent), join) }
 }
 
-/// An existing rank's part in growing: the rank that has the id tells the others.
-fn join_grown(
-    parent: &Communicator,
-    id: Option<[u8; UniqueId::SIZE]>,
-    size: u32,
-    settings: &Settings,
-) -> Result<Communicator, Failure> {
+/// The bytes of an id.
+type Id = [u8; UniqueId::SIZE];
+
+/// An id that a rank does not have, that it has made, or that it was given for this.
+const NO_ID: u8 = 0;
+const MADE_ID: u8 = 1;
+const GIVEN_ID: u8 = 2;
+
+/// The id by which the ranks of `parent` and new ones meet, which those who have it tell the others. Where it was given it is not looked at who made one.
+fn told(parent: &Communicator, given: Option<Id>, made: Option<Id>) -> Result<Id, Failure> {
     const TOLD: usize = UniqueId::SIZE + 1;
-    // Whether this rank has the id, and the id.
-    let mut own = [0u8; TOLD];
-    if let Some(id) = id {
-        own[0] = 1;
-        own[1..].copy_from_slice(&id);
-    }
+    let (of, id) = match (given, made) {
+        (Some(id), _) => (GIVEN_ID, id),
+        (None, Some(id)) => (MADE_ID, id),
+        (None, None) => (NO_ID, [0; UniqueId::SIZE]),
+    };
+    let own: Vec<u8> = [of].into_iter().chain(id).collect();
     let mut all = vec![0u8; TOLD * parent.size() as usize];
     parent.all_gather(&own, &mut all)?;
-    let mut told = all.chunks_exact(TOLD).filter(|told| told[0] == 1);
-    let (Some(first), None) = (told.next(), told.next()) else {
-        return Err(Failure::argument("exactly one rank of comm gives the unique id; the others give NULL"));
-    };
-    let id: [u8; UniqueId::SIZE] = first[1..].try_into().map_err(|_| Failure::internal("an id of another size"))?;
-    Ok(Communicator::create(&UniqueId::from_bytes(&id)?, parent.rank(), size, &settings.config)?)
+    let best = all.iter().step_by(TOLD).copied().max().unwrap_or(NO_ID);
+    let mut ids = all.chunks_exact(TOLD).filter(|told| told[0] == best && best != NO_ID).map(|told| &told[1..]);
+    let first = ids.next().ok_or_else(|| {
+        Failure::argument("no rank of comm has a unique id: one of them calls ncclCommGetUniqueId, or gives the id")
+    })?;
+    if ids.any(|id| id != first) {
+        return Err(Failure::argument(
+            "ranks of comm have different unique ids; one of them gives the id of the new ranks",
+        ));
+    }
+    first.try_into().map_err(|_| Failure::internal("an id of another size"))
 }
 
 /// # Safety
@@ -195,8 +204,14 @@ unsafe fn grow(
     // SAFETY: as the caller promises.
     let settings = unsafe { settings(&parent, config) }?;
     let made = Comm::new(settings.clone(), Membership::of(&(parent.membership.key(), parent.count_made(), size)));
-    let (of, id): (Arc<Comm>, _) = (parent.clone(), id.map(|id| id.internal));
-    let join = move || join_grown(of.known()?, id, size, &settings).map(Some);
+    let (of, given, new) = (parent.clone(), id.map(|id| id.internal), Arc::downgrade(&made));
+    let join = move || {
+        let parent = of.known()?;
+        let id = told(parent, given, of.take_id())?;
+        // As the new ranks do, which know nothing else.
+        new.upgrade().inspect(|new| new.membership.move_to(&id));
+        Ok(Some(Communicator::create(&UniqueId::from_bytes(&id)?, parent.rank(), size, &settings.config)?))
+    };
     // SAFETY: as the caller promises.
     unsafe { make(newcomm, Some(made), Some(parent), join) }
 }
@@ -227,11 +242,15 @@ export! {
         let comm = find(comm)?;
         comm.ready()?;
         // SAFETY: the caller's promise is the same.
-        unsafe { place(uniqueId, "uniqueId") }?.write(fresh_id(&comm.settings.config.control)?);
+        let place = unsafe { place(uniqueId, "uniqueId") }?;
+        let id = fresh_id(&comm.settings.config.control)?;
+        comm.keep_id(id.internal);
+        place.write(id);
         Ok(())
     }
 
-    /// Makes a communicator of `nRanks` ranks: those of `comm`, by their numbers, and new ones, which give no `comm`.
+    /// Makes a communicator of `nRanks` ranks: those of `comm`, by their numbers, and new ones, which give no `comm` but the id. Of `comm`, a rank that
+    /// has made the id, or was told it, may give it; all others give null.
     fn ncclCommGrow | pncclCommGrow(
         comm: ncclComm_t, nRanks: c_int, uniqueId: *const ncclUniqueId, rank: c_int, newcomm: *mut ncclComm_t,
         config: *mut ncclConfig_t,

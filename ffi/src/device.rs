@@ -3,7 +3,7 @@
 
 use crate::boundary::{export, given, guard_value, null};
 use crate::comm::find;
-use crate::config::read;
+use crate::config::{Shape, read};
 use crate::errors::Failure;
 use crate::names::own_name;
 use crate::plan::rank_of;
@@ -17,6 +17,20 @@ use std::mem::offset_of;
 const NOBODY: ncclTeam_t = ncclTeam_t { nRanks: 0, rank: 0, stride: 0 };
 
 const NO_DEVICE: &str = "it serves programs that run on a device, and communicators here are of host memory";
+
+const PROPERTIES: Shape = Shape {
+    name: "props",
+    initializer: "COMM_PROPERTIES",
+    least: offset_of!(ncclCommProperties_t, ginType),
+    since: &[],
+};
+
+const ENCRYPTION: Shape = Shape {
+    name: "config",
+    initializer: "ENCRYPTION_CONFIG",
+    least: offset_of!(ncclEncryptionConfig_t, mode) + size_of::<c_int>(),
+    since: &[],
+};
 
 fn properties(comm: ncclComm_t, props: *mut ncclCommProperties_t) -> Result<(), Failure> {
     let comm = find(comm)?;
@@ -43,14 +57,13 @@ fn properties(comm: ncclComm_t, props: *mut ncclCommProperties_t) -> Result<(), 
         ginSupport: [false; 64],
         devCommRuntimeVersionSize: 0,
     };
-    let least = offset_of!(ncclCommProperties_t, ginType);
     // Only its head is looked at; the rest is the caller's uninitialised memory or our zeros.
     #[derive(Clone, Copy)]
     #[repr(C)]
     struct Head(usize, c_uint, c_uint);
     let head = Head(0, 0, 0);
     // SAFETY: as the caller promises.
-    let head = unsafe { read(props.cast_const().cast::<Head>(), head, least, "props", "COMM_PROPERTIES") }?;
+    let head = unsafe { read(props.cast_const().cast::<Head>(), head, &PROPERTIES) }?;
     let own = ncclCommProperties_t { magic: head.1, version: head.2, ..none };
     let bytes = head.0.min(size_of::<ncclCommProperties_t>());
     // SAFETY: the caller's structure has so many bytes, and ours too; they are apart.
@@ -70,9 +83,8 @@ export! {
             return Ok(());
         }
         let none = ncclEncryptionConfig_t { size: 0, magic: 0, version: 0, mode: 0, psk: std::ptr::null() };
-        let least = offset_of!(ncclEncryptionConfig_t, mode) + size_of::<c_int>();
         // SAFETY: the caller's structure is as long as its `size` says; any bytes are a number or a pointer.
-        let config = unsafe { read(config, none, least, "config", "ENCRYPTION_CONFIG") }?;
+        let config = unsafe { read(config, none, &ENCRYPTION) }?;
         if config.mode == 0 {
             return Ok(());
         }

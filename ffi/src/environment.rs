@@ -8,13 +8,13 @@ use serried::Config;
 use serried::schedule::Algorithm;
 use serried::tune::Allowed;
 use std::collections::BTreeMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Every variable that is read, but for secret ones.
-pub(crate) const READ: [&CStr; 48] = [
+pub(crate) const READ: [&CStr; 51] = [
     c"SERRIED_RANK",
     c"SERRIED_SIZE",
     c"SERRIED_LOCAL_RANK",
@@ -51,6 +51,9 @@ pub(crate) const READ: [&CStr; 48] = [
     c"SERRIED_TRANSPORT",
     c"SERRIED_ALGO",
     c"NCCL_ALGO",
+    c"SERRIED_PROBE",
+    c"SERRIED_PROBE_AGE",
+    c"SERRIED_PROBE_DIR",
     c"SERRIED_SOCKETS",
     c"NCCL_SOCKET_NTHREADS",
     c"NCCL_NSOCKS_PERTHREAD",
@@ -83,7 +86,7 @@ fn translate(name: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<St
     let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let is_on = |name: &str| set(name).is_some_and(|value| value.trim().parse() != Ok(0));
     set(name).or_else(|| match name {
-        "SERRIED_ALGO" => set("NCCL_ALGO").and_then(|list| algorithms(&list)),
+        "SERRIED_ALGO" => set("NCCL_ALGO").map(|list| sift(&list).kept.join(";")),
         "SERRIED_SOCKETS" => sockets(set("NCCL_SOCKET_NTHREADS"), set("NCCL_NSOCKS_PERTHREAD")),
         // Ranks that say they are on different hosts share no memory.
         "SERRIED_HOST_ID" => is_on("NCCL_SHM_DISABLE").then(a_host_of_its_own),
@@ -95,23 +98,35 @@ fn translate(name: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<St
     })
 }
 
-/// The same list without the algorithms that serried has not, of the collectives that have those which it has; nothing if none is left.
-fn algorithms(list: &str) -> Option<String> {
-    let known = |name: &&str| Algorithm::parse(name.trim()).is_some();
-    let entry = |entry: &str| {
-        let (collective, names) = entry.split_once(':').map_or((None, entry), |(one, names)| (Some(one), names));
+/// Of a list of algorithms, the entries that have a meaning here, and those that have none.
+#[derive(Default)]
+struct Sifted {
+    kept: Vec<String>,
+    idle: Vec<String>,
+}
+
+/// Parts the algorithms that serried has, of the collectives that have them, from the others.
+fn sift(list: &str) -> Sifted {
+    let mut sifted = Sifted::default();
+    for entry in list.split(';').map(str::trim) {
+        let (collective, names) = entry.split_at(entry.find(':').map_or(0, |colon| colon + 1));
         let (but, names) = names.trim().strip_prefix('^').map_or(("", names), |rest| ("^", rest));
-        let names = names.split(',').filter(known).map(str::trim).collect::<Vec<_>>().join(",");
-        let entry = match collective {
-            _ if names.is_empty() => return None,
-            Some(collective) => format!("{collective}:{but}{names}"),
-            None => format!("{but}{names}"),
-        };
-        // What NCCL has for this collective and serried has not.
-        Allowed::parse(&entry).is_ok().then_some(entry)
-    };
-    let entries: Vec<String> = list.split(';').filter_map(entry).collect();
-    (!entries.is_empty()).then(|| entries.join(";"))
+        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let (known, unknown): (Vec<&str>, Vec<&str>) = names.partition(|name| Algorithm::parse(name).is_some());
+        let whole = |names: &[&str]| format!("{collective}{but}{}", names.join(","));
+        // NCCL may have for this collective what serried has not.
+        let serves = !known.is_empty() && Allowed::parse(&whole(&known)).is_ok();
+        if serves {
+            sifted.kept.push(whole(&known));
+        } else if !known.is_empty() {
+            sifted.idle.push(whole(&known));
+        }
+        // What is not here need not be excluded.
+        if !unknown.is_empty() && but.is_empty() {
+            sifted.idle.push(whole(&unknown));
+        }
+    }
+    sifted
 }
 
 /// NCCL has so many threads with so many sockets each; here one thread serves all of them.
@@ -132,8 +147,7 @@ pub(crate) fn use_network(name: &str, config: &mut Config) -> Result<(), Failure
             format!("the network {name:?} of config->netName: there are no plugins; the networks are Socket and IB");
         return Err(Failure::unsupported(&what));
     }
-    let set = |name: &str| variable(name).is_some_and(|value| !value.trim().is_empty());
-    if set("NCCL_NET") || set("SERRIED_TRANSPORT") {
+    if is_set("NCCL_NET") || is_set("SERRIED_TRANSPORT") {
         // As in NCCL, the environment has the last word.
         return Ok(());
     }
@@ -143,6 +157,20 @@ pub(crate) fn use_network(name: &str, config: &mut Config) -> Result<(), Failure
         config.verbs.devices = asked.verbs.devices;
     }
     Ok(())
+}
+
+/// Changes the settings so that packets have this traffic class, as `NCCL_IB_TC` does for all communicators; that has the last word, as in NCCL.
+pub(crate) fn use_traffic_class(class: c_int, config: &mut Config) -> Result<(), Failure> {
+    let class = u8::try_from(class)
+        .map_err(|_| Failure::argument(format!("config->trafficClass is {class}; expected 0 to 255")))?;
+    if !is_set("NCCL_IB_TC") && !is_set("SERRIED_IB_TC") {
+        config.verbs.traffic_class = class;
+    }
+    Ok(())
+}
+
+fn is_set(name: &str) -> bool {
+    variable(name).is_some_and(|value| !value.trim().is_empty())
 }
 
 /// NCCL's own names of networks.
@@ -174,7 +202,8 @@ pub(crate) fn remark() -> Option<String> {
     let names = names.chain(files().keys().cloned()).filter(is_nccls);
     let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let mut idle: Vec<String> = names.filter(|name| !is_read(name)).collect();
-    idle.extend(set("NCCL_ALGO").filter(|list| algorithms(list).is_none()).map(|list| format!("NCCL_ALGO={list}")));
+    let algorithms = set("NCCL_ALGO").map(|list| sift(&list).idle.join(";"));
+    idle.extend(algorithms.filter(|names| !names.is_empty()).map(|names| format!("NCCL_ALGO={names}")));
     let other = |net: &String| !NETWORKS.iter().any(|known| known.eq_ignore_ascii_case(net.trim()));
     idle.extend(set("NCCL_NET").filter(other).map(|net| format!("NCCL_NET={net}")));
     idle.sort_unstable();
@@ -235,6 +264,27 @@ mod tests {
         let (one, two) = (config(&[("NCCL_SHM_DISABLE", "1")]), config(&[("NCCL_SHM_DISABLE", "1")]));
         assert!(one.host_id.is_some() && one.host_id != two.host_id);
         assert_eq!(one.transport, TransportChoice::Auto);
+    }
+
+    #[test]
+    fn what_a_list_names_in_vain_is_known() {
+        let idle = |list| sift(list).idle.join(";");
+        assert_eq!(idle("NVLS,Tree;allgather:ring,pat;broadcast:ring"), "NVLS;allgather:pat;broadcast:ring");
+        assert_eq!([idle("ring;allreduce:tree"), idle("^nvls,tree"), idle("^pat")], [""; 3]);
+        assert_eq!([idle("collnet"), idle("ring,,nonsense")], ["collnet", "nonsense"]);
+    }
+
+    #[test]
+    fn every_setting_is_a_parameter() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let note = |name: &str| {
+            asked.borrow_mut().push(name.to_owned());
+            None
+        };
+        Config::from_variables(note).expect("the default");
+        for name in asked.into_inner() {
+            assert!(READ.iter().any(|known| known.to_bytes() == name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

@@ -2,24 +2,30 @@
 
 use crate::boundary::export;
 use crate::comm::Comm;
-use crate::config::read;
+use crate::config::{Shape, read};
 use crate::errors::Failure;
+use crate::fork;
 use crate::making::Making;
+use crate::ncclResult_t;
 use crate::operators::Operator;
-use crate::plan::{Plan, Span};
-use crate::together::{Job, together};
+use crate::plan::{Kind, Plan, Span};
+use crate::together::{Job, lines, together};
 use crate::types::ncclSimInfo_t;
+use crate::windows::Opening;
 use serried::{DataType, Group, Message, Request};
 use std::cell::{Cell, RefCell};
-use std::mem::offset_of;
+use std::mem::{offset_of, take};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// One call of a group.
 pub(crate) enum Item {
     /// With its operator, if it reduces.
     Call(Arc<Comm>, Plan, Option<Operator>),
+    /// A collective that makes no sense, in a group that will be refused.
+    Refused(Arc<Comm>, Kind),
     Send(Arc<Comm>, Letter),
     Receive(Arc<Comm>, Letter),
 }
@@ -39,20 +45,17 @@ type Deed = Box<dyn FnOnce() -> Result<(), Failure>>;
 struct Kept {
     items: Vec<Item>,
     makings: Vec<Making>,
-    /// The opening of windows, which ranks do together.
-    windows: Vec<Job<()>>,
+    windows: Vec<Opening>,
     /// What needs nobody else comes before the calls, and what waits for somebody after them.
     puts: Vec<Deed>,
     waits: Vec<Deed>,
-    /// The making of a communicator has begun in the background.
-    in_progress: bool,
     /// The first call that was refused: then none is made.
     refused: Option<Failure>,
 }
 
 thread_local! {
-    /// How many groups are open, one in the other.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// How many groups are open, one in the other; and in which process, as [`fork::generation`] has it.
+    static OPENED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
     static KEPT: RefCell<Kept> = RefCell::default();
 }
 
@@ -62,14 +65,18 @@ static OPEN: AtomicU32 = AtomicU32::new(0);
 /// Whether this thread has an open group.
 #[inline]
 pub(crate) fn is_open() -> bool {
-    OPEN.load(Ordering::Relaxed) > 0 && DEPTH.get() > 0
+    OPEN.load(Ordering::Relaxed) > 0 && depth() > 0
 }
 
-/// Keeps a call for the end of the group. A refusal here refuses the group.
-pub(crate) fn keep(item: impl FnOnce() -> Result<Item, Failure>) -> Result<(), Failure> {
-    let item = item().inspect_err(refuse)?;
+/// How many groups of this thread are open: none of those that its parent had when this process was forked.
+fn depth() -> u32 {
+    let (depth, process) = OPENED.get();
+    if process == fork::generation() { depth } else { 0 }
+}
+
+/// Keeps a call for the end of the group.
+pub(crate) fn keep(item: Item) {
     KEPT.with_borrow_mut(|kept| kept.items.push(item));
-    Ok(())
 }
 
 /// Keeps the making of a communicator for the end of the group.
@@ -77,13 +84,9 @@ pub(crate) fn keep_making(making: Making) {
     KEPT.with_borrow_mut(|kept| kept.makings.push(making));
 }
 
-/// Opens windows, or keeps that for the end of the group.
-pub(crate) fn open_windows(job: Job<()>) -> Result<(), Failure> {
-    if is_open() {
-        KEPT.with_borrow_mut(|kept| kept.windows.push(job));
-        return Ok(());
-    }
-    job()
+/// Keeps the opening of a window for the end of the group.
+pub(crate) fn keep_window(opening: Opening) {
+    KEPT.with_borrow_mut(|kept| kept.windows.push(opening));
 }
 
 /// Puts or signals, or keeps that for the end of the group.
@@ -104,36 +107,94 @@ pub(crate) fn wait(deed: Deed) -> Result<(), Failure> {
     deed()
 }
 
-/// The making of a communicator has begun, and goes on.
-pub(crate) fn keep_in_progress() {
-    KEPT.with_borrow_mut(|kept| kept.in_progress = true);
-}
-
 /// A call of the group was refused: remembers the first such failure.
 pub(crate) fn refuse(failure: &Failure) {
-    if is_open() && failure.result != crate::ncclResult_t::InProgress {
+    if is_open() && failure.result != ncclResult_t::InProgress {
         KEPT.with_borrow_mut(|kept| {
             kept.refused.get_or_insert_with(|| failure.clone());
         });
     }
 }
 
-/// Makes the calls, all together.
+impl Kept {
+    /// Makes all of it: first what the calls need, then the calls, and then what waits for others. A communicator that is not to block is made
+    /// in the background, and the group is in progress.
+    ///
+    /// # Safety
+    /// As of [`run`].
+    unsafe fn make(mut self) -> Result<(), Failure> {
+        if let Err(failure) = self.refused.take().map_or_else(|| check(&self.items), Err) {
+            self.refuse();
+            return Err(failure);
+        }
+        let made = Making::finish(take(&mut self.makings));
+        let goes_on = made.as_ref().is_err_and(|failure| failure.result == ncclResult_t::InProgress);
+        let ready = if goes_on { Ok(()) } else { made.clone() };
+        let ready = ready.and_then(|()| Opening::finish(take(&mut self.windows)));
+        if let Err(failure) = ready.and_then(|()| take(&mut self.puts).into_iter().try_for_each(|put| put())) {
+            self.refuse();
+            return Err(failure);
+        }
+        // SAFETY: as the caller promises; the items were checked.
+        unsafe { run(&self.items) }?;
+        self.waits.into_iter().try_for_each(|wait| wait())?;
+        made
+    }
+
+    /// None of it is made, since something failed or was refused.
+    fn refuse(&mut self) {
+        self.items.iter().for_each(Item::refuse);
+        self.give_up();
+    }
+
+    /// What was kept and not made leaves nothing behind.
+    fn give_up(&mut self) {
+        take(&mut self.makings).into_iter().for_each(Making::give_up);
+        take(&mut self.windows).into_iter().for_each(Opening::give_up);
+    }
+}
+
+/// Makes the calls, all together: those of a communicator one after the other, its messages at once and first.
 ///
 /// # Safety
-/// The memory that calls name is there, nobody else writes what they read, and nobody else touches what they write.
-pub(crate) unsafe fn run(items: &[Item]) -> Result<(), Failure> {
-    let stages = stages(items)?;
-    let last = stages.iter().copied().max().unwrap_or(0);
-    for stage in 0..=last {
-        let mut group = Group::new();
-        for (item, _) in items.iter().zip(&stages).filter(|(_, of)| **of == stage) {
-            // SAFETY: as the caller promises; within a stage no call touches what another writes.
-            unsafe { item.add_to(&mut group) }?;
-        }
-        group.run()?;
+/// The memory that calls name is there, nobody else writes what they read, nobody else touches what they write, and [`check`] has passed them.
+unsafe fn run(items: &[Item]) -> Result<(), Failure> {
+    let (calls, ends): (Vec<&Item>, Vec<&Item>) = items.iter().partition(|item| item.is_call());
+    let messages = lines(ends.into_iter().map(|item| (Some(item.comm().clone()), item))).into_iter().map(|ends| {
+        let comm = ends[0].comm().clone();
+        // SAFETY: as the caller promises; no call touches what a message writes.
+        let exchange: Job<'_, ()> = Box::new(move || unsafe { exchange(&ends) });
+        (Some(comm), exchange)
+    });
+    let calls = calls.into_iter().map(|item| {
+        // SAFETY: as the caller promises; only calls of the same communicator use the same memory, and they come one after the other.
+        let call: Job<'_, ()> = Box::new(|| unsafe { item.call() });
+        (Some(item.comm().clone()), call)
+    });
+    // Every one is made, whichever fails: the other ranks count on it.
+    together(messages.chain(calls).collect()).into_iter().collect()
+}
+
+/// Makes messages, all at once.
+///
+/// # Safety
+/// The memory that they name is there, nobody else writes what they read, and nobody else, another of them included, touches what they write.
+pub(crate) unsafe fn exchange(messages: &[&Item]) -> Result<(), Failure> {
+    let mut group = Group::new();
+    for item in messages {
+        // SAFETY: as the caller promises.
+        let message = unsafe {
+            match item {
+                Item::Call(..) | Item::Refused(..) => continue,
+                Item::Send(_, Letter { data_type, data, peer }) => Message::send(*data_type, data.bytes(), *peer),
+                Item::Receive(_, Letter { data_type, data, peer }) => {
+                    Message::recv(*data_type, data.bytes_mut(), *peer)
+                }
+            }
+        };
+        group.message(item.comm().ready()?, message);
     }
-    Ok(())
+    Ok(group.run()?)
 }
 
 /// The library's request of a call that was kept.
@@ -148,24 +209,28 @@ unsafe fn request<'a>(plan: &Plan, operator: Option<&Operator>) -> Result<Reques
 }
 
 impl Item {
+    /// Makes a collective call.
+    ///
     /// # Safety
-    /// As of [`run`]; and no other call of the group touches what this one writes.
-    unsafe fn add_to<'a>(&'a self, group: &mut Group<'a>) -> Result<(), Failure> {
+    /// The memory that it names is there, nobody else writes what it reads, and nobody else touches what it writes.
+    unsafe fn call(&self) -> Result<(), Failure> {
+        let Self::Call(comm, plan, operator) = self else { return Ok(()) };
+        // SAFETY: as the caller promises.
+        Ok(comm.ready()?.run(unsafe { request(plan, operator.as_ref()) }?)?)
+    }
+
+    fn comm(&self) -> &Arc<Comm> {
+        let (Self::Call(comm, ..) | Self::Refused(comm, _) | Self::Send(comm, _) | Self::Receive(comm, _)) = self;
+        comm
+    }
+
+    /// Is not made, which the other ranks of a collective are to know.
+    fn refuse(&self) {
         match self {
-            Self::Call(comm, plan, operator) => {
-                // SAFETY: as the caller promises.
-                group.call(comm.ready()?, unsafe { request(plan, operator.as_ref()) }?);
-            }
-            Self::Send(comm, Letter { data_type, data, peer }) => {
-                // SAFETY: as the caller promises.
-                group.message(comm.ready()?, Message::send(*data_type, unsafe { data.bytes() }, *peer));
-            }
-            Self::Receive(comm, Letter { data_type, data, peer }) => {
-                // SAFETY: as the caller promises.
-                group.message(comm.ready()?, Message::recv(*data_type, unsafe { data.bytes_mut() }, *peer));
-            }
+            Self::Call(comm, plan, _) => comm.refuse(plan.kind()),
+            Self::Refused(comm, kind) => comm.refuse(*kind),
+            Self::Send(..) | Self::Receive(..) => {}
         }
-        Ok(())
     }
 
     fn is_call(&self) -> bool {
@@ -180,9 +245,15 @@ impl Item {
                 let (input, output) = plan.touches();
                 [input.map_or_else(none, |input| (input, Access::Reads)), (output, Access::Writes)]
             }
+            Self::Refused(..) => [none(), none()],
             Self::Send(_, letter) => [(letter.data.range(), Access::Reads), none()],
             Self::Receive(_, letter) => [(letter.data.range(), Access::Writes), none()],
         }
+    }
+
+    /// Whether the two come one after the other.
+    fn is_in_line_with(&self, other: &Self) -> bool {
+        self.is_call() && other.is_call() && Arc::ptr_eq(self.comm(), other.comm())
     }
 
     /// Whether one of the two writes what the other touches.
@@ -204,23 +275,21 @@ enum Access {
     Writes,
 }
 
-/// When each item is made: collectives that use the same memory one after the other, everything else at once.
-fn stages(items: &[Item]) -> Result<Vec<usize>, Failure> {
-    let mut stages = vec![0; items.len()];
+/// Refuses memory that is written and used by several in no order: only the collectives of one communicator have one.
+fn check(items: &[Item]) -> Result<(), Failure> {
     if are_apart(items.iter().flat_map(Item::touches).collect()) {
-        return Ok(stages);
+        return Ok(());
     }
-    for (at, item) in items.iter().enumerate() {
-        for before in (0..at).filter(|before| items[*before].clashes(item)) {
-            if !(item.is_call() && items[before].is_call()) {
-                let what = "two calls of the group use the same memory, one of them writes it, and one is a message: which comes \
-                            first is not defined";
-                return Err(Failure::argument(what));
-            }
-            stages[at] = stages[at].max(stages[before] + 1);
-        }
+    let has_no_order = |(at, item): (usize, &Item)| {
+        items[..at].iter().any(|before| !before.is_in_line_with(item) && before.clashes(item))
+    };
+    if items.iter().enumerate().any(has_no_order) {
+        return Err(Failure::argument(
+            "two calls of the group use the same memory, one of them writes it, and they are messages or on different communicators: \
+             which comes first is not defined",
+        ));
     }
-    Ok(stages)
+    Ok(())
 }
 
 /// Whether nothing touches what something else writes.
@@ -240,11 +309,12 @@ fn are_apart(mut touched: Vec<(Range<usize>, Access)>) -> bool {
 fn estimate_us(items: &[Item]) -> Result<f64, Failure> {
     let mut parts: Vec<(*const Comm, f64)> = Vec::new();
     for item in items {
-        let (Item::Call(comm, ..) | Item::Send(comm, _) | Item::Receive(comm, _)) = item;
+        let comm = item.comm();
         let communicator = comm.ready()?;
         let takes = match item {
             // SAFETY: the memory is there until the group has ended, as its callers promised; nothing is read or written.
             Item::Call(_, plan, operator) => communicator.estimate(&unsafe { request(plan, operator.as_ref()) }?),
+            Item::Refused(..) => Duration::ZERO,
             Item::Send(_, letter) | Item::Receive(_, letter) => {
                 communicator.estimate_message(letter.data.range().len())
             }
@@ -258,13 +328,19 @@ fn estimate_us(items: &[Item]) -> Result<f64, Failure> {
     Ok(parts.into_iter().map(|(_, sum)| sum).fold(0.0, f64::max))
 }
 
+const SIM_INFO: Shape = Shape {
+    name: "simInfo",
+    initializer: "SIM_INFO",
+    least: offset_of!(ncclSimInfo_t, estimatedTime) + size_of::<f32>(),
+    since: &[],
+};
+
 /// # Safety
 /// `place` is null or points to a structure as long as its `size` says.
 unsafe fn store_estimate(place: *mut ncclSimInfo_t, microseconds: f64) -> Result<(), Failure> {
     let none = ncclSimInfo_t { size: 0, magic: 0, version: 0, estimatedTime: 0.0 };
-    let least = offset_of!(ncclSimInfo_t, estimatedTime) + size_of::<f32>();
     // SAFETY: as the caller promises; every field is a number.
-    unsafe { read(place.cast_const(), none, least, "simInfo", "SIM_INFO") }?;
+    unsafe { read(place.cast_const(), none, &SIM_INFO) }?;
     // SAFETY: it has the field, as was just seen.
     unsafe { (&raw mut (*place).estimatedTime).write(microseconds as f32) };
     Ok(())
@@ -272,8 +348,8 @@ unsafe fn store_estimate(place: *mut ncclSimInfo_t, microseconds: f64) -> Result
 
 /// Closes the innermost group; what was kept, if it was the outermost.
 fn close() -> Result<Option<Kept>, Failure> {
-    let depth = DEPTH.get().checked_sub(1).ok_or_else(|| Failure::usage("this thread has no open group"))?;
-    DEPTH.set(depth);
+    let depth = depth().checked_sub(1).ok_or_else(|| Failure::usage("this thread has no open group"))?;
+    OPENED.set((depth, fork::generation()));
     Ok((depth == 0).then(|| {
         OPEN.fetch_sub(1, Ordering::Relaxed);
         KEPT.take()
@@ -283,8 +359,12 @@ fn close() -> Result<Option<Kept>, Failure> {
 export! {
     /// Keeps this thread's calls until `ncclGroupEnd`. Groups nest; the outermost counts.
     fn ncclGroupStart | pncclGroupStart() {
-        if DEPTH.replace(DEPTH.get() + 1) == 0 {
+        let depth = depth();
+        OPENED.set((depth + 1, fork::generation()));
+        if depth == 0 {
             OPEN.fetch_add(1, Ordering::Relaxed);
+            // There is something after a fork alone: what the parent kept.
+            KEPT.take();
         }
         Ok(())
     }
@@ -292,25 +372,16 @@ export! {
     /// Makes the calls that were kept, and returns when they have ended. If one was refused, it returns that error and makes none.
     fn ncclGroupEnd | pncclGroupEnd() {
         let Some(kept) = close()? else { return Ok(()) };
-        if let Some(refused) = kept.refused {
-            kept.makings.into_iter().for_each(Making::give_up);
-            return Err(refused);
-        }
-        Making::finish(kept.makings)?;
-        together(kept.windows).into_iter().collect::<Result<(), Failure>>()?;
-        kept.puts.into_iter().try_for_each(|put| put())?;
         // SAFETY: the callers of the kept calls promised it until now.
-        unsafe { run(&kept.items) }?;
-        kept.waits.into_iter().try_for_each(|wait| wait())?;
-        if kept.in_progress { Err(Failure::in_progress()) } else { Ok(()) }
+        unsafe { kept.make() }
     }
 
     /// Closes the group without making its calls, and stores what they are expected to take, in microseconds: an estimate by the schedules that were
     /// chosen. A group that makes communicators cannot be estimated.
     fn ncclGroupSimulateEnd | pncclGroupSimulateEnd(simInfo: *mut ncclSimInfo_t) {
-        let Some(kept) = close()? else { return Ok(()) };
-        let makes = !kept.makings.is_empty() || kept.in_progress;
-        kept.makings.into_iter().for_each(Making::give_up);
+        let Some(mut kept) = close()? else { return Ok(()) };
+        let makes = !kept.makings.is_empty();
+        kept.give_up();
         if let Some(refused) = kept.refused {
             return Err(refused);
         }

@@ -48,25 +48,38 @@ const IS_SUSPENDED: c_int = 1;
 const SUSPEND_MEM: c_int = 1;
 
 export! {
-    /// No more calls are made on the communicator. All calls have ended by themselves, so there is nothing to wait for.
+    /// No more calls are made on the communicator. All calls have ended by themselves, so there is nothing to wait for. Null is nothing, here and in the next
+    /// three.
     fn ncclCommFinalize | pncclCommFinalize(comm: ncclComm_t) {
+        if comm.is_null() {
+            return Ok(());
+        }
         find(comm)?.finalize()
     }
 
     /// Leaves in order, and frees the communicator, once calls of other threads have ended.
     fn ncclCommDestroy | pncclCommDestroy(comm: ncclComm_t) {
+        if comm.is_null() {
+            return Ok(());
+        }
         destroy(comm)
     }
 
     /// Ends what the communicator does on this rank, whatever the others do, and frees it. Calls of other threads return an error; the other
     /// ranks' calls, too.
     fn ncclCommAbort | pncclCommAbort(comm: ncclComm_t) {
+        if comm.is_null() {
+            return Ok(());
+        }
         abort(comm)
     }
 
     /// Ends what the communicator does on this rank, whatever the others do, and keeps it: it can be split and shrunk, and is to be destroyed. Calls
     /// of other threads return an error; the other ranks' calls, too.
     fn ncclCommRevoke | pncclCommRevoke(comm: ncclComm_t, revokeFlags: c_int) {
+        if comm.is_null() {
+            return Ok(());
+        }
         let comm = find(comm)?;
         if revokeFlags != 0 {
             return Err(Failure::argument(format!("revokeFlags are {revokeFlags:#x}; expected NCCL_REVOKE_DEFAULT")));

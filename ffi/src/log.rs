@@ -69,7 +69,9 @@ fn listen() {
         _ => Asked::Nothing,
     };
     WANTED.store(wanted(&variable("NCCL_DEBUG_SUBSYS")), Ordering::Relaxed);
-    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = open(variable("NCCL_DEBUG_FILE").trim());
+    // Nobody is left with an empty file who asked for no lines.
+    let file = (asked > Asked::Version).then(|| open(variable("NCCL_DEBUG_FILE").trim())).flatten();
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = file;
     ASKED.store(asked as u8, Ordering::Relaxed);
     if asked > Asked::Nothing {
         // A Rust program that links this crate may listen already: then it hears everything.
@@ -121,7 +123,7 @@ fn open(name: &str) -> Option<File> {
     }
     let opened = File::create(&path);
     if let Err(why) = &opened {
-        eprintln!("serried: NCCL_DEBUG_FILE={path}: {why}; lines go to the standard output");
+        complain(&format!("NCCL_DEBUG_FILE={path}: {why}; lines go to the standard output"));
     }
     opened.ok()
 }
@@ -131,10 +133,15 @@ fn host() -> String {
     name.trim().split('.').next().unwrap_or_default().to_owned()
 }
 
-/// A warning that concerns whoever set the environment: heard on the standard error also where no log was asked for.
+/// A line on the standard error; nobody may be listening.
+pub(crate) fn complain(text: &str) {
+    let _ = std::io::stderr().write_all(format!("serried: {text}\n").as_bytes());
+}
+
+/// A warning that concerns whoever set the environment: heard on the standard error also where the log has no warnings.
 pub(crate) fn warn_anyhow(text: &str) {
-    if ASKED.load(Ordering::Relaxed) == Asked::Nothing as u8 {
-        eprintln!("serried: {text}");
+    if ASKED.load(Ordering::Relaxed) < Asked::Warnings as u8 {
+        complain(text);
     } else {
         tracing::warn!(target: "ENV", "{text}");
     }

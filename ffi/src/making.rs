@@ -3,25 +3,29 @@
 use crate::comm::{COMMUNICATORS, Comm};
 use crate::errors::{Failure, record};
 use crate::group;
-use crate::together::{Job, no_thread, run, together};
+use crate::together::{Job, lines, no_thread, run, together};
 use crate::types::ncclComm_t;
 use serried::Communicator;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What joins; `None` for a rank that is in no new communicator.
-type Join = Job<Option<Communicator>>;
+type Join = Job<'static, Option<Communicator>>;
 
 /// A communicator that is to be made: its handle is there already.
 pub(crate) struct Making {
-    /// Where the caller has the handle; set to null if it comes to nothing.
+    promise: Promise,
+    /// The communicator that it is made of.
+    parent: Option<Arc<Comm>>,
+    join: Join,
+}
+
+/// A handle that the caller was given in advance.
+struct Promise {
+    /// Where the caller has it; set to null if it comes to nothing.
     place: *mut ncclComm_t,
     handle: ncclComm_t,
     comm: Option<Arc<Comm>>,
-    /// The communicator that it is made of.
-    parent: Option<Arc<Comm>>,
-    /// Taken when it begins.
-    join: Option<Join>,
 }
 
 /// Makes a communicator by `join`, and leaves its handle at `place`. `comm` is none if the rank is in no new communicator: then the handle is
@@ -35,18 +39,8 @@ pub(crate) unsafe fn make(
     parent: Option<Arc<Comm>>,
     join: impl FnOnce() -> Result<Option<Communicator>, Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    let blocking = [&comm, &parent].into_iter().flatten().next().is_none_or(|comm| comm.settings.blocking);
     // SAFETY: as the caller promises.
     let making = unsafe { Making::new(place, comm, parent, join) }?;
-    if !blocking {
-        making.begin()?;
-        if !group::is_open() {
-            return Err(Failure::in_progress());
-        }
-        // The group's end says so.
-        group::keep_in_progress();
-        return Ok(());
-    }
     if group::is_open() {
         group::keep_making(making);
         return Ok(());
@@ -73,70 +67,117 @@ impl Making {
         };
         // SAFETY: as the caller promises.
         unsafe { place.write(handle) };
-        Ok(Self { place, handle, comm, parent, join: Some(Box::new(join)) })
+        Ok(Self { promise: Promise { place, handle, comm }, parent, join: Box::new(join) })
     }
 
-    /// Makes them all together, and returns when all are made: the first failure, if there are any.
-    pub(crate) fn finish(mut makings: Vec<Self>) -> Result<(), Failure> {
-        let joins: Vec<Join> = makings.iter_mut().filter_map(|making| making.join.take()).collect();
+    /// Makes them all together, those of one parent one after the other, and returns when all are made: the first failure, if there are any. If
+    /// one of them is not to block, none does: they are in progress.
+    pub(crate) fn finish(makings: Vec<Self>) -> Result<(), Failure> {
+        if !makings.iter().all(Self::blocks) {
+            return Self::begin(makings);
+        }
+        let apart = |Self { promise, parent, join }| (promise, (parent, join));
+        let (promises, joins): (Vec<_>, Vec<_>) = makings.into_iter().map(apart).unzip();
         let outcomes = together(joins);
         // Every one ends, whichever fails.
-        let ended: Vec<_> = makings.into_iter().zip(outcomes).map(|(making, outcome)| making.end(outcome)).collect();
+        let ended: Vec<_> = promises.into_iter().zip(outcomes).map(|(promise, outcome)| promise.end(outcome)).collect();
         ended.into_iter().collect()
     }
 
-    /// Makes it in the background.
-    fn begin(self) -> Result<(), Failure> {
-        let Self { place, handle, comm, parent, join } = self;
-        let join = join.ok_or_else(|| Failure::internal("it has begun before"))?;
-        // If the caller destroys it meanwhile, it is dropped as soon as it is made.
-        let made: Option<Weak<Comm>> = comm.as_ref().map(Arc::downgrade);
-        parent.as_ref().inspect(|parent| parent.begin_making());
-        let rest = parent.clone();
-        let work = move || {
-            let outcome = run(join);
-            if let Err(failure) = &outcome {
-                record("making a communicator", failure);
-            }
-            if let Some(comm) = made.as_ref().and_then(Weak::upgrade)
-                && let Some(outcome) = outcome.transpose()
-            {
-                comm.joined(outcome);
-            }
-            rest.inspect(|parent| parent.end_making());
-        };
-        let thread = std::thread::Builder::new().name("serried-init".into());
-        match thread.spawn(work) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                parent.inspect(|parent| parent.end_making());
-                COMMUNICATORS.remove(handle, Duration::ZERO);
-                // SAFETY: valid, as the caller of `make` promised.
-                unsafe { place.write(std::ptr::null_mut()) };
-                Err(no_thread(&error))
+    fn blocks(&self) -> bool {
+        [&self.promise.comm, &self.parent].into_iter().flatten().next().is_none_or(|comm| comm.settings.blocking)
+    }
+
+    /// Makes them in the background, as [`finish`](Self::finish) does.
+    fn begin(makings: Vec<Self>) -> Result<(), Failure> {
+        let mut refused = None;
+        for line in lines(makings.into_iter().map(|making| (making.parent.clone(), making))) {
+            let (promises, work): (Vec<_>, Vec<_>) = line.into_iter().map(Self::put_off).unzip();
+            let thread = std::thread::Builder::new().name("serried-init".into());
+            if let Err(error) = thread.spawn(move || work.into_iter().for_each(Work::end)) {
+                promises.into_iter().for_each(Promise::withdraw);
+                refused = Some(no_thread(&error));
             }
         }
+        Err(refused.unwrap_or_else(Failure::in_progress))
     }
 
-    /// Its group was refused: nothing is made.
+    /// What is left to do in the background.
+    fn put_off(self) -> (Promise, Work) {
+        let Self { promise, parent, join } = self;
+        // If the caller destroys it meanwhile, it is dropped as soon as it is made.
+        let made = promise.comm.as_ref().map(Arc::downgrade);
+        (promise, Work { join, made, _parent: parent.map(Occupied::new) })
+    }
+
+    /// Its group came to nothing, and so does it.
     pub(crate) fn give_up(self) {
         // The failure is the group's.
-        drop(self.end(Err(Failure::usage("its group was refused"))));
+        drop(self.promise.end(Err(Failure::usage("its group was not made"))));
+    }
+}
+
+impl Promise {
+    fn end(self, outcome: Result<Option<Communicator>, Failure>) -> Result<(), Failure> {
+        let settled = settle(self.comm.as_deref(), outcome);
+        if settled.is_err() {
+            self.withdraw();
+        }
+        settled
     }
 
-    fn end(self, outcome: Result<Option<Communicator>, Failure>) -> Result<(), Failure> {
-        let failure = match (outcome, self.comm) {
-            (Ok(Some(communicator)), Some(comm)) => {
-                comm.joined(Ok(communicator));
-                return Ok(());
-            }
-            (Ok(_), None) => return Ok(()),
-            (Ok(None), Some(_)) => Failure::internal("a rank is in no communicator and should be"),
-            (Err(failure), _) => failure,
-        };
+    fn withdraw(self) {
         COMMUNICATORS.remove(self.handle, Duration::ZERO);
         // SAFETY: valid until the group has ended, as the caller of `make` promised.
         unsafe { self.place.write(std::ptr::null_mut()) };
-        Err(failure)
+    }
+}
+
+/// Tells `comm` how its making ended; and whether it can be used.
+fn settle(comm: Option<&Comm>, outcome: Result<Option<Communicator>, Failure>) -> Result<(), Failure> {
+    let nothing = || Failure::internal("a rank is in no communicator and should be");
+    match comm {
+        Some(comm) => comm.joined(outcome.and_then(|made| made.ok_or_else(nothing))),
+        None => outcome.map(drop),
+    }
+}
+
+/// A making in the background.
+struct Work {
+    join: Join,
+    /// None if the rank is in no new communicator; nothing behind it any more if the caller has destroyed it.
+    made: Option<Weak<Comm>>,
+    _parent: Option<Occupied>,
+}
+
+impl Work {
+    fn end(self) {
+        let Self { join, made, _parent } = self;
+        let end = || {
+            let outcome = run(join);
+            match made.as_ref().map(Weak::upgrade) {
+                Some(None) => Ok(()),
+                comm => settle(comm.flatten().as_deref(), outcome),
+            }
+        };
+        if let Err(failure) = run(Box::new(end)) {
+            record("making a communicator", &failure);
+        }
+    }
+}
+
+/// A communicator of which another is being made in the background.
+struct Occupied(Arc<Comm>);
+
+impl Occupied {
+    fn new(comm: Arc<Comm>) -> Self {
+        comm.begin_making();
+        Self(comm)
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.0.end_making();
     }
 }

@@ -2,16 +2,32 @@
 
 use crate::boundary::{export, place};
 use crate::errors::Failure;
+use crate::fork;
 use serried::Memory;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::c_void;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What has been given and not come back, by address.
-static GIVEN: Mutex<BTreeMap<usize, Memory<u8>>> = Mutex::new(BTreeMap::new());
+/// Memory that has been given, and the process that asked for it, as [`fork::generation`] has it.
+type Given = (u32, Memory<u8>);
 
-fn lock() -> MutexGuard<'static, BTreeMap<usize, Memory<u8>>> {
+/// What has not come back, by address.
+static GIVEN: Mutex<BTreeMap<usize, Given>> = Mutex::new(BTreeMap::new());
+
+fn lock() -> MutexGuard<'static, BTreeMap<usize, Given>> {
     GIVEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes back what was given at `address`. A child has its parent's memory, too, but what it said about it the parent's peers would hear.
+fn take(address: usize) -> Result<Memory<u8>, Failure> {
+    match lock().entry(address) {
+        Entry::Vacant(_) => Err(Failure::argument("ptr is nothing that ncclMemAlloc gave, or has been freed")),
+        Entry::Occupied(given) if given.get().0 != fork::generation() => {
+            Err(Failure::usage("ptr was given before this process was forked, and stays its parent's"))
+        }
+        Entry::Occupied(given) => Ok(given.remove().1),
+    }
 }
 
 export! {
@@ -22,10 +38,11 @@ export! {
         if size > isize::MAX as usize {
             return Err(Failure::argument(format!("size is {size}: no memory has so much room")));
         }
+        fork::watch();
         // Nothing, too, has an address of its own.
         let mut memory = Memory::<u8>::allocate(size.max(1))?;
         let start = memory.as_mut_ptr();
-        lock().insert(start.addr(), memory);
+        lock().insert(start.addr(), (fork::generation(), memory));
         place.write(start.cast());
         Ok(())
     }
@@ -35,7 +52,6 @@ export! {
         if ptr.is_null() {
             return Ok(());
         }
-        let memory = lock().remove(&ptr.addr());
-        memory.map(drop).ok_or_else(|| Failure::argument("ptr is nothing that ncclMemAlloc gave, or has been freed"))
+        take(ptr.addr()).map(drop)
     }
 }

@@ -42,6 +42,9 @@ pub(crate) enum Operator {
     At(*const u8),
 }
 
+// SAFETY: as of `Made`.
+unsafe impl Sync for Operator {}
+
 impl Operators {
     /// The operator with this number, for elements of `data_type`.
     pub(crate) fn find(&self, number: ncclRedOp_t, data_type: DataType) -> Result<Operator, Failure> {

@@ -7,6 +7,7 @@ use crate::config::text;
 use crate::environment::{self, READ};
 use crate::errors::Failure;
 use crate::handles::{Kind, decode, encode};
+use crate::log::complain;
 use crate::names::own_name;
 use crate::types::ncclParamHandle_t;
 use std::cell::RefCell;
@@ -138,7 +139,7 @@ export! {
 
 /// Writes every parameter that is set to the standard error.
 fn dump() -> Result<(), Failure> {
-    let line = |key: &CStr, text: &dyn Display| eprintln!("serried: {}={text}", key.to_string_lossy());
+    let line = |key: &CStr, text: &dyn Display| complain(&format!("{}={text}", key.to_string_lossy()));
     READ.iter()
         .map(|key| (key, value(key)))
         .filter(|(_, text)| !text.is_empty())

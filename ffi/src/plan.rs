@@ -5,7 +5,7 @@ use crate::boundary::null;
 use crate::errors::Failure;
 use crate::types::ncclDataType_t;
 use serried::reduce::Reduction;
-use serried::{DataType, Request};
+use serried::{CollectiveKind, DataType, Request};
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 
@@ -15,6 +15,11 @@ pub(crate) struct Span {
     start: *mut u8,
     bytes: usize,
 }
+
+// SAFETY: it is only followed by calls, whose callers promise that the memory is there; any thread may.
+unsafe impl Send for Span {}
+// SAFETY: the same.
+unsafe impl Sync for Span {}
 
 /// A call that is ready to be made.
 pub(crate) struct Plan {
@@ -55,6 +60,20 @@ impl Kind {
     /// Whether elements are reduced.
     pub(crate) const fn reduces(self) -> bool {
         matches!(self, Self::AllReduce | Self::Reduce | Self::ReduceScatter)
+    }
+
+    /// The library's word for it.
+    pub(crate) const fn collective(self) -> CollectiveKind {
+        match self {
+            Self::AllReduce => CollectiveKind::AllReduce,
+            Self::Reduce => CollectiveKind::Reduce,
+            Self::ReduceScatter => CollectiveKind::ReduceScatter,
+            Self::Broadcast => CollectiveKind::Broadcast,
+            Self::AllGather => CollectiveKind::AllGather,
+            Self::Gather => CollectiveKind::Gather,
+            Self::Scatter => CollectiveKind::Scatter,
+            Self::AllToAll => CollectiveKind::AllToAll,
+        }
     }
 
     const fn has_root(self) -> bool {
@@ -115,6 +134,10 @@ impl Plan {
         // A rank that is not the root of a broadcast has nothing to send, and receives where its message is.
         let input = (kind != Kind::Broadcast || at_root).then_some(input);
         Ok(Self { kind, data_type, root, input, output })
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The type of the elements.

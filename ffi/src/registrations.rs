@@ -58,8 +58,11 @@ export! {
         Ok(())
     }
 
-    /// Ends a registration.
+    /// Ends a registration; null is none.
     fn ncclCommDeregister | pncclCommDeregister(comm: ncclComm_t, handle: *mut c_void) {
+        if handle.is_null() {
+            return Ok(());
+        }
         let comm = find(comm)?;
         let number = decode(Kind::Registration, handle);
         let removed = number.and_then(|number| comm.registrations.lock().remove(&number));

@@ -8,6 +8,7 @@ use crate::group;
 use crate::handles::{Kind, decode, encode, fresh};
 use crate::plan::{Span, data_type, rank_of, span};
 use crate::registrations::list;
+use crate::together::{Job, together};
 use crate::types::{cudaStream_t, ncclComm_t, ncclDataType_t, ncclWaitSignalDesc_t, ncclWindow_t};
 use serried::memory::{Lent, Target};
 use serried::{Signal, Window};
@@ -25,6 +26,15 @@ struct Opened {
     /// There once all ranks have opened it.
     window: OnceLock<Window>,
     _lent: Option<Lent>,
+}
+
+/// A window that is to be opened: its handle is there already.
+pub(crate) struct Opening {
+    comm: Arc<Comm>,
+    number: u64,
+    /// Where the caller has the handle; set to null if it comes to nothing.
+    place: *mut ncclWindow_t,
+    opened: Arc<Opened>,
 }
 
 /// A caller's memory.
@@ -61,7 +71,7 @@ const WINDOW_FLAGS: c_int = 7;
 
 /// # Safety
 /// The memory is there until the window is deregistered or the communicator is gone, and who uses it when is agreed between ranks; `win` is
-/// valid for writing a handle.
+/// valid for writing a handle, until the group has ended if there is one.
 unsafe fn register(
     comm: ncclComm_t,
     (buff, size): (*mut c_void, usize),
@@ -83,21 +93,46 @@ unsafe fn register(
     let (number, opened) = (fresh(), Arc::new(Opened { memory, window: OnceLock::new(), _lent: lent }));
     comm.windows.lock().insert(number, opened.clone());
     place.write(encode(Kind::Window, number));
-    let open = move || {
-        let memory = opened.memory;
-        // SAFETY: as the caller of `register` promised.
-        let target = unsafe { Target::lent(memory.start, memory.bytes) };
-        match comm.ready().and_then(|communicator| Ok(communicator.open_window(target)?)) {
-            // It is opened once.
-            Ok(window) => drop(opened.window.set(window)),
-            Err(failure) => {
-                comm.windows.lock().remove(&number);
-                return Err(failure);
-            }
-        }
-        Ok(())
-    };
-    group::open_windows(Box::new(open))
+    let opening = Opening { comm, number, place: place.as_mut_ptr(), opened };
+    if group::is_open() {
+        group::keep_window(opening);
+        return Ok(());
+    }
+    Opening::finish(vec![opening])
+}
+
+impl Opening {
+    /// Opens them together, those of one communicator one after the other: the first failure, if there are any.
+    pub(crate) fn finish(openings: Vec<Self>) -> Result<(), Failure> {
+        let job = |opening: &Self| {
+            let (comm, opened) = (opening.comm.clone(), opening.opened.clone());
+            let open: Job<'static, ()> = Box::new(move || open(&comm, &opened));
+            (Some(opening.comm.clone()), open)
+        };
+        let outcomes = together(openings.iter().map(job).collect());
+        let failed = openings.into_iter().zip(outcomes).filter_map(|(opening, outcome)| {
+            let failure = outcome.err()?;
+            opening.give_up();
+            Some(failure)
+        });
+        failed.collect::<Vec<_>>().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// It is not opened: its handle stands for nothing, and its memory is the caller's alone.
+    pub(crate) fn give_up(self) {
+        self.comm.windows.lock().remove(&self.number);
+        // SAFETY: valid until the group has ended, as the caller of `register` promised.
+        unsafe { self.place.write(std::ptr::null_mut()) };
+    }
+}
+
+fn open(comm: &Comm, opened: &Opened) -> Result<(), Failure> {
+    let memory = opened.memory;
+    // SAFETY: as the caller of `register` promised.
+    let target = unsafe { Target::lent(memory.start, memory.bytes) };
+    // It is opened once.
+    drop(opened.window.set(comm.ready()?.open_window(target)?));
+    Ok(())
 }
 
 /// The signal of these numbers.
@@ -171,8 +206,11 @@ export! {
         unsafe { register(comm, (buff, size), win, winFlags) }.inspect_err(group::refuse)
     }
 
-    /// Closes a window on this rank. Puts of others that come later fail there.
+    /// Closes a window on this rank; null is none. Puts of others that come later fail there.
     fn ncclCommWindowDeregister | pncclCommWindowDeregister(comm: ncclComm_t, win: ncclWindow_t) {
+        if win.is_null() {
+            return Ok(());
+        }
         let number = find(comm).map(|comm| (decode(Kind::Window, win), comm))?;
         let (Some(number), comm) = number else { return Err(unknown("win")) };
         comm.windows.lock().remove(&number).map(drop).ok_or_else(|| unknown("win"))

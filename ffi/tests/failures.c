@@ -18,8 +18,6 @@ static void bad_settings(ncclComm_t comm) {
   FAILS(ncclAlltoAllConfig(data, data + 1, 1, ncclFloat, comm, NULL, &bad), ncclInvalidArgument, "COLLCONFIG");
 }
 
-static void *const nowhere = NULL;
-
 static void handles(ncclComm_t good) {
   long local = 0;
   ncclComm_t bad[4];
@@ -46,10 +44,10 @@ static void handles(ncclComm_t good) {
     FAILS(ncclCommUserRank(bad[i], &number), ncclInvalidArgument, words);
     FAILS(ncclCommCuDevice(bad[i], &number), ncclInvalidArgument, words);
     FAILS(ncclCommGetAsyncError(bad[i], &state), ncclInvalidArgument, words);
-    FAILS(ncclCommFinalize(bad[i]), ncclInvalidArgument, words);
-    FAILS(ncclCommDestroy(bad[i]), ncclInvalidArgument, words);
-    FAILS(ncclCommAbort(bad[i]), ncclInvalidArgument, words);
-    FAILS(ncclCommRevoke(bad[i], 0), ncclInvalidArgument, words);
+    if (i > 0) FAILS(ncclCommFinalize(bad[i]), ncclInvalidArgument, words);
+    if (i > 0) FAILS(ncclCommDestroy(bad[i]), ncclInvalidArgument, words);
+    if (i > 0) FAILS(ncclCommAbort(bad[i]), ncclInvalidArgument, words);
+    if (i > 0) FAILS(ncclCommRevoke(bad[i], 0), ncclInvalidArgument, words);
     FAILS(ncclCommSuspend(bad[i], NCCL_SUSPEND_MEM), ncclInvalidArgument, words);
     FAILS(ncclCommResume(bad[i]), ncclInvalidArgument, words);
     FAILS(ncclCommMemStats(bad[i], ncclStatGpuMemTotal, &value), ncclInvalidArgument, words);
@@ -59,13 +57,23 @@ static void handles(ncclComm_t good) {
     FAILS(ncclCommRegister(bad[i], data, 16, &handle), ncclInvalidArgument, words);
     FAILS(ncclCommDeregister(bad[i], &local), ncclInvalidArgument, words);
     FAILS(ncclCommWindowRegister(bad[i], data, 16, &window, 0), ncclInvalidArgument, words);
-    FAILS(ncclCommWindowDeregister(bad[i], NULL), ncclInvalidArgument, words);
+    FAILS(ncclCommWindowDeregister(bad[i], (ncclWindow_t)&local), ncclInvalidArgument, words);
     FAILS(ncclWinGetUserPtr(bad[i], NULL, &handle), ncclInvalidArgument, words);
     FAILS(ncclRedOpCreatePreMulSum(&op, data, ncclFloat, ncclScalarHostImmediate, bad[i]), ncclInvalidArgument, words);
     FAILS(ncclRedOpDestroy((ncclRedOp_t)5, bad[i]), ncclInvalidArgument, words);
     CHECK(ncclTeamWorld(bad[i]).nRanks == 0);
     if (i > 0) FAILS(ncclCommGrow(bad[i], 2, NULL, -1, &made, NULL), ncclInvalidArgument, words);
   }
+}
+
+/* What was never made can be ended. */
+static void nothing_ends(ncclComm_t comm) {
+  OK(ncclCommFinalize(NULL));
+  OK(ncclCommDestroy(NULL));
+  OK(ncclCommAbort(NULL));
+  OK(ncclCommRevoke(NULL, NCCL_REVOKE_DEFAULT));
+  OK(ncclCommDeregister(comm, NULL));
+  OK(ncclCommWindowDeregister(comm, NULL));
 }
 
 static void nulls(ncclComm_t comm) {
@@ -159,8 +167,10 @@ static void joining(void) {
   config.maxCTAs = 8;
   config.netName = "pigeon";
   FAILS(ncclCommInitRankConfig(&comm, 1, id, 0, &config), ncclInvalidUsage, "netName");
-  /* A caller of the first version: what lies beyond its 24 bytes is not looked at. */
+  /* A caller of the first version: what lies beyond its 24 bytes is not looked at, nor the last four, which are padding. */
   config.size = 24;
+  config.version = 21400;
+  memset(&config.cgaClusterSize, 0xff, sizeof config.cgaClusterSize);
   OK(ncclCommInitRankConfig(&comm, 1, id, 0, &config));
 
   bad_settings(comm);
@@ -196,7 +206,6 @@ static void memory(ncclComm_t comm) {
     OK(ncclCommDeregister(comm, handle));
     FAILS(ncclCommDeregister(comm, handle), ncclInvalidArgument, "deregistered");
   }
-  FAILS(ncclCommDeregister(comm, nowhere), ncclInvalidArgument, "handle");
   FAILS(ncclCommRegister(comm, plain, 0, &handle), ncclInvalidArgument, "size is 0");
   OK(ncclCommWindowRegister(comm, first, 4096, &window, NCCL_WIN_COLL_SYMMETRIC));
   OK(ncclWinGetUserPtr(comm, window, &back));
@@ -350,6 +359,7 @@ int main(void) {
   joining();
   OK(ncclCommInitAll(&comm, 1, NULL));
   handles(comm);
+  nothing_ends(comm);
   nulls(comm);
   CHECK(pthread_create(&thread, NULL, another_thread, NULL) == 0 && pthread_join(thread, NULL) == 0);
   arguments(comm);

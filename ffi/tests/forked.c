@@ -37,6 +37,10 @@ static void asked(ncclComm_t comm, int rank, int ranks) {
   CHECK(world.nRanks == ranks && world.rank == rank && world.stride == 1);
   CHECK(ncclTeamRankToWorld(comm, world, 0) == 0);
   CHECK(ncclTeamRankToWorld(comm, world, ranks) == -1);
+  /* All know it by the same number. */
+  uint64_t hashes[RANKS + 1];
+  OK(ncclAllGather(&properties.commHash, hashes, 1, ncclUint64, comm, NULL));
+  for (int other = 0; other < ranks; other++) CHECK(hashes[other] == properties.commHash);
 }
 
 static void suspended(ncclComm_t comm) {
@@ -98,11 +102,14 @@ static void grown(ncclComm_t comm, int rank, const int *pipe_to_new) {
     CHECK(write(pipe_to_new[1], &id, sizeof id) == sizeof id);
   }
   if (rank == 2) CHECK(read(pipe_to_new[0], &id, sizeof id) == sizeof id);
+  /* The rank that made the id need not give it. */
   if (rank == 2) OK(ncclCommGrow(NULL, RANKS, &id, 2, &made, NULL));
-  else OK(ncclCommGrow(pair, RANKS, rank == 0 ? &id : NULL, -1, &made, NULL));
+  else OK(ncclCommGrow(pair, RANKS, NULL, -1, &made, NULL));
   asked(made, rank, RANKS);
   every_call(made);
   OK(ncclCommDestroy(made));
+  /* An id serves once. */
+  if (pair != NULL) FAILS(ncclCommGrow(pair, RANKS, NULL, -1, &made, NULL), ncclInvalidArgument, "no rank of comm has a unique id");
   if (pair != NULL) FAILS(ncclCommGrow(pair, 2, NULL, -1, &made, NULL), ncclInvalidArgument, "nRanks");
   if (pair != NULL) OK(ncclCommDestroy(pair));
 }
@@ -137,12 +144,18 @@ static void one_sided(ncclComm_t comm, int rank) {
 
 /* A child cannot go on with what its parent holds, and the parent can. */
 static void forked_again(ncclComm_t comm) {
-  float data = 1;
+  float data = 1, kept = 1;
   int status;
-  pid_t child = fork();
+  pid_t child;
+  OK(ncclGroupStart());
+  OK(ncclAllReduce(&kept, &kept, 1, ncclFloat, ncclSum, comm, NULL));
+  child = fork();
   CHECK(child >= 0);
   if (child == 0) {
     ncclComm_t own;
+    FAILS(ncclGroupEnd(), ncclInvalidUsage, "no open group");
+    OK(ncclGroupStart());
+    OK(ncclGroupEnd());
     FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comm, NULL), ncclInvalidUsage, "forked");
     FAILS(ncclCommDestroy(comm), ncclInvalidUsage, "forked");
     OK(ncclCommInitAll(&own, 1, NULL));
@@ -151,8 +164,29 @@ static void forked_again(ncclComm_t comm) {
     exit(0);
   }
   CHECK(waitpid(child, &status, 0) == child && status == 0);
+  OK(ncclGroupEnd());
+  CHECK(kept == RANKS);
   OK(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comm, NULL));
   CHECK(data == RANKS);
+}
+
+/* Nor can it free memory, which the parent's peers may have mapped; forked before there is a communicator. */
+static void memory_stays_the_parents(void) {
+  void *memory;
+  int status;
+  pid_t child;
+  OK(ncclMemAlloc(&memory, 4096));
+  child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    void *own;
+    FAILS(ncclMemFree(memory), ncclInvalidUsage, "forked");
+    OK(ncclMemAlloc(&own, 4096));
+    OK(ncclMemFree(own));
+    exit(0);
+  }
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  OK(ncclMemFree(memory));
 }
 
 /* Rank 0 revokes while the others may be in a call; then each of them does. They go on by splitting what was revoked. */
@@ -164,6 +198,8 @@ static void revoked(ncclComm_t comm, int rank) {
   while (rank != 0 && result == ncclSuccess);
   CHECK(result == (rank == 0 ? ncclSuccess : ncclRemoteError));
   OK(ncclCommRevoke(comm, NCCL_REVOKE_DEFAULT));
+  FAILS(ncclCommRevoke(comm, NCCL_REVOKE_DEFAULT), ncclInvalidArgument, "revoked");
+  FAILS(ncclCommFinalize(comm), ncclInvalidArgument, "revoked");
   OK(ncclCommSplit(comm, 0, -rank, &made, NULL));
   asked(made, RANKS - 1 - rank, RANKS);
   every_call(made);
@@ -186,7 +222,8 @@ static void run(int rank, const int *pipe_to_new) {
   one_sided(comm, rank);
   forked_again(comm);
   OK(ncclCommFinalize(comm));
-  FAILS(ncclCommFinalize(comm), ncclInvalidUsage, "finalized");
+  FAILS(ncclCommFinalize(comm), ncclInvalidArgument, "finalized");
+  FAILS(ncclCommRevoke(comm, NCCL_REVOKE_DEFAULT), ncclInvalidArgument, "finalized");
   OK(ncclCommDestroy(comm));
   FAILS(ncclCommDestroy(comm), ncclInvalidArgument, "destroyed");
 
@@ -211,6 +248,7 @@ static void run(int rank, const int *pipe_to_new) {
 int main(void) {
   int failed = 0, pipe_to_new[2];
   CHECK(pipe(pipe_to_new) == 0);
+  memory_stays_the_parents();
   OK(ncclGetUniqueId(&first_id));
   OK(ncclGetUniqueId(&scalable_ids[0]));
   OK(ncclGetUniqueId(&scalable_ids[1]));

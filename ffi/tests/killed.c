@@ -1,5 +1,5 @@
 /* A rank is killed while the others are in a call: they get an error, go on without it, and abort within a second; so does one whose peer just
- * never comes, from another thread. */
+ * never comes, from another thread, in a call or while it joins. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <pthread.h>
@@ -201,7 +201,7 @@ static void a_revoked_communicator(void) {
   CHECK(state == ncclSuccess);
   FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comms[0], NULL), ncclInvalidUsage, "revoked");
   FAILS(ncclCommGrow(comms[0], 4, NULL, -1, &made[0], NULL), ncclInvalidUsage, "split, shrunk and destroyed");
-  FAILS(ncclCommFinalize(comms[0]), ncclInvalidUsage, "split, shrunk and destroyed");
+  FAILS(ncclCommFinalize(comms[0]), ncclInvalidArgument, "split, shrunk and destroyed");
   /* Split, with a rank in no part, and then shrunk. */
   OK(ncclGroupStart());
   for (int rank = 0; rank < 3; rank++) OK(ncclCommSplit(comms[rank], rank == 0 ? NCCL_SPLIT_NOCOLOR : 0, -rank, &made[rank], NULL));
@@ -236,11 +236,49 @@ static void a_lonely_rank(void) {
   CHECK(now() - begin < 1.0);
 }
 
+struct joining {
+  ncclUniqueId id;
+  int rank;
+  ncclComm_t volatile comm;
+  ncclResult_t ended;
+};
+
+static void *join(void *argument) {
+  struct joining *joining = (struct joining *)argument;
+  joining->ended = ncclCommInitRank((ncclComm_t *)&joining->comm, 2, joining->id, joining->rank);
+  return NULL;
+}
+
+/* A rank that joins is aborted by another thread; if the others come then, it has no communicator. */
+static void an_aborted_join(void) {
+  struct joining first, second;
+  pthread_t threads[2];
+  double begin;
+  memset(&first, 0, sizeof first);
+  OK(ncclGetUniqueId(&first.id));
+  second = first;
+  second.rank = 1;
+  CHECK(pthread_create(&threads[0], NULL, join, &first) == 0);
+  while (first.comm == NULL) usleep(1000);
+  begin = now();
+  OK(ncclCommAbort(first.comm));
+  CHECK(now() - begin < 5.0); /* joining takes 60 seconds if nobody comes */
+  CHECK(pthread_create(&threads[1], NULL, join, &second) == 0);
+  for (int i = 0; i < 2; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+  CHECK(first.ended == ncclInvalidUsage && first.comm == NULL);
+  if (second.ended == ncclSuccess) {
+    float data = 1;
+    FAILS(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, second.comm, NULL), ncclRemoteError, "rank 0");
+    OK(ncclCommAbort(second.comm));
+  }
+}
+
 int main(void) {
   a_killed_rank(0);
   a_killed_rank(1);
   a_hanging_call();
   a_revoked_communicator();
   a_lonely_rank();
+  an_aborted_join();
   return 0;
 }

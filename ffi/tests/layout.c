@@ -19,9 +19,15 @@ static void numbers(void) {
   SAME(ncclStatGpuMemSuspend, 0); SAME(ncclStatGpuMemSuspended, 1); SAME(ncclStatGpuMemPersist, 2); SAME(ncclStatGpuMemTotal, 3);
   SAME(NCCL_CONFIG_UNDEF_INT, INT_MIN); SAME(NCCL_SPLIT_NOCOLOR, -1); SAME(NCCL_API_MAGIC, 0xcafebeefU);
   SAME(NCCL_SHRINK_DEFAULT, 0); SAME(NCCL_SHRINK_ABORT, 1); SAME(NCCL_REVOKE_DEFAULT, 0); SAME(NCCL_WIN_DEFAULT, 0);
-  SAME(NCCL_WIN_COLL_SYMMETRIC, 1); SAME(NCCL_WIN_REQUIRED_ALIGNMENT, 4096); SAME(NCCL_SUSPEND_MEM, 1);
+  SAME(NCCL_WIN_COLL_SYMMETRIC, 1); SAME(NCCL_WIN_STRICT_ORDERING, 2); SAME(NCCL_WIN_GIN_ONLY, 4);
+  SAME(NCCL_WIN_REQUIRED_ALIGNMENT, 4096); SAME(NCCL_SUSPEND_MEM, 1);
+  SAME(NCCL_CTA_POLICY_DEFAULT, 0); SAME(NCCL_CTA_POLICY_EFFICIENCY, 1); SAME(NCCL_CTA_POLICY_ZERO, 2);
+  SAME(NCCL_ENCRYPTION_MODE_NONE, 0); SAME(NCCL_ENCRYPTION_MODE_PSK, 1);
+  SAME(NCCL_CFT_TEAM_FLAT, 0); SAME(NCCL_CFT_TEAM_HIER_MULTIMEM, 1); SAME(NCCL_CFT_TEAM_HIER_LSA, 2);
+  SAME(NCCL_GIN_TYPE_NONE, 0); SAME(NCCL_GIN_TYPE_PROXY, 2); SAME(NCCL_GIN_TYPE_GDAKI, 3); SAME(NCCL_GIN_TYPE_GPI, 4);
+  SAME(NCCL_GIN_CONNECTION_NONE, 0); SAME(NCCL_GIN_CONNECTION_FULL, 1); SAME(NCCL_GIN_CONNECTION_RAIL, 2);
   SAME(NCCL_UNIQUE_ID_BYTES, 128); SAME(NCCL_VERSION_CODE, NCCL_VERSION(2, 32, 0)); SAME(NCCL_VERSION(2, 8, 3), 2803);
-  CHECK(NCCL_CONFIG_UNDEF_PTR == NULL && NCCL_COMM_NULL == NULL);
+  CHECK(NCCL_CONFIG_UNDEF_PTR == NULL && NCCL_COMM_NULL == NULL && NCCL_UNDEF_FLOAT == -1.0f);
 }
 
 static void sizes(void) {
@@ -29,7 +35,8 @@ static void sizes(void) {
   SAME(sizeof(ncclScalarResidence_t), 4); SAME(sizeof(ncclCommMemStat_t), 4); SAME(sizeof(ncclUniqueId), 128);
   SAME(sizeof(ncclConfig_t), 120); SAME(sizeof(ncclCollConfig_t), 72); SAME(sizeof(ncclSimInfo_t), 24);
   SAME(sizeof(ncclEncryptionConfig_t), 32); SAME(sizeof(ncclWaitSignalDesc_t), 16); SAME(sizeof(ncclConfigExt_t), 24);
-  SAME(sizeof(ncclTeam_t), 12); SAME(sizeof(ncclCommProperties_t), 144);
+  SAME(sizeof(ncclTeam_t), 12); SAME(sizeof(ncclCommProperties_t), 144); SAME(sizeof(ncclMultimemHandle_t), sizeof(void *));
+  SAME(sizeof(ncclCftTeamMode_t), 4); SAME(sizeof(ncclGinType_t), 4); SAME(sizeof(ncclGinConnectionType_t), 4);
 }
 
 static void places(void) {
@@ -54,9 +61,15 @@ static void places(void) {
   AT(ncclWaitSignalDesc_t, opCnt, 0); AT(ncclWaitSignalDesc_t, peer, 4); AT(ncclWaitSignalDesc_t, sigIdx, 8);
   AT(ncclWaitSignalDesc_t, ctx, 12);
   AT(ncclTeam_t, nRanks, 0); AT(ncclTeam_t, rank, 4); AT(ncclTeam_t, stride, 8);
-  AT(ncclCommProperties_t, rank, 16); AT(ncclCommProperties_t, deviceApiSupport, 32); AT(ncclCommProperties_t, ginType, 36);
-  AT(ncclCommProperties_t, hostRmaSupport, 44); AT(ncclCommProperties_t, commHash, 56);
-  AT(ncclCommProperties_t, ginSupport, 72); AT(ncclCommProperties_t, devCommRuntimeVersionSize, 136);
+  AT(ncclMultimemHandle_t, mcBasePtr, 0);
+  AT(ncclCommProperties_t, size, 0); AT(ncclCommProperties_t, magic, 8); AT(ncclCommProperties_t, version, 12);
+  AT(ncclCommProperties_t, rank, 16); AT(ncclCommProperties_t, nRanks, 20); AT(ncclCommProperties_t, cudaDev, 24);
+  AT(ncclCommProperties_t, nvmlDev, 28); AT(ncclCommProperties_t, deviceApiSupport, 32);
+  AT(ncclCommProperties_t, multimemSupport, 33); AT(ncclCommProperties_t, ginType, 36); AT(ncclCommProperties_t, nLsaTeams, 40);
+  AT(ncclCommProperties_t, hostRmaSupport, 44); AT(ncclCommProperties_t, railedGinType, 48);
+  AT(ncclCommProperties_t, commHash, 56); AT(ncclCommProperties_t, ginMinStride, 64);
+  AT(ncclCommProperties_t, ginConnectionType, 68); AT(ncclCommProperties_t, ginSupport, 72);
+  AT(ncclCommProperties_t, devCommRuntimeVersionSize, 136);
 }
 
 static void initializers(void) {
@@ -69,6 +82,8 @@ static void initializers(void) {
   CHECK(config.nvlsHostMode == INT_MIN);
   CHECK(call.size == 72 && call.forceAlgSelection == 1 && call.CTAPolicy == INT_MIN && call.launchCompletionEvent == NULL);
   CHECK(simulation.magic == 0x74685283 && simulation.estimatedTime == -1.0f);
+  ncclCommProperties_t properties = NCCL_COMM_PROPERTIES_INITIALIZER;
+  CHECK(properties.size == 144 && properties.magic == 0xcafebeef && properties.version == 23200 && !properties.deviceApiSupport);
   CHECK(encryption.size == 32 && encryption.mode == 0 && encryption.psk == NULL);
 }
 

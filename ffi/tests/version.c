@@ -1,4 +1,4 @@
-/* Calls every function of nccl.h as a C program does. Prints the versions; exits with the number of the check that failed. */
+/* Asks for versions and error texts, which needs no communicator. Prints the versions; exits with the number of the check that failed. */
 #include "nccl.h"
 #include <stdio.h>
 #include <string.h>

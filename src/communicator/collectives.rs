@@ -4,7 +4,7 @@ use super::Communicator;
 use super::request::Request;
 use crate::error::Result;
 use crate::reduce::Operator;
-use crate::types::Element;
+use crate::types::{CollectiveKind, Element};
 use zerocopy::IntoBytes;
 
 /// # Collectives
@@ -139,5 +139,16 @@ impl Communicator {
     pub fn run(&self, request: Request<'_>) -> Result<()> {
         self.queue.wait_until_idle()?;
         self.shared.collective(request)
+    }
+
+    /// Counts a call as made that the caller refuses: its arguments make no [`Request`]. Ranks that all refuse it go on together, and those that wait in
+    /// it for this one get a mismatch that says so.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) in a waker, as of every call that blocks.
+    pub fn refuse(&self, kind: CollectiveKind) -> Result<()> {
+        self.queue.wait_until_idle()?;
+        self.shared.executor().count_refused(&self.shared.control, kind);
+        Ok(())
     }
 }

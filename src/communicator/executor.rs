@@ -242,8 +242,15 @@ impl Executor {
 
     /// Refuses to meet the others in what they agree on, as a call of its own.
     pub(super) fn refuse_to_agree(&mut self, control: &Control, error: Error) -> Error {
+        self.count_refused(control, CollectiveKind::Barrier);
+        error
+    }
+
+    /// Counts a call of which there is no request, since its arguments make none.
+    pub(super) fn count_refused(&mut self, control: &Control, kind: CollectiveKind) {
         self.sequence += 1;
-        self.refuse(control, &Request::barrier(), error)
+        let call = Call::new(kind, self.sequence, 0, 0, DataType::U8, Op::Sum as u8, Call::REFUSED);
+        control.state(self.sequence, call.as_bytes());
     }
 
     #[inline]

@@ -10,8 +10,11 @@ mod service;
 pub use board::Signal;
 
 use super::Communicator;
+use super::executor::Executor;
+use super::request::Request;
 use crate::error::{Error, Operation, Result};
 use crate::memory::Target;
+use crate::types::Element;
 use board::Board;
 use service::{Head, Service};
 use std::io::{ErrorKind, Write};
@@ -75,16 +78,19 @@ impl Communicator {
     /// # Errors
     /// [`Error::Peer`] if a rank cannot be reached; otherwise as [`all_gather`](Self::all_gather).
     pub fn open_window(&self, target: Target) -> Result<Window> {
-        let size = self.size() as usize;
-        let mut sizes = vec![0; size];
+        self.queue.wait_until_idle()?;
+        // Held throughout, so that of two threads one comes after the other here as it does on other ranks.
+        let mut executor = self.shared.executor();
+        let control = &self.shared.control;
+        let (own, mut sizes) = ([target.bytes() as u64], vec![0u64; self.size() as usize]);
         // All are here: what each dials the other takes.
-        self.all_gather(&[target.bytes() as u64], &mut sizes)?;
-        let one_sided = self.one_sided()?;
+        executor.collective(control, Request::all_gather(u64::TYPE, Some(own.as_bytes()), sizes.as_mut_bytes()))?;
+        let one_sided = self.one_sided(&executor)?;
         let number = one_sided.windows.fetch_add(1, Ordering::Relaxed);
         one_sided.board.open(number, target);
         let window = Window { number, sizes, board: one_sided.board.clone() };
         // Nobody writes before all have opened.
-        self.barrier()?;
+        executor.collective(control, Request::barrier())?;
         Ok(window)
     }
 
@@ -185,22 +191,22 @@ impl Communicator {
         })
     }
 
-    fn one_sided(&self) -> Result<&OneSided> {
+    /// The same, made if it is not there: by one thread at a time, which has the executor.
+    fn one_sided(&self, executor: &Executor) -> Result<&OneSided> {
         if let Some(made) = self.shared.one_sided.get() {
             return Ok(made);
         }
-        let made = self.connect_one_sided()?;
-        // Windows are opened one after the other, for it is a collective call.
+        let made = self.connect_one_sided(executor)?;
         Ok(self.shared.one_sided.get_or_init(|| made))
     }
 
     /// A stream to each peer: the lower rank dials, which needs only the peer's control plane; then each takes what it was dialled.
-    fn connect_one_sided(&self) -> Result<OneSided> {
+    fn connect_one_sided(&self, executor: &Executor) -> Result<OneSided> {
         let (control, rank, size) = (&self.shared.control, self.rank(), self.size());
         let (begun, after) = (Instant::now(), self.shared.config.control.connect_timeout);
         let mut streams: Vec<Option<TcpStream>> = (0..size).map(|_| None).collect();
         for peer in rank + 1..size {
-            let addresses = self.shared.executor().addresses(peer);
+            let addresses = executor.addresses(peer);
             streams[peer as usize] = Some(control.dial(peer, &addresses, TAG)?);
         }
         for peer in 0..rank {

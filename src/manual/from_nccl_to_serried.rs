@@ -2,11 +2,12 @@
 //!
 //! # To begin
 //!
-//! `ffi/install.sh PREFIX` builds and installs `libnccl.so.2`, a static library, `nccl.h` and a pkg-config file. A program links to it, or is told to
-//! take it instead of NCCL:
+//! `ffi/install.sh PREFIX` builds and installs `libnccl.so.2`, `libnccl_static.a`, `nccl.h` and a pkg-config file for each library. A program links to
+//! one of them, or is told to take the shared one instead of NCCL:
 //!
 //! ```text
 //! cc program.c $(pkg-config --cflags --libs nccl)
+//! cc program.c $(pkg-config --cflags --libs nccl-static)
 //! LD_PRELOAD=PREFIX/lib/libnccl.so.2 program
 //! ```
 //!
@@ -15,7 +16,7 @@
 //! # What is the same
 //!
 //! Names, numbers, layouts and prototypes of NCCL 2.32, and every exported symbol; `ncclX` is weak and has a strong twin `pncclX`. Older callers' smaller
-//! structures are read as far as they go.
+//! structures are read as far as their version goes.
 //!
 //! | what | as in NCCL |
 //! |---|---|
@@ -34,13 +35,18 @@
 //! * **A dead rank is known in milliseconds**, whatever the timeouts of the network are; the other ranks get `ncclRemoteError`. `ncclCommShrink` with
 //!   `NCCL_SHRINK_ABORT` goes on without it, and `ncclCommGrow` takes a new rank in.
 //! * **Handles are checked**: one that is foreign, stale or destroyed is `ncclInvalidArgument`.
-//! * **Buffers that overlap** otherwise than in place are refused, and so are messages of a group that use what a collective of it writes.
-//! * **One refused call refuses its group**: none of its calls is made.
-//! * **After a fork** the child cannot use its parent's communicators (`ncclInvalidUsage`), but make its own. `dlclose` leaves the library in memory.
+//! * **Buffers that overlap** otherwise than in place are refused. In a group, the collectives on one communicator are made in the order of their calls, and may
+//!   use the same memory; messages, and calls on different communicators, that use what another call of the group writes are refused.
+//! * **A refused call counts as made** (null, overlap, an unknown type), since its rank cannot know what the others do: they get `ncclInvalidUsage`, unless they refuse it, too. A
+//!   message that is refused was not sent.
+//! * **One refused call refuses its group**: none of its calls is made, and of communicators and windows that it was to make the handles become null.
+//! * **A group with a communicator that is not to block** makes all its communicators in the background, and returns `ncclInProgress`.
+//! * **After a fork** the child cannot use its parent's communicators, nor free what `ncclMemAlloc` gave (`ncclInvalidUsage`), and is in none of its parent's groups; but it can make its own. `dlclose` leaves the library in memory.
 //! * **Results** are the same bits on every rank; see [`accuracy`](super::accuracy).
 //! * **`ncclGroupSimulateEnd`** estimates by the schedules that were chosen, for a machine like the one on which they were measured.
 //! * **`ncclCommRevoke`** ends the other ranks' calls, too. What was revoked can be split, shrunk and destroyed, as in NCCL; a communicator
 //!   that is made so can grow.
+//! * **`ncclCommGrow`** takes null from the ranks that are there, as NCCL's guide says, or the id from one of them; the new ranks give it.
 //! * **Puts** go over a TCP stream between each two ranks, also on one host, and a thread of each rank takes them. A put has left when the call returns. In a
 //!   group, puts come before the other calls and waits after them.
 //! * **`ncclCommInitRankScalable`** uses the first id: joining is by a tree in any case.
@@ -64,19 +70,24 @@
 //! |---|---|
 //! | `NCCL_DEBUG` | `VERSION`, `WARN`, `INFO`, `TRACE`, on the standard output, with NCCL's words: `Bootstrap : Using`, `NET/IB : Using`, `Channel 00/0 : 0[0] -> 1[0] via SHM`, `via NET/Socket/0`, `Algo RING`, `Init COMPLETE` |
 //! | `NCCL_DEBUG_SUBSYS` | NCCL's words; unless set, all but `COLL` and `CALL` |
-//! | `NCCL_DEBUG_FILE` | where the lines go; `%h` and `%p` are the host's name and the process' number |
+//! | `NCCL_DEBUG_FILE` | where the lines go from `WARN` on; `%h` and `%p` are the host's name and the process' number |
 //! | `NCCL_SOCKET_IFNAME`, `NCCL_SOCKET_FAMILY` | as in NCCL |
 //! | `NCCL_SOCKET_NTHREADS`, `NCCL_NSOCKS_PERTHREAD` | their product is the number of sockets per pair of ranks, 16 at most |
 //! | `NCCL_IB_HCA`, `NCCL_IB_GID_INDEX`, `NCCL_IB_ADDR_FAMILY`, `NCCL_IB_ADDR_RANGE`, `NCCL_IB_ROCE_VERSION_NUM` | as in NCCL |
-//! | `NCCL_IB_TIMEOUT`, `NCCL_IB_RETRY_CNT`, `NCCL_IB_TC`, `NCCL_IB_SL`, `NCCL_IB_QPS_PER_CONNECTION` | as in NCCL; retries are 6 unless set |
+//! | `NCCL_IB_TIMEOUT`, `NCCL_IB_RETRY_CNT`, `NCCL_IB_TC`, `NCCL_IB_SL`, `NCCL_IB_QPS_PER_CONNECTION` | as in NCCL; retries are 6 unless set. `NCCL_IB_TC` wins over the `trafficClass` of a communicator's settings |
 //! | `NCCL_IB_DISABLE` | no RDMA |
 //! | `NCCL_NET` | `Socket`: no RDMA; `IB`: no TCP, so shared memory inside of hosts and RDMA between them, and `ncclInvalidUsage` on a rank whose RDMA does not work |
 //! | `NCCL_SHM_DISABLE` | no shared memory between ranks |
-//! | `NCCL_ALGO` | the algorithms that may run, with `^` and by collective as there; names and entries that serried has nothing for are left out |
+//! | `NCCL_ALGO` | the algorithms that may run, with `^` and by collective as there; names and entries that serried has nothing for are left out, and named in the warning |
 //! | `NCCL_COMM_ID` | `address:port` at which rank 0 waits: then every rank makes the id by itself |
 //! | `NCCL_PROTO`, `NCCL_BUFFSIZE`, `NCCL_MIN_NCHANNELS`, `NCCL_MAX_NCHANNELS`, `NCCL_TOPO_FILE`, `NCCL_TOPO_DUMP_FILE`, `NCCL_P2P_DISABLE`, `NCCL_CROSS_NIC`, and every other | no meaning |
 //!
 //! What is set and has no meaning is named in one warning, by rank 0 of the first communicator. `ncclParamGet…` reads all variables that have one.
+//!
+//! # What it costs
+//!
+//! `ncclAllReduce` of 8 bytes takes longer than the Rust call by 45 ns on a communicator of one rank, and by 51 ns on one of two ranks on cores of their own
+//! (`cargo bench --bench overhead`; medians of 7 runs, on two cores of a Xeon, Cascade Lake, 2.5 GHz).
 //!
 //! # PyTorch
 //!

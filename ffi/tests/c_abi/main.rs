@@ -42,6 +42,11 @@ fn ranks_of_one_process_make_every_call() {
 }
 
 #[test]
+fn groups_keep_their_order() {
+    passes("groups_keep_their_order", Language::Cpp, "groups.cpp");
+}
+
+#[test]
 fn survivors_abort_within_a_second() {
     passes("survivors_abort_within_a_second", Language::C, "killed.c");
 }

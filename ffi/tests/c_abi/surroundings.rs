@@ -72,6 +72,25 @@ fn what_has_no_meaning_is_named_once() {
     assert_eq!(lines(&run(&mut Command::new(&program)).stderr), [""; 0]);
 }
 
+#[test]
+fn nobody_needs_to_hear_it() {
+    let Some(program) = compile("nobody_needs_to_hear_it", Language::C, "unheard.c") else { return };
+    run(&mut Command::new(&program));
+    run(Command::new(&program).env("NCCL_DEBUG", "INFO"));
+}
+
+#[test]
+fn a_log_of_the_version_alone_has_no_file_and_loses_no_remark() {
+    let test = "a_log_of_the_version_alone_has_no_file_and_loses_no_remark";
+    let Some(program) = compile(test, Language::C, PAIR) else { return };
+    let file = scratch(test).join("log");
+    for debug in [None, Some(("NCCL_DEBUG", "VERSION"))] {
+        let output = run(Command::new(&program).env("NCCL_DEBUG_FILE", &file).env("NCCL_PROTO", "LL").envs(debug));
+        assert_eq!(lines(&output.stderr), ["serried: set, and without meaning in serried: NCCL_PROTO"]);
+        assert!(!file.exists(), "{debug:?}");
+    }
+}
+
 /// Whoever asks for RDMA gets no TCP; here there is none that works, since it is also forbidden.
 #[test]
 fn rdma_that_is_asked_for_and_does_not_work_is_an_error() {
@@ -152,29 +171,35 @@ fn it_installs_where_it_is_told() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let built = library().parent().map(Path::to_path_buf).expect("it lies in a directory");
     run(Command::new("sh").arg(root.join("install.sh")).arg(&prefix).arg(&built));
-    for file in
-        ["include/nccl.h", "lib/libnccl.so.2", "lib/libnccl.so", "lib/libnccl_static.a", "lib/pkgconfig/nccl.pc"]
-    {
+    for file in ["include/nccl.h", "lib/libnccl.so.2", "lib/libnccl.so", "lib/libnccl_static.a"] {
         assert!(prefix.join(file).exists(), "{file}");
     }
-    // As a program of its own would be built; pkg-config is only a reader of that file.
-    let description = std::fs::read_to_string(prefix.join("lib/pkgconfig/nccl.pc")).expect("it is text");
-    assert!(description.contains(&format!("prefix={}", prefix.display())) && description.contains("Version: 2.32.0"));
-    for example in examples(root) {
-        let program = scratch(test).join(example.file_stem().expect("it has a name"));
-        let prefix = prefix.display();
-        run(Command::new(&compiler)
-            .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-o"])
-            .arg(&program)
-            .arg(&example)
-            .args([
-                format!("-I{prefix}/include"),
-                format!("-L{prefix}/lib"),
-                "-lnccl".into(),
-                format!("-Wl,-rpath,{prefix}/lib"),
-            ]));
-        run(&mut Command::new(program));
+    // As a program of its own would be built, with either library.
+    for package in ["nccl", "nccl-static"] {
+        let flags = flags(&prefix, package);
+        for example in examples(root) {
+            let program = scratch(test).join(package).with_extension(example.file_stem().expect("it has a name"));
+            let mut compile = Command::new(&compiler);
+            compile.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program).arg(&example);
+            run(compile.args(&flags).arg(format!("-Wl,-rpath,{}/lib", prefix.display())));
+            run(&mut Command::new(program));
+        }
     }
+}
+
+/// What `pkg-config --cflags --libs` says of a package, which is only a reader of that file.
+fn flags(prefix: &Path, package: &str) -> Vec<String> {
+    let file = prefix.join("lib/pkgconfig").join(package).with_extension("pc");
+    let description = std::fs::read_to_string(file).expect("it is text");
+    assert!(description.contains("Version: 2.32.0"), "{package}");
+    let prefix = prefix.display().to_string();
+    assert!(description.starts_with(&format!("prefix={prefix}\n")), "{package}");
+    let lines = description.lines().filter_map(|line| line.strip_prefix("Cflags: ").or(line.strip_prefix("Libs: ")));
+    let words = lines.flat_map(str::split_whitespace);
+    let full = |word: &str| {
+        word.replace("${includedir}", &format!("{prefix}/include")).replace("${libdir}", &format!("{prefix}/lib"))
+    };
+    words.map(full).collect()
 }
 
 fn examples(root: &Path) -> Vec<PathBuf> {
