@@ -62,29 +62,29 @@ unsafe fn with_settings(
 unsafe fn make(kind: Kind, arguments: &Arguments, comm: &Comm, checked: Result<(), Failure>) -> Result<(), Failure> {
     tell(kind, arguments, comm);
     let communicator = comm.ready()?;
-    let request = || {
-        checked?;
-        let plan = Plan::new(communicator.rank(), communicator.size(), kind, arguments)?;
-        let reduction = match kind.reduces() {
-            // SAFETY: as the caller promises.
-            true => Some(unsafe { comm.operators.reduction(arguments.op, plan.data_type()) }?),
-            false => None,
-        };
+    // Each by itself, since a request is large to hand on.
+    let refuse = |failure| refused(kind, comm, failure);
+    checked.map_err(refuse)?;
+    let plan = Plan::new(communicator.rank(), communicator.size(), kind, arguments).map_err(refuse)?;
+    let reduction = match kind.reduces() {
         // SAFETY: as the caller promises.
-        unsafe { plan.request(reduction) }
+        true => Some(unsafe { comm.operators.reduction(arguments.op, plan.data_type()) }.map_err(refuse)?),
+        false => None,
     };
-    let request = match request() {
-        Ok(request) => request,
-        Err(failure) => {
-            comm.refuse(kind);
-            return Err(failure);
-        }
-    };
+    // SAFETY: as the caller promises.
+    let request = unsafe { plan.request(reduction) }.map_err(refuse)?;
     // No combinators where there is nothing to hand on.
     match communicator.run(request) {
         Ok(()) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Counts a call that is refused.
+#[cold]
+fn refused(kind: Kind, comm: &Comm, failure: Failure) -> Failure {
+    comm.refuse(kind);
+    failure
 }
 
 /// Keeps a collective call for the end of the group.
