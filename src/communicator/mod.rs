@@ -111,7 +111,14 @@ impl Communicator {
     fn over(control: Control, local_rank: u32, config: &Config, parent: Inherited) -> Result<Self> {
         let (rank, size) = (control.rank(), control.size());
         let _span = tracing::info_span!("communicator", rank, size).entered();
-        let executor = Executor::prepare(&control, local_rank, config, parent)?;
+        let executor = match Executor::prepare(&control, local_rank, config, parent) {
+            Ok(executor) => executor,
+            Err(error) => {
+                // The process may be about to end: that is no death, and hides none that came before.
+                control.leave();
+                return Err(error);
+            }
+        };
         let grouping = executor.grouping.clone();
         let executor = Mutex::new(executor);
         let shared = Arc::new(Shared {
