@@ -13,9 +13,14 @@ use super::{Room, Scene};
 use crate::transport::shm::{Process, Region};
 use crate::{Error, Result};
 use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
 
 /// From so many bytes between two ranks on, the system's way of reading costs less than a second copy.
 const READ_BYTES_MIN: usize = 32 << 10;
+
+/// How long the news may take of what kept a rank from being read, and how often it is asked for.
+const NEWS: Duration = Duration::from_millis(500);
+const ASK: Duration = Duration::from_millis(2);
 
 /// Where in a region's words the address of the nonce, in the process that made the region, is; and the nonce.
 const ADDRESS_AT: usize = PROCESS_AT + 8;
@@ -92,8 +97,12 @@ impl Room {
             Ok(()) => "it gave up the call".to_owned(),
             Err(error) => error.to_string(),
         };
-        // Whatever made it give up is the better news.
-        scene.watch.check(scene.call, self.ranks[seat])?;
+        // Whatever made it give up, or ended its process, is the better news; it may be on its way.
+        let until = Instant::now() + NEWS;
+        while Instant::now() < until {
+            scene.watch.check(scene.call, self.ranks[seat])?;
+            std::thread::sleep(ASK);
+        }
         let (rank, peer, bytes) = (self.ranks[self.me], self.ranks[seat], into.len());
         Err(Error::System {
             what: format!("rank {rank}: {}: reading {bytes} bytes from rank {peer}", scene.call),
