@@ -101,16 +101,14 @@ impl Network {
         let grouping = Grouping::new(&hosts);
         let shared = |host| self.shared_byte_ns[hosts[grouping.members(host)[0] as usize] as usize];
         Self {
+            inside: self.inside,
+            between: self.between,
             shared_byte_ns: (0..grouping.hosts()).map(shared).collect(),
+            fold_byte_ns: self.fold_byte_ns,
+            crowded_ns: self.crowded_ns,
             // A call there is another among fewer ranks.
             room: if ranks.len() == self.grouping.size() as usize { self.room.clone() } else { Vec::new() },
-            ..Self {
-                inside: self.inside,
-                between: self.between,
-                fold_byte_ns: self.fold_byte_ns,
-                crowded_ns: self.crowded_ns,
-                ..Self::unknown(grouping.clone())
-            }
+            ..Self::unknown(grouping.clone())
         }
     }
 

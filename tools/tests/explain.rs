@@ -1,19 +1,15 @@
 //! `serried explain` as a user runs it: on ranks, on a saved network, and with what makes no sense.
 
+mod program;
+
+use program::{run, serried};
 use serde_json::Value;
-use std::process::{Command, Output};
+use std::process::Command;
 
 fn explain(arguments: &str) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["100", env!("CARGO_BIN_EXE_serried"), "explain"]).args(arguments.split_whitespace());
+    let mut command = serried(100, "explain", arguments);
     command.env("SERRIED_PROBE", "anew");
     command
-}
-
-fn run(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().expect("timeout is there");
-    let [out, err] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    (status.code(), out, err)
 }
 
 #[test]

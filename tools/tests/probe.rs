@@ -1,18 +1,13 @@
 //! `serried probe` as a user runs it: on a host, as ranks of a job, and with what makes no sense.
 
+mod program;
+
+use program::{run, serried};
 use serde_json::Value;
-use std::process::{Command, Output};
+use std::process::Command;
 
 fn probe(arguments: &str) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["60", env!("CARGO_BIN_EXE_serried"), "probe"]).args(arguments.split_whitespace());
-    command
-}
-
-fn run(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().expect("timeout is there");
-    let [out, err] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    (status.code(), out, err)
+    serried(60, "probe", arguments)
 }
 
 #[test]
