@@ -83,7 +83,7 @@ unsafe fn make(kind: Kind, arguments: &Arguments, comm: &Comm, checked: Result<(
 /// Counts a call that is refused.
 #[cold]
 fn refused(kind: Kind, comm: &Comm, failure: Failure) -> Failure {
-    comm.refuse(kind);
+    comm.refuse(kind.collective());
     failure
 }
 
@@ -106,11 +106,7 @@ fn keep(kind: Kind, arguments: &Arguments, comm: ncclComm_t, checked: Result<(),
     };
     match plan() {
         Ok((plan, operator)) => group::keep(Item::Call(comm, plan, operator)),
-        Err(failure) => {
-            group::refuse(&failure);
-            group::keep(Item::Refused(comm, kind));
-            return Err(failure);
-        }
+        Err(failure) => return Err(group::refuse_of_all(&comm, kind.collective(), failure)),
     }
     Ok(())
 }

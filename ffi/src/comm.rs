@@ -7,8 +7,8 @@ use crate::operators::Operators;
 use crate::registrations::Registrations;
 use crate::types::ncclComm_t;
 use crate::windows::Windows;
-use crate::{boundary, environment, fork, log, ncclResult_t, plan};
-use serried::{Communicator, Config, UniqueId};
+use crate::{boundary, environment, fork, log, ncclResult_t};
+use serried::{CollectiveKind, Communicator, Config, UniqueId};
 use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -157,10 +157,10 @@ impl Comm {
 
     /// Counts a call as made that is refused, so that the other ranks do not wait for it.
     #[cold]
-    pub(crate) fn refuse(&self, kind: plan::Kind) {
+    pub(crate) fn refuse(&self, kind: CollectiveKind) {
         if let Ok(communicator) = self.ready() {
             // The caller hears of what was refused.
-            let _ = communicator.refuse(kind.collective());
+            let _ = communicator.refuse(kind);
         }
     }
 

@@ -7,14 +7,18 @@ use crate::config;
 use crate::errors::Failure;
 use crate::group;
 use crate::init::{join_as, rank_and_size};
-use crate::making::make;
+use crate::making::{Parent, make};
 use crate::meeting::fresh_id;
 use crate::plan::rank_of;
 use crate::types::{ncclComm_t, ncclConfig_t, ncclUniqueId};
-use serried::{Communicator, UniqueId};
+use serried::{CollectiveKind, Communicator, UniqueId};
 use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::sync::Arc;
+
+/// The call by which the ranks of a communicator meet to split it, and to make it grow.
+const SPLITS: CollectiveKind = CollectiveKind::Barrier;
+const GROWS: CollectiveKind = CollectiveKind::AllGather;
 
 /// The color of ranks that are in no new communicator.
 const NOCOLOR: c_int = -1;
@@ -38,14 +42,17 @@ unsafe fn split(
 ) -> Result<(), Failure> {
     let parent = find(comm)?;
     parent.parent()?;
-    if newcomm.is_null() {
-        return Err(null("newcomm"));
-    }
-    if color < NOCOLOR {
-        return Err(Failure::argument(format!("color is {color}; expected 0 or more, or NCCL_SPLIT_NOCOLOR")));
-    }
-    // SAFETY: as the caller promises.
-    let settings = unsafe { settings(&parent, config) }?;
+    let checked = || {
+        if newcomm.is_null() {
+            return Err(null("newcomm"));
+        }
+        if color < NOCOLOR {
+            return Err(Failure::argument(format!("color is {color}; expected 0 or more, or NCCL_SPLIT_NOCOLOR")));
+        }
+        // SAFETY: as the caller promises.
+        unsafe { settings(&parent, config) }
+    };
+    let settings = checked().map_err(|failure| group::refuse_of_all(&parent, SPLITS, failure))?;
     let (color, config) = (u32::try_from(color).ok(), settings.config.clone());
     let origin = (parent.membership.key(), parent.count_made(), color);
     let made = color.map(|_| Comm::new(settings, Membership::of(&origin)));
@@ -56,7 +63,7 @@ unsafe fn split(
         Ok(parent.split_with(color, i64::from(key), &config)?)
     };
     // SAFETY: as the caller promises.
-    unsafe { make(newcomm, made, Some(parent), join) }
+    unsafe { make(newcomm, made, Some(Parent { comm: parent, meets: Some(SPLITS) }), join) }
 }
 
 /// A communicator of the same ranks as one that was revoked, whose own calls have ended for good: by it they can agree on more.
@@ -137,7 +144,7 @@ unsafe fn shrink(
     let of = parent.clone();
     let join = move || Ok(Some(of.known()?.survivors(&staying, &settings.config)?));
     // SAFETY: as the caller promises.
-    unsafe { make(newcomm, Some(made), Some(parent), join) }
+    unsafe { make(newcomm, Some(made), Some(Parent { comm: parent, meets: None }), join) }
 }
 
 /// The bytes of an id.
@@ -181,12 +188,12 @@ unsafe fn grow(
     newcomm: *mut ncclComm_t,
     config: *const ncclConfig_t,
 ) -> Result<(), Failure> {
-    if newcomm.is_null() {
-        return Err(null("newcomm"));
-    }
     // SAFETY: null or as the caller promises.
     let id = unsafe { id.as_ref() };
     if comm.is_null() {
+        if newcomm.is_null() {
+            return Err(null("newcomm"));
+        }
         let (rank, size) = rank_and_size(rank, ranks)?;
         let id = id.ok_or_else(|| null("uniqueId"))?;
         // SAFETY: as the caller promises.
@@ -196,13 +203,19 @@ unsafe fn grow(
     }
     let parent = find(comm)?;
     let old = parent.ready()?.size();
-    let size = u32::try_from(ranks).ok().filter(|size| *size > old);
-    let size = size.ok_or_else(|| Failure::argument(format!("nRanks is {ranks}; comm has {old} already")))?;
-    if rank != -1 {
-        return Err(Failure::argument(format!("rank is {rank}; ranks of comm keep their numbers and give -1")));
-    }
-    // SAFETY: as the caller promises.
-    let settings = unsafe { settings(&parent, config) }?;
+    let checked = || {
+        if newcomm.is_null() {
+            return Err(null("newcomm"));
+        }
+        let size = u32::try_from(ranks).ok().filter(|size| *size > old);
+        let size = size.ok_or_else(|| Failure::argument(format!("nRanks is {ranks}; comm has {old} already")))?;
+        if rank != -1 {
+            return Err(Failure::argument(format!("rank is {rank}; ranks of comm keep their numbers and give -1")));
+        }
+        // SAFETY: as the caller promises.
+        Ok((size, unsafe { settings(&parent, config) }?))
+    };
+    let (size, settings) = checked().map_err(|failure| group::refuse_of_all(&parent, GROWS, failure))?;
     let made = Comm::new(settings.clone(), Membership::of(&(parent.membership.key(), parent.count_made(), size)));
     let (of, given, new) = (parent.clone(), id.map(|id| id.internal), Arc::downgrade(&made));
     let join = move || {
@@ -213,7 +226,7 @@ unsafe fn grow(
         Ok(Some(Communicator::create(&UniqueId::from_bytes(&id)?, parent.rank(), size, &settings.config)?))
     };
     // SAFETY: as the caller promises.
-    unsafe { make(newcomm, Some(made), Some(parent), join) }
+    unsafe { make(newcomm, Some(made), Some(Parent { comm: parent, meets: Some(GROWS) }), join) }
 }
 
 export! {

@@ -8,11 +8,11 @@ use crate::fork;
 use crate::making::Making;
 use crate::ncclResult_t;
 use crate::operators::Operator;
-use crate::plan::{Kind, Plan, Span};
+use crate::plan::{Plan, Span};
 use crate::together::{Job, lines, together};
 use crate::types::ncclSimInfo_t;
 use crate::windows::Opening;
-use serried::{DataType, Group, Message, Request};
+use serried::{CollectiveKind, DataType, Group, Message, Request};
 use std::cell::{Cell, RefCell};
 use std::mem::{offset_of, take};
 use std::ops::Range;
@@ -24,8 +24,8 @@ use std::time::Duration;
 pub(crate) enum Item {
     /// With its operator, if it reduces.
     Call(Arc<Comm>, Plan, Option<Operator>),
-    /// A collective that makes no sense, in a group that will be refused.
-    Refused(Arc<Comm>, Kind),
+    /// A call of all ranks that makes no sense, in a group that will be refused.
+    Refused(Arc<Comm>, CollectiveKind),
     Send(Arc<Comm>, Letter),
     Receive(Arc<Comm>, Letter),
 }
@@ -116,6 +116,18 @@ pub(crate) fn refuse(failure: &Failure) {
     }
 }
 
+/// A call that all ranks of `comm` make together was refused: those that wait in it for this one hear of that, at the end of the group if there is one.
+#[cold]
+pub(crate) fn refuse_of_all(comm: &Arc<Comm>, kind: CollectiveKind, failure: Failure) -> Failure {
+    if is_open() {
+        refuse(&failure);
+        keep(Item::Refused(comm.clone(), kind));
+    } else {
+        comm.refuse(kind);
+    }
+    failure
+}
+
 impl Kept {
     /// Makes all of it: first what the calls need, then the calls, and then what waits for others. A communicator that is not to block is made
     /// in the background, and the group is in progress.
@@ -143,6 +155,8 @@ impl Kept {
 
     /// None of it is made, since something failed or was refused.
     fn refuse(&mut self) {
+        self.makings.iter().for_each(Making::refuse);
+        self.windows.iter().for_each(Opening::refuse);
         self.items.iter().for_each(Item::refuse);
         self.give_up();
     }
@@ -227,7 +241,7 @@ impl Item {
     /// Is not made, which the other ranks of a collective are to know.
     fn refuse(&self) {
         match self {
-            Self::Call(comm, plan, _) => comm.refuse(plan.kind()),
+            Self::Call(comm, plan, _) => comm.refuse(plan.kind().collective()),
             Self::Refused(comm, kind) => comm.refuse(*kind),
             Self::Send(..) | Self::Receive(..) => {}
         }

@@ -5,7 +5,7 @@ use crate::errors::{Failure, record};
 use crate::group;
 use crate::together::{Job, lines, no_thread, run, together};
 use crate::types::ncclComm_t;
-use serried::Communicator;
+use serried::{CollectiveKind, Communicator};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,9 +15,15 @@ type Join = Job<'static, Option<Communicator>>;
 /// A communicator that is to be made: its handle is there already.
 pub(crate) struct Making {
     promise: Promise,
-    /// The communicator that it is made of.
-    parent: Option<Arc<Comm>>,
+    parent: Option<Parent>,
     join: Join,
+}
+
+/// The communicator that another is made of.
+pub(crate) struct Parent {
+    pub(crate) comm: Arc<Comm>,
+    /// The call by which its ranks meet, if they do.
+    pub(crate) meets: Option<CollectiveKind>,
 }
 
 /// A handle that the caller was given in advance.
@@ -36,7 +42,7 @@ struct Promise {
 pub(crate) unsafe fn make(
     place: *mut ncclComm_t,
     comm: Option<Arc<Comm>>,
-    parent: Option<Arc<Comm>>,
+    parent: Option<Parent>,
     join: impl FnOnce() -> Result<Option<Communicator>, Failure> + Send + 'static,
 ) -> Result<(), Failure> {
     // SAFETY: as the caller promises.
@@ -56,7 +62,7 @@ impl Making {
     pub(crate) unsafe fn new(
         place: *mut ncclComm_t,
         comm: Option<Arc<Comm>>,
-        parent: Option<Arc<Comm>>,
+        parent: Option<Parent>,
         join: impl FnOnce() -> Result<Option<Communicator>, Failure> + Send + 'static,
     ) -> Result<Self, Failure> {
         let handle = match &comm {
@@ -76,7 +82,7 @@ impl Making {
         if !makings.iter().all(Self::blocks) {
             return Self::begin(makings);
         }
-        let apart = |Self { promise, parent, join }| (promise, (parent, join));
+        let apart = |Self { promise, parent, join }| (promise, (parent.map(|parent| parent.comm), join));
         let (promises, joins): (Vec<_>, Vec<_>) = makings.into_iter().map(apart).unzip();
         let outcomes = together(joins);
         // Every one ends, whichever fails.
@@ -84,14 +90,18 @@ impl Making {
         ended.into_iter().collect()
     }
 
+    fn parent(&self) -> Option<&Arc<Comm>> {
+        self.parent.as_ref().map(|parent| &parent.comm)
+    }
+
     fn blocks(&self) -> bool {
-        [&self.promise.comm, &self.parent].into_iter().flatten().next().is_none_or(|comm| comm.settings.blocking)
+        self.promise.comm.as_ref().or(self.parent()).is_none_or(|comm| comm.settings.blocking)
     }
 
     /// Makes them in the background, as [`finish`](Self::finish) does.
     fn begin(makings: Vec<Self>) -> Result<(), Failure> {
         let mut refused = None;
-        for line in lines(makings.into_iter().map(|making| (making.parent.clone(), making))) {
+        for line in lines(makings.into_iter().map(|making| (making.parent().cloned(), making))) {
             let (promises, work): (Vec<_>, Vec<_>) = line.into_iter().map(Self::put_off).unzip();
             let thread = std::thread::Builder::new().name("serried-init".into());
             if let Err(error) = thread.spawn(move || work.into_iter().for_each(Work::end)) {
@@ -107,7 +117,14 @@ impl Making {
         let Self { promise, parent, join } = self;
         // If the caller destroys it meanwhile, it is dropped as soon as it is made.
         let made = promise.comm.as_ref().map(Arc::downgrade);
-        (promise, Work { join, made, _parent: parent.map(Occupied::new) })
+        (promise, Work { join, made, _parent: parent.map(|parent| Occupied::new(parent.comm)) })
+    }
+
+    /// It is not made, which the other ranks of its parent are to know.
+    pub(crate) fn refuse(&self) {
+        if let Some(Parent { comm, meets: Some(kind) }) = &self.parent {
+            comm.refuse(*kind);
+        }
     }
 
     /// Its group came to nothing, and so does it.

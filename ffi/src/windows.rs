@@ -11,7 +11,7 @@ use crate::registrations::list;
 use crate::together::{Job, together};
 use crate::types::{cudaStream_t, ncclComm_t, ncclDataType_t, ncclWaitSignalDesc_t, ncclWindow_t};
 use serried::memory::{Lent, Target};
-use serried::{Signal, Window};
+use serried::{CollectiveKind, Signal, Window};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr::NonNull;
@@ -64,6 +64,8 @@ fn unknown(name: &str) -> Failure {
     Failure::argument(format!("{name} is none of this communicator's, or has been deregistered"))
 }
 
+/// The call by which ranks meet to open a window.
+const MEETS: CollectiveKind = CollectiveKind::AllGather;
 /// What a window's address must be a multiple of.
 const WINDOW_ALIGNMENT: usize = 4096;
 /// Every flag that a window may have: symmetric, strictly ordered, for devices' network operations only.
@@ -79,6 +81,25 @@ unsafe fn register(
     flags: c_int,
 ) -> Result<(), Failure> {
     let comm = find(comm)?;
+    comm.ready()?;
+    // SAFETY: as the caller promises.
+    let opening = unsafe { opening(&comm, (buff, size), win, flags) };
+    let opening = opening.map_err(|failure| group::refuse_of_all(&comm, MEETS, failure))?;
+    if group::is_open() {
+        group::keep_window(opening);
+        return Ok(());
+    }
+    Opening::finish(vec![opening])
+}
+
+/// # Safety
+/// As of [`register`].
+unsafe fn opening(
+    comm: &Arc<Comm>,
+    (buff, size): (*mut c_void, usize),
+    win: *mut ncclWindow_t,
+    flags: c_int,
+) -> Result<Opening, Failure> {
     // SAFETY: as the caller promises.
     let place = unsafe { place(win, "win") }?;
     if flags & !WINDOW_FLAGS != 0 {
@@ -88,17 +109,12 @@ unsafe fn register(
         return Err(Failure::argument(format!("buff does not begin at a multiple of {WINDOW_ALIGNMENT} bytes")));
     }
     // SAFETY: as the caller promises.
-    let lent = unsafe { list(&comm, buff, size) }?;
+    let lent = unsafe { list(comm, buff, size) }?;
     let memory = Memory { start: NonNull::new(buff.cast()).ok_or_else(|| null("buff"))?, bytes: size };
     let (number, opened) = (fresh(), Arc::new(Opened { memory, window: OnceLock::new(), _lent: lent }));
     comm.windows.lock().insert(number, opened.clone());
     place.write(encode(Kind::Window, number));
-    let opening = Opening { comm, number, place: place.as_mut_ptr(), opened };
-    if group::is_open() {
-        group::keep_window(opening);
-        return Ok(());
-    }
-    Opening::finish(vec![opening])
+    Ok(Opening { comm: comm.clone(), number, place: place.as_mut_ptr(), opened })
 }
 
 impl Opening {
@@ -116,6 +132,11 @@ impl Opening {
             Some(failure)
         });
         failed.collect::<Vec<_>>().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// It is not opened, which the other ranks are to know.
+    pub(crate) fn refuse(&self) {
+        self.comm.refuse(MEETS);
     }
 
     /// It is not opened: its handle stands for nothing, and its memory is the caller's alone.

@@ -119,27 +119,51 @@ static void splits_are_made_in_order() {
   }
 }
 
+// A call of all ranks, which makes no sense if it is `wrong`, and why.
+struct Call {
+  const char *why;
+  ncclResult_t (*make)(ncclComm_t comm, bool wrong);
+};
+
 // A call that one rank refuses ends on the others, too, alone and in a group; what all refuse they go on after.
 static void a_refused_call_is_known_to_all() {
-  for (int grouped = 0; grouped < 2; grouped++) {
-    std::atomic<int> heard(0);
-    ranks(2, [grouped, &heard](ncclComm_t comm, int rank) {
-      float x = 1, y = 1;
-      FAILS(ncclAllReduce(nullptr, &x, 1, ncclFloat, ncclSum, comm, nullptr), ncclInvalidArgument, "sendbuff is NULL");
-      sum(&x, &x, comm);
-      CHECK(x == 2);
-      if (grouped) {
-        OK(ncclGroupStart());
-        sum(&y, &y, comm);
-      }
-      ncclDataType_t type = rank == 0 ? ncclNumTypes : ncclFloat;
-      ncclResult_t ended = ncclAllReduce(&x, &x, 1, type, ncclSum, comm, nullptr);
-      if (grouped) ended = ncclGroupEnd();
-      CHECK(ended == (rank == 0 ? ncclInvalidArgument : ncclInvalidUsage));
-      CHECK(strstr(ncclGetLastError(comm), rank == 0 ? "no ncclDataType_t" : "which that rank refused") != nullptr);
-      // The rank that refuses is still there when the other hears of it.
-      for (heard++; heard < 2;) std::this_thread::yield();
-    });
+  alignas(4096) static char memory[2][4096];
+  static ncclComm_t made[2];
+  static ncclWindow_t window;
+  static float z[2];
+  const Call calls[] = {
+      {"no ncclDataType_t",
+       [](ncclComm_t comm, bool wrong) {
+         float *own = &z[wrong];
+         return ncclAllReduce(own, own, 1, wrong ? ncclNumTypes : ncclFloat, ncclSum, comm, nullptr);
+       }},
+      {"color is -2", [](ncclComm_t comm, bool wrong) { return ncclCommSplit(comm, wrong ? -2 : 0, 0, &made[wrong], nullptr); }},
+      {"nRanks is 2",
+       [](ncclComm_t comm, bool wrong) { return ncclCommGrow(comm, wrong ? 2 : 3, nullptr, -1, &made[wrong], nullptr); }},
+      {"winFlags are 0x8",
+       [](ncclComm_t comm, bool wrong) { return ncclCommWindowRegister(comm, memory[wrong], 4096, &window, wrong ? 8 : 0); }},
+  };
+  for (const Call &call : calls) {
+    for (int grouped = 0; grouped < 2; grouped++) {
+      std::atomic<int> heard(0);
+      ranks(2, [&](ncclComm_t comm, int rank) {
+        float x = 1, y = 1;
+        FAILS(ncclAllReduce(nullptr, &x, 1, ncclFloat, ncclSum, comm, nullptr), ncclInvalidArgument, "sendbuff is NULL");
+        FAILS(call.make(comm, true), ncclInvalidArgument, call.why);
+        sum(&x, &x, comm);
+        CHECK(x == 2);
+        if (grouped) {
+          OK(ncclGroupStart());
+          sum(&y, &y, comm);
+        }
+        ncclResult_t ended = call.make(comm, rank == 0);
+        if (grouped) ended = ncclGroupEnd();
+        CHECK(ended == (rank == 0 ? ncclInvalidArgument : ncclInvalidUsage));
+        CHECK(strstr(ncclGetLastError(comm), rank == 0 ? call.why : "which that rank refused") != nullptr);
+        // The rank that refuses is still there when the other hears of it.
+        for (heard++; heard < 2;) std::this_thread::yield();
+      });
+    }
   }
 }
 
