@@ -6,8 +6,7 @@
 mod conversions;
 mod streaming;
 
-pub(super) use streaming::interleave;
-pub(crate) use streaming::stream;
+pub(super) use streaming::{interleave, stream};
 
 use super::InstructionSet;
 use super::generic::{self, Baseline};
@@ -17,6 +16,7 @@ pub(super) static NEON: InstructionSet = InstructionSet {
     name: "neon",
     available: || true,
     copy: generic::copy,
+    stream,
     table: generic::table::<Baseline>(conversions::row()),
 };
 

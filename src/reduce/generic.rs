@@ -12,6 +12,7 @@ pub(super) static BASELINE: InstructionSet = InstructionSet {
     name: "baseline",
     available: || true,
     copy,
+    stream: super::stream_anywhere,
     table: table::<Baseline>(row::<Baseline, Binary16>()),
 };
 
@@ -184,12 +185,6 @@ fn whole_cells<C>(bytes: &[u8]) -> usize {
 
 /// Copies as the C library does it.
 pub(super) fn copy(out: &mut [u8], src: &[u8]) {
-    out.copy_from_slice(src);
-}
-
-/// Copies with plain stores, where safe Rust has no others.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
     out.copy_from_slice(src);
 }
 

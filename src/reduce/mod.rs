@@ -101,16 +101,24 @@ pub fn copy_streaming(out: &mut [u8], src: &[u8]) {
     fence();
 }
 
-/// The parts of [`copy_streaming`], for many copies and one fence: `stream` copies, `fence` orders what was copied before
-/// everything that follows.
-#[cfg(target_arch = "aarch64")]
-pub(crate) use aarch64::stream;
+/// [`copy_streaming`] without its order, for many copies and one [`fence`].
+pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
+    (chosen().stream)(out, src);
+}
+
+/// Orders what was streamed before everything that follows.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) use generic::fence;
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) use generic::stream;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{fence, stream};
+pub(crate) use x86_64::fence;
+
+/// Streams with what every CPU of the architecture has.
+#[cfg(target_arch = "aarch64")]
+use aarch64::stream as stream_anywhere;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+use generic::copy as stream_anywhere;
+#[cfg(target_arch = "x86_64")]
+use x86_64::stream as stream_anywhere;
 
 /// The kernels of every type (outer index, by its number) and operator (inner).
 type Table = [[Kernels; Op::ALL.len()]; DataType::ALL.len()];
@@ -122,6 +130,8 @@ struct InstructionSet {
     available: fn() -> bool,
     /// Copies through the caches.
     copy: fn(out: &mut [u8], src: &[u8]),
+    /// Copies past them; the stores are ordered only by the next [`fence`].
+    stream: fn(out: &mut [u8], src: &[u8]),
     table: Table,
 }
 

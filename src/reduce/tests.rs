@@ -227,7 +227,8 @@ fn every_length_and_misalignment() {
 fn copies_write_every_byte_and_no_other() {
     let mut bits = Bits(2);
     let source: Vec<u8> = (0..40_000).map(|_| bits.next() as u8).collect();
-    let copies = available().map(|set| (set.name, set.copy)).chain([
+    let sets = available().flat_map(|set| [(set.name, set.copy), (set.name, set.stream)]);
+    let copies = sets.chain([
         ("cached", copy_cached as fn(&mut [u8], &[u8])),
         ("streaming", copy_streaming as fn(&mut [u8], &[u8])),
     ]);

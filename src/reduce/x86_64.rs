@@ -1,5 +1,5 @@
 //! The kernels of x86-64: the generic loops compiled for AVX2 and AVX-512. It defines no operator's meaning, except that
-//! `f16c` converts by the CPU's own instructions; `copy` and `streaming` have stores of whole lines, through the cache and past it.
+//! `f16c` converts by the CPU's own instructions; `copy` copies by whole lines, and `streaming` has stores past the cache.
 
 #![allow(unsafe_code)]
 
@@ -7,8 +7,8 @@ mod copy;
 mod f16c;
 mod streaming;
 
-pub(super) use streaming::{Sse2, interleave};
-pub(crate) use streaming::{fence, stream};
+pub(crate) use streaming::fence;
+pub(super) use streaming::{Sse2, interleave, stream};
 
 use super::fold::{Average, Fold};
 use super::generic::{self, Features};
@@ -20,6 +20,7 @@ pub(super) static AVX2: InstructionSet = InstructionSet {
     name: "avx2",
     available: Avx2::available,
     copy: generic::copy,
+    stream,
     table: generic::table::<Avx2>(f16c::row::<Avx2, Eight>()),
 };
 
@@ -30,6 +31,10 @@ pub(super) static AVX512: InstructionSet = InstructionSet {
     copy: |out, src| {
         // SAFETY: this set is used only where `available` found its features.
         unsafe { copy::copy(out, src) }
+    },
+    stream: |out, src| {
+        // SAFETY: the same.
+        unsafe { copy::stream(out, src) }
     },
     table: generic::table::<Avx512>(f16c::row::<Avx512, Sixteen>()),
 };

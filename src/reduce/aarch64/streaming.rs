@@ -57,7 +57,7 @@ fn fold_line<W: Fold>(a: &Line, b: &Line) -> Line {
 }
 
 /// Copies `src` over `out`, which is as long.
-pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
+pub(in crate::reduce) fn stream(out: &mut [u8], src: &[u8]) {
     let head = to_line(out).min(out.len());
     let (head, out) = out.split_at_mut(head);
     let (src_head, src) = src.split_at(head.len());

@@ -1,4 +1,4 @@
-//! A copy through the caches by stores of whole lines.
+//! Copies by stores of whole lines, through the caches and past them, for copies of kilobytes and more out of another core's cache.
 
 use super::streaming::{Line, lines_of};
 use std::arch::x86_64::*;
@@ -10,6 +10,19 @@ const AHEAD: usize = 8;
 /// (128 KiB to 2 MiB, one way between two cores of a Cascade Lake): a line is given up once, not once a half.
 #[target_feature(enable = "avx512f")]
 pub(super) fn copy(out: &mut [u8], src: &[u8]) {
+    by_lines::<false>(out, src);
+}
+
+/// Copies `src` over `out`, which is as long. The stores are ordered only by the next [`fence`](super::fence). Calls that end with it take 5 to 10 % less time than with
+/// stores of a quarter of a line that ask for nothing ahead (outputs of 16 MiB and more, on the same cores).
+#[target_feature(enable = "avx512f")]
+pub(super) fn stream(out: &mut [u8], src: &[u8]) {
+    by_lines::<true>(out, src);
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn by_lines<const STREAM: bool>(out: &mut [u8], src: &[u8]) {
     let (head, lines, tail) = lines_of(out);
     let (src_head, src) = src.split_at(head.len());
     let (src_lines, src_tail) = src.split_at(size_of_val(lines));
@@ -27,10 +40,11 @@ pub(super) fn copy(out: &mut [u8], src: &[u8]) {
             }
             let (a, b) = (_mm512_loadu_si512(from), _mm512_loadu_si512(from.add(1)));
             let (c, d) = (_mm512_loadu_si512(from.add(2)), _mm512_loadu_si512(from.add(3)));
-            _mm512_store_si512(to, a);
-            _mm512_store_si512(to.add(1), b);
-            _mm512_store_si512(to.add(2), c);
-            _mm512_store_si512(to.add(3), d);
+            let store = |to, line| if STREAM { _mm512_stream_si512(to, line) } else { _mm512_store_si512(to, line) };
+            store(to, a);
+            store(to.add(1), b);
+            store(to.add(2), c);
+            store(to.add(3), d);
         }
     }
     for (line, src) in rest.iter_mut().zip(src_rest.as_chunks::<{ size_of::<Line>() }>().0) {

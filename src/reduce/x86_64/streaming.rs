@@ -59,7 +59,7 @@ fn fold_line<W: Fold>(a: &[u8; 64], b: &[u8; 64]) -> Line {
 }
 
 /// Copies `src` over `out`, which is as long. The stores are ordered only by the next [`fence`].
-pub(crate) fn stream(out: &mut [u8], src: &[u8]) {
+pub(in crate::reduce) fn stream(out: &mut [u8], src: &[u8]) {
     let (head, lines, tail) = lines_of(out);
     let (src_head, src) = src.split_at(head.len());
     let (src_lines, src_tail) = src.split_at(size_of_val(lines));
