@@ -17,7 +17,7 @@ use crate::engine::wait::{Backoff, End};
 use crate::engine::{Engine, Job, Layout, Stop, Work};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::memory;
-use crate::reduce::kernels;
+use crate::reduce::{Reduction, kernels};
 use crate::schedule::{Algorithm, Grouping, Program, Schedule, Step};
 use crate::transport::tcp::TcpSettings;
 use crate::transport::{Fault, Link, Transport};
@@ -182,20 +182,22 @@ impl Executor {
         self.counters = Counters::new(self.size);
     }
 
-    /// An allreduce of bytes in the room, by this algorithm: to see what it takes.
-    pub(super) fn all_reduce_in_room(
-        &mut self,
-        control: &Control,
-        algorithm: Algorithm,
-        bytes: &mut [u8],
-    ) -> Result<()> {
+    /// An allreduce of bytes by this choice: to see what it takes.
+    pub(super) fn try_all_reduce(&mut self, control: &Control, choice: &Choice, bytes: &mut [u8]) -> Result<()> {
         self.sequence += 1;
         let (kind, data_type, count) = (CollectiveKind::AllReduce, DataType::F32, bytes.len() / size_of::<f32>());
-        let call = Call::new(kind, self.sequence, 0, count as u64, data_type, Op::Sum as u8, algorithm as u8);
-        let watch = CallWatch::new(control, self.timeout, &[], self.sequence).silent();
-        let Some(room) = &mut self.room else { unreachable!("only where there is a room") };
-        room.all_reduce(&call, kernels(data_type, Op::Sum), None, bytes, &watch)
-            .map_err(|error| self.fail(control, error))
+        let call = Call::new(kind, self.sequence, 0, count as u64, data_type, Op::Sum as u8, choice.algorithm as u8);
+        let done = match &mut self.room {
+            Some(room) => {
+                let watch = CallWatch::new(control, self.timeout, &[], self.sequence).silent();
+                room.all_reduce(&call, kernels(data_type, Op::Sum), None, bytes, &watch)
+            }
+            None => {
+                let sum = Reduction::of(data_type, Op::Sum);
+                self.over_links(control, call, choice, Request::all_reduce(sum, None, bytes))
+            }
+        };
+        done.map_err(|error| self.fail(control, error))
     }
 
     /// Where a rank listens, best first.

@@ -24,6 +24,8 @@ const BURST: usize = 24;
 const PIECE_BYTES: usize = 128 << 10;
 /// The most of them in a row.
 const PIECES_MOST: usize = 16;
+/// Where so few take as long as a stream may, a link is slow, and may be held back by a shaper.
+const PIECES_SLOW: usize = 3;
 /// About how long they take, if not even one takes longer.
 const STREAM: Duration = Duration::from_millis(1);
 /// So many tries, of which one counts.
@@ -70,7 +72,6 @@ pub(super) fn measure_links(executor: &mut Executor, control: &Control) -> Resul
         let found = measure_round(executor, control, *round, round.partner(rank, &grouping))?;
         mine.extend([found.latency_ns, found.busy_ns, found.byte_ns, found.both_byte_ns, found.slots]);
     }
-    executor.forget_calls();
     let bytes: Vec<u8> = mine.iter().flat_map(|number| number.to_le_bytes()).collect();
     let all = control.exchange(&bytes)?;
     let numbers = all.iter().enumerate().map(|(rank, bytes)| numbers(rank, bytes, mine.len()));
@@ -192,6 +193,7 @@ fn network(grouping: &Grouping, machines: Vec<u32>, cores: Vec<u32>, rounds: &[R
         shared_byte_ns: shared_byte_ns.collect(),
         fold_byte_ns: median(all.iter().map(|numbers| numbers[0]).collect()),
         grouping: grouping.clone(),
+        calls: Vec::new(),
         room: Vec::new(),
     }
 }
@@ -227,7 +229,7 @@ pub(super) fn cores(grouping: &Grouping, machines: &[u32], cards: &[Card]) -> Ve
 }
 
 /// 0 of nothing: then there is no such link.
-fn median(mut numbers: Vec<f64>) -> f64 {
+pub(super) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or(0.0)
 }
@@ -269,18 +271,16 @@ impl Pair<'_> {
         let began = Instant::now();
         self.there_and_back(PIECE_BYTES, 1)?;
         let pieces = self.agree((STREAM.as_nanos() as f64 / nanoseconds(began)) as usize)?;
-        let bytes = (pieces * PIECE_BYTES) as f64;
-        let one_way = least(some(|| self.there_and_back(PIECE_BYTES, pieces))?);
-        // Large messages take most of it, whatever disturbed the small ones.
-        let byte_ns = (one_way - 2.0 * latency_ns).max(one_way / 2.0) / bytes;
+        let byte_ns =
+            byte_ns(latency_ns, pieces, |pieces| Ok(least(some(|| self.there_and_back(PIECE_BYTES, pieces))?)))?;
         let slots = f64::from(self.executor.slots_to(self.peer));
         Ok((Found { latency_ns, busy_ns, byte_ns, both_byte_ns: 0.0, slots }, pieces))
     }
 
     /// What a byte takes while as many go the other way. Of ranks that share something the fastest try may be the one that ran alone.
     fn both_ways_byte_ns(&mut self, pieces: usize, shared: bool) -> Result<f64> {
-        let times = some(|| self.both_ways(PIECE_BYTES, pieces))?;
-        Ok(if shared { median(times) } else { least(times) } / (pieces * PIECE_BYTES) as f64)
+        let of = |times: Vec<f64>| if shared { median(times) } else { least(times) };
+        byte_ns(0.0, pieces, |pieces| Ok(of(some(|| self.both_ways(PIECE_BYTES, pieces))?)))
     }
 
     /// What a small message each way at once takes; nothing else.
@@ -337,8 +337,18 @@ impl Pair<'_> {
     }
 }
 
+/// What a byte takes in a stream that lasts, of what streams of so many pieces take. On a slow link it is what one of twice as many takes longer: bytes that a shaper
+/// lets pass before it holds back are in both, and were a small part of the first.
+fn byte_ns(latency_ns: f64, pieces: usize, mut stream: impl FnMut(usize) -> Result<f64>) -> Result<f64> {
+    let (ns, bytes) = (stream(pieces)?, (pieces * PIECE_BYTES) as f64);
+    // Large messages take most of it, whatever disturbed the small ones.
+    let mean = (ns - 2.0 * latency_ns).max(ns / 2.0);
+    let more = if pieces > PIECES_SLOW { mean } else { stream(2 * pieces)? - ns };
+    Ok(more.clamp(mean / 2.0, 1.25 * mean) / bytes)
+}
+
 /// What a quarter of them do not exceed: in a crowd some are lucky, and what disturbs makes others longer.
-fn undisturbed(mut times: Vec<f64>) -> f64 {
+pub(super) fn undisturbed(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 4]
 }

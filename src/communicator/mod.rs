@@ -1,6 +1,7 @@
 //! Communicators: what a user holds. Joining, calls, and the end of both.
 
 mod arrivals;
+mod calibrate;
 mod card;
 mod choosing;
 mod collectives;

@@ -1,5 +1,6 @@
 //! How the ranks of a communicator come to know their network and what is best on it: from rank 0's disk, or by measuring and pricing.
 
+use super::calibrate::calibrate;
 use super::config::{Config, Probe};
 use super::executor::Executor;
 use super::inherited::Inherited;
@@ -42,9 +43,14 @@ pub(super) fn network(
         return Measured::parse(&text, &unknown).map(Some).map_err(odd);
     }
     executor.begin_measuring();
-    let network =
-        if executor.has_room() { measure_room(executor, control)? } else { measure_links(executor, control)? };
-    let candidates = asked(network);
+    let candidates = if executor.has_room() {
+        asked(measure_room(executor, control)?)
+    } else {
+        let links = measure_links(executor, control)?;
+        calibrate(executor, control, asked(links))?
+    };
+    // Before what follows is told, so that nobody's first call comes earlier.
+    executor.forget_calls();
     let measured = Measured { best: best(&candidates, control)?, candidates };
     tracing::debug!(%measured, "measured");
     saved.inspect(|saved| saved.write(&measured, config.probe_age));

@@ -5,6 +5,7 @@ use super::price::{Price, Sizes, price, time};
 use super::{Allowed, Choice, IN_ROOM, Reach, sliced};
 use crate::schedule::{Algorithm, Program, Schedule, Step};
 use crate::types::CollectiveKind;
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// Among more ranks the measured network is not asked: running all their programs takes too long.
@@ -73,7 +74,8 @@ impl Candidates {
         match self.reach {
             Reach::Room { .. } => self.predict_in_room(kind, bytes, choice),
             Reach::Links { .. } => {
-                Some(price(&self.network, &self.programs(kind, choice), self.sizes(kind, bytes, choice)))
+                let network = self.as_called(kind, choice);
+                Some(price(&network, &self.programs(kind, choice), self.sizes(kind, bytes, choice)))
             }
         }
     }
@@ -102,6 +104,16 @@ impl Candidates {
         cells.next_back().and_then(|(_, priced)| self.best(kind, priced))
     }
 
+    /// Every algorithm for calls of `bytes` with its usual slices, and the time that it is predicted to take; the fastest first.
+    pub(crate) fn algorithms(&self, kind: CollectiveKind, bytes: usize) -> Vec<(Choice, f64)> {
+        let mut all = self.of(kind, bytes);
+        // The usual slices come first of each.
+        all.dedup_by_key(|choice| choice.algorithm);
+        let mut all: Vec<_> = all.into_iter().map(|choice| (choice, self.time(kind, bytes, &choice))).collect();
+        all.sort_by(|one, other| one.1.total_cmp(&other.1));
+        all
+    }
+
     /// The way that is predicted to be the fastest, or of those that are as good the one with the fewest links. Finer slices are looked at for those that
     /// are near it with their usual ones. `None` for messages between two.
     pub fn best(&self, kind: CollectiveKind, bytes: usize) -> Option<Choice> {
@@ -122,7 +134,7 @@ impl Candidates {
     }
 
     /// How many pairs of ranks send to each other, each direction counted; 0 where all share memory.
-    fn links(&self, kind: CollectiveKind, choice: &Choice) -> usize {
+    pub(crate) fn links(&self, kind: CollectiveKind, choice: &Choice) -> usize {
         let Reach::Links { .. } = self.reach else { return 0 };
         let programs = self.programs(kind, choice);
         let peers = |program: &Program<'_>| {
@@ -135,10 +147,21 @@ impl Candidates {
         programs.iter().map(peers).sum()
     }
 
-    fn time(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> f64 {
+    /// The time alone of what [`predict`](Self::predict) says.
+    pub(crate) fn time(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> f64 {
         match self.reach {
             Reach::Room { .. } => self.predict_in_room(kind, bytes, choice).map_or(0.0, |price| price.total_ns),
-            Reach::Links { .. } => time(&self.network, &self.programs(kind, choice), self.sizes(kind, bytes, choice)),
+            Reach::Links { .. } => {
+                let network = self.as_called(kind, choice);
+                time(&network, &self.programs(kind, choice), self.sizes(kind, bytes, choice))
+            }
+        }
+    }
+
+    fn as_called(&self, kind: CollectiveKind, choice: &Choice) -> Cow<'_, Network> {
+        match kind {
+            CollectiveKind::AllReduce => self.network.as_called(choice.algorithm),
+            _ => Cow::Borrowed(&self.network),
         }
     }
 

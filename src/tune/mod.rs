@@ -37,7 +37,7 @@ pub struct Choice {
 
 impl Choice {
     /// In memory that all ranks share.
-    fn in_room(algorithm: Algorithm) -> Self {
+    pub(crate) fn in_room(algorithm: Algorithm) -> Self {
         Self { algorithm, slice_bytes: usize::MAX, lanes: 1 }
     }
 }

@@ -12,11 +12,13 @@
 //! machines 0 1                           by host, on which it is
 //! cores 8 8                              of each machine
 //! crowded 6000                           what ranks wait longer for a message where they are more than cores
+//! call tree 1.25                         what small allreduces by an algorithm took, over what the lines above make of them
 //! room direct 8:330 32768:9100           what calls of so many bytes took in shared memory, where all ranks share a host
 //! ```
 
 use crate::schedule::Algorithm;
 use crate::types::Grouping;
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -74,6 +76,8 @@ pub struct Network {
     pub cores: Vec<u32>,
     /// On a machine with more ranks than cores, what a rank waits longer for a message, since others run meanwhile.
     pub crowded_ns: f64,
+    /// What small allreduces by some algorithms took, over what all the above makes of them.
+    pub calls: Vec<(Algorithm, f64)>,
     /// Where all ranks share a host's memory and allreduces run there, what they take; empty elsewhere.
     pub room: Vec<Curve>,
 }
@@ -91,6 +95,7 @@ impl Network {
             machines: vec![0; hosts],
             cores: vec![1],
             crowded_ns: 0.0,
+            calls: Vec::new(),
             room: Vec::new(),
         }
     }
@@ -99,6 +104,7 @@ impl Network {
     pub fn among(&self, ranks: &[u32]) -> Self {
         let hosts: Vec<u32> = ranks.iter().map(|rank| self.grouping.host_of(*rank)).collect();
         let grouping = Grouping::new(&hosts);
+        let is_whole = ranks.len() == self.grouping.size() as usize;
         let shared = |host| self.shared_byte_ns[hosts[grouping.members(host)[0] as usize] as usize];
         Self {
             inside: self.inside,
@@ -106,9 +112,36 @@ impl Network {
             shared_byte_ns: (0..grouping.hosts()).map(shared).collect(),
             fold_byte_ns: self.fold_byte_ns,
             crowded_ns: self.crowded_ns,
-            // A call there is another among fewer ranks.
-            room: if ranks.len() == self.grouping.size() as usize { self.room.clone() } else { Vec::new() },
+            // A call is another among fewer ranks.
+            calls: if is_whole { self.calls.clone() } else { Vec::new() },
+            room: if is_whole { self.room.clone() } else { Vec::new() },
             ..Self::unknown(grouping.clone())
+        }
+    }
+
+    /// The network as allreduces by `algorithm` find it.
+    pub(crate) fn as_called(&self, algorithm: Algorithm) -> Cow<'_, Self> {
+        match self.calls.iter().find(|(one, _)| *one == algorithm) {
+            None => Cow::Borrowed(self),
+            Some((_, longer)) => Cow::Owned(self.scaled(*longer, 1.0)),
+        }
+    }
+
+    /// The same network where messages take so many times as long, and bytes.
+    pub(crate) fn scaled(&self, latency: f64, byte: f64) -> Self {
+        let scaled = |link: &LinkCost| LinkCost {
+            latency_ns: link.latency_ns * latency,
+            busy_ns: link.busy_ns * latency,
+            byte_ns: link.byte_ns * byte,
+            busy_byte_ns: link.busy_byte_ns * byte,
+            slots: link.slots,
+        };
+        Self {
+            inside: scaled(&self.inside),
+            between: scaled(&self.between),
+            shared_byte_ns: self.shared_byte_ns.iter().map(|ns| ns * byte).collect(),
+            crowded_ns: self.crowded_ns * latency,
+            ..self.clone()
         }
     }
 
@@ -167,6 +200,9 @@ impl fmt::Display for Network {
         writeln!(f, "shared{}\nfold {}", words(&self.shared_byte_ns), self.fold_byte_ns)?;
         writeln!(f, "machines{}\ncores{}", words(&self.machines), words(&self.cores))?;
         writeln!(f, "crowded {}", self.crowded_ns)?;
+        for (algorithm, longer) in &self.calls {
+            writeln!(f, "call {algorithm} {longer}")?;
+        }
         for Curve { algorithm, points } in &self.room {
             writeln!(f, "room {algorithm}{}", words(points.iter().map(|(bytes, ns)| format!("{bytes}:{ns}"))))?;
         }
@@ -210,8 +246,10 @@ impl FromStr for Network {
             return Err(format!("its {} hosts are not all on machines with cores", grouping.hosts()));
         }
         let crowded_ns = line("crowded")?.next().map_or_else(|| Err("nothing of crowds".to_owned()), cost)?;
-        let room = lines.map(curve).collect::<Result<_, _>>()?;
-        Ok(Self { grouping, inside, between, shared_byte_ns, fold_byte_ns, machines, cores, crowded_ns, room })
+        let (calls, rooms): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("call "));
+        let calls = calls.into_iter().map(call).collect::<Result<_, _>>()?;
+        let room = rooms.into_iter().map(curve).collect::<Result<_, _>>()?;
+        Ok(Self { grouping, inside, between, shared_byte_ns, fold_byte_ns, machines, cores, crowded_ns, calls, room })
     }
 }
 
@@ -241,6 +279,13 @@ fn link<'a>(words: impl Iterator<Item = &'a str>) -> Result<LinkCost, String> {
         busy_byte_ns: cost(busy_byte_ns)?,
         slots,
     })
+}
+
+fn call(line: &str) -> Result<(Algorithm, f64), String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [_, algorithm, longer] = words[..] else { return Err(format!("{line:?} is not of calls by an algorithm")) };
+    let algorithm = Algorithm::parse(algorithm).ok_or_else(|| format!("{algorithm:?} is no algorithm"))?;
+    Ok((algorithm, cost(longer)?))
 }
 
 fn curve(line: &str) -> Result<Curve, String> {
@@ -273,6 +318,7 @@ mod tests {
             machines: vec![0, 1],
             cores: vec![8, 4],
             crowded_ns: 6e3,
+            calls: vec![(Algorithm::Tree, 1.25)],
             room: vec![Curve { algorithm: Algorithm::TwoShot, points: vec![(8, 400.0), (4096, 1000.5)] }],
         }
     }
@@ -281,8 +327,9 @@ mod tests {
     fn some_ranks_have_their_part_of_it() {
         let part = network().among(&[2, 0]);
         assert_eq!((&part.grouping, &part.shared_byte_ns), (&Grouping::new(&[0, 1]), &vec![80.0, 8.25]));
-        assert_eq!((part.between, part.room.len()), (network().between, 0));
-        assert_eq!(network().among(&[1, 0, 2]).room, network().room);
+        assert_eq!((part.between, part.calls.len(), part.room.len()), (network().between, 0, 0));
+        let all = network().among(&[1, 0, 2]);
+        assert_eq!((all.calls, all.room), (network().calls, network().room));
     }
 
     #[test]
@@ -310,6 +357,8 @@ mod tests {
             ("fold 0.07", "fold", "nothing of folding"),
             ("machines 0 1", "machines 0 2", "not all on machines"),
             ("cores 8 4", "cores 8 0", "not all on machines"),
+            ("call tree 1.25", "call tree", "not of calls"),
+            ("call tree", "call bush", "\"bush\" is no algorithm"),
             ("room twoshot", "room rung", "no curve"),
             ("8:400", "9000:400", "no curve"),
         ] {
@@ -318,6 +367,15 @@ mod tests {
             let error = broken.parse::<Network>().expect_err(to);
             assert!(error.contains(why), "{to}: {error}");
         }
+    }
+
+    #[test]
+    fn calls_by_an_algorithm_have_latencies_of_their_own() {
+        let network = network();
+        let tree = network.as_called(Algorithm::Tree);
+        assert_eq!((tree.between.latency_ns, tree.inside.busy_ns, tree.crowded_ns), (17.5e3, 125.0, 7.5e3));
+        assert_eq!((tree.between.byte_ns, &tree.shared_byte_ns), (8.3, &network.shared_byte_ns));
+        assert_eq!(*network.as_called(Algorithm::Ring), network);
     }
 
     #[test]

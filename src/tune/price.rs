@@ -344,6 +344,7 @@ mod tests {
             machines: vec![0; sizes.len()],
             cores: vec![64],
             crowded_ns: 0.0,
+            calls: Vec::new(),
             room: Vec::new(),
         }
     }
