@@ -42,6 +42,8 @@ unsafe fn split(
 ) -> Result<(), Failure> {
     let parent = find(comm)?;
     parent.parent()?;
+    // Counted also if it is refused: the others, who may refuse it later, count it.
+    let number = parent.count_made();
     let checked = || {
         if newcomm.is_null() {
             return Err(null("newcomm"));
@@ -54,7 +56,7 @@ unsafe fn split(
     };
     let settings = checked().map_err(|failure| group::refuse_of_all(&parent, SPLITS, failure))?;
     let (color, config) = (u32::try_from(color).ok(), settings.config.clone());
-    let origin = (parent.membership.key(), parent.count_made(), color);
+    let origin = (parent.membership.key(), number, color);
     let made = color.map(|_| Comm::new(settings, Membership::of(&origin)));
     let of = parent.clone();
     let join = move || {
@@ -203,6 +205,7 @@ unsafe fn grow(
     }
     let parent = find(comm)?;
     let old = parent.ready()?.size();
+    let number = parent.count_made();
     let checked = || {
         if newcomm.is_null() {
             return Err(null("newcomm"));
@@ -216,7 +219,7 @@ unsafe fn grow(
         Ok((size, unsafe { settings(&parent, config) }?))
     };
     let (size, settings) = checked().map_err(|failure| group::refuse_of_all(&parent, GROWS, failure))?;
-    let made = Comm::new(settings.clone(), Membership::of(&(parent.membership.key(), parent.count_made(), size)));
+    let made = Comm::new(settings.clone(), Membership::of(&(parent.membership.key(), number, size)));
     let (of, given, new) = (parent.clone(), id.map(|id| id.internal), Arc::downgrade(&made));
     let join = move || {
         let parent = of.known()?;

@@ -109,7 +109,7 @@ impl Trial {
             rounds: rounds.parse().ok()?,
             choices: Measured::choices(choices).ok()?,
         };
-        let is_sound = trial.bytes <= LARGE_BYTES[LARGE_BYTES.len() - 1]
+        let is_sound = (trial.bytes == SMALL_BYTES || LARGE_BYTES.contains(&trial.bytes))
             && (1..=ROUNDS[1] as usize).contains(&trial.rounds)
             && (1..=TRIED).contains(&trial.choices.len())
             && trial.choices.iter().all(|choice| candidates.can_run(KIND, choice));
@@ -191,6 +191,8 @@ mod tests {
             "x 3 ring:64:1",
             "1024 0 ring:64:1",
             "1024 6 ring:64:1",
+            "0 3 ring:64:1",
+            "1023 3 ring:64:1",
             "4194305 3 ring:64:1",
             "1024 3 ring:64:0",
             "1024 3 bruck:64:1",

@@ -1,4 +1,4 @@
-//! Making links, at the first use of an algorithm that needs them.
+//! Making links, at the first use of an algorithm that needs them, be it to measure.
 //!
 //! A link begins as one authenticated connection through the control plane, dialled by the lower rank. Over it the two sides try what is
 //! better than TCP, in turn: shared memory (`shm`) if both say that they are on one host, then RDMA verbs (`verbs`) if both have a device. What
@@ -46,11 +46,14 @@ pub(super) struct LinkMaker {
     pub(super) timeout: Duration,
     /// Collective calls so far.
     pub(super) collectives: u64,
+    /// They are made to measure, and their numbers come again.
+    pub(super) is_measuring: bool,
 }
 
 impl LinkMaker {
     /// Makes links for `call`.
     pub(super) fn connector<'a>(&'a self, control: &'a Control, call: Call) -> Connector<'a> {
+        let watch = CallWatch::new(control, self.timeout, &[], self.collectives);
         Connector {
             control,
             cards: &self.cards,
@@ -59,7 +62,7 @@ impl LinkMaker {
             tcp: &self.tcp,
             sockets: self.sockets,
             call,
-            watch: CallWatch::new(control, self.timeout, &[], self.collectives),
+            watch: if self.is_measuring { watch.silent() } else { watch },
             timeout: self.timeout,
         }
     }
@@ -242,4 +245,60 @@ impl Connector<'_> {
 fn distinct(ends: impl Iterator<Item = std::io::Result<SocketAddr>>) -> String {
     let addresses: BTreeSet<_> = ends.flatten().map(|end| end.ip()).collect();
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UniqueId;
+    use crate::bootstrap::Settings;
+    use crate::types::{CollectiveKind, DataType, Op};
+    use std::time::Instant;
+
+    /// What waits too long for a link is stated to the others; not what is made to measure, since a later call has its number.
+    #[test]
+    fn links_that_are_made_to_measure_state_nothing() {
+        let settings = Settings::default();
+        let id = UniqueId::create(&settings).expect("a place to meet");
+        let call = |sequence| Call::new(CollectiveKind::AllReduce, sequence, 0, 1, DataType::F32, Op::Sum as u8, 0);
+        let wait = |control: &Control, sequence, is_measuring| {
+            let maker = LinkMaker {
+                cards: Arc::from([]),
+                transport: TransportChoice::Auto,
+                rail: Err("none here".to_owned()),
+                tcp: TcpSettings::default(),
+                sockets: None,
+                timeout: Duration::from_secs(1),
+                collectives: sequence,
+                is_measuring,
+            };
+            let connector = maker.connector(control, call(sequence));
+            let late = loop {
+                if let Err(error) = connector.watch.check(&connector.call, 0) {
+                    break error;
+                }
+                std::thread::yield_now();
+            };
+            assert!(matches!(late, Error::Timeout { .. }), "{late}");
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let control = Control::join(&id, 1, 2, &settings).expect("rank 0 is there");
+                wait(&control, 1, true);
+                wait(&control, 2, false);
+                control.exchange(&[]).expect("rank 0 is there");
+                control.leave();
+            });
+            let control = Control::join(&id, 0, 2, &settings).expect("rank 1 is there");
+            let until = Instant::now() + Duration::from_secs(30);
+            while control.contradiction(2, b"another").is_none() {
+                assert!(Instant::now() < until, "call 2 was not stated");
+                std::thread::yield_now();
+            }
+            // Words come in the order in which they were said.
+            assert_eq!(control.contradiction(1, b"another"), None);
+            control.exchange(&[]).expect("rank 1 is there");
+            control.leave();
+        });
+    }
 }

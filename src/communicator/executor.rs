@@ -421,6 +421,7 @@ impl Executor {
             sockets: self.sockets,
             timeout: self.timeout,
             collectives: self.sequence,
+            is_measuring: self.is_measuring,
         }
     }
 

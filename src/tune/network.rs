@@ -129,18 +129,20 @@ impl Network {
 
     /// The same network where messages take so many times as long, and bytes.
     pub(crate) fn scaled(&self, latency: f64, byte: f64) -> Self {
+        // What is kept as text is no more than a cost may be.
+        let times = |ns: f64, by: f64| (ns * by).min(*COSTS.end());
         let scaled = |link: &LinkCost| LinkCost {
-            latency_ns: link.latency_ns * latency,
-            busy_ns: link.busy_ns * latency,
-            byte_ns: link.byte_ns * byte,
-            busy_byte_ns: link.busy_byte_ns * byte,
+            latency_ns: times(link.latency_ns, latency),
+            busy_ns: times(link.busy_ns, latency),
+            byte_ns: times(link.byte_ns, byte),
+            busy_byte_ns: times(link.busy_byte_ns, byte),
             slots: link.slots,
         };
         Self {
             inside: scaled(&self.inside),
             between: scaled(&self.between),
-            shared_byte_ns: self.shared_byte_ns.iter().map(|ns| ns * byte).collect(),
-            crowded_ns: self.crowded_ns * latency,
+            shared_byte_ns: self.shared_byte_ns.iter().map(|ns| times(*ns, byte)).collect(),
+            crowded_ns: times(self.crowded_ns, latency),
             ..self.clone()
         }
     }
@@ -376,6 +378,8 @@ mod tests {
         assert_eq!((tree.between.latency_ns, tree.inside.busy_ns, tree.crowded_ns), (17.5e3, 125.0, 7.5e3));
         assert_eq!((tree.between.byte_ns, &tree.shared_byte_ns), (8.3, &network.shared_byte_ns));
         assert_eq!(*network.as_called(Algorithm::Ring), network);
+        let absurd = network.scaled(1e12, 1e12);
+        assert_eq!(absurd.to_string().parse(), Ok(absurd.clone()), "its text is accepted");
     }
 
     #[test]
