@@ -9,6 +9,7 @@ use crate::cuda::order;
 use crate::errors::Failure;
 use crate::group::{self, Item, Letter};
 use crate::plan::{Arguments, Kind, Plan, data_type, rank_of, span};
+use crate::together::Owner;
 use crate::types::{cudaStream_t, ncclCollConfig_t, ncclComm_t, ncclDataType_t, ncclRedOp_t};
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
@@ -106,7 +107,10 @@ fn keep(kind: Kind, arguments: &Arguments, comm: ncclComm_t, checked: Result<(),
     };
     match plan() {
         Ok((plan, operator)) => group::keep(Item::Call(comm, plan, operator)),
-        Err(failure) => return Err(group::refuse_of_all(&comm, kind.collective(), failure)),
+        Err(failure) => {
+            let owner = Owner { comm, meets: Some(kind.collective()) };
+            return Err(group::refuse_of_all(owner, failure));
+        }
     }
     Ok(())
 }

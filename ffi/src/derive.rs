@@ -7,9 +7,10 @@ use crate::config;
 use crate::errors::Failure;
 use crate::group;
 use crate::init::{join_as, rank_and_size};
-use crate::making::{Parent, make};
+use crate::making::make;
 use crate::meeting::fresh_id;
 use crate::plan::rank_of;
+use crate::together::Owner;
 use crate::types::{ncclComm_t, ncclConfig_t, ncclUniqueId};
 use serried::{CollectiveKind, Communicator, UniqueId};
 use std::collections::BTreeSet;
@@ -19,6 +20,10 @@ use std::sync::Arc;
 /// The call by which the ranks of a communicator meet to split it, and to make it grow.
 const SPLITS: CollectiveKind = CollectiveKind::Barrier;
 const GROWS: CollectiveKind = CollectiveKind::AllGather;
+
+fn meeting(parent: &Arc<Comm>, by: CollectiveKind) -> Owner {
+    Owner { comm: parent.clone(), meets: Some(by) }
+}
 
 /// The color of ranks that are in no new communicator.
 const NOCOLOR: c_int = -1;
@@ -54,7 +59,7 @@ unsafe fn split(
         // SAFETY: as the caller promises.
         unsafe { settings(&parent, config) }
     };
-    let settings = checked().map_err(|failure| group::refuse_of_all(&parent, SPLITS, failure))?;
+    let settings = checked().map_err(|failure| group::refuse_of_all(meeting(&parent, SPLITS), failure))?;
     let (color, config) = (u32::try_from(color).ok(), settings.config.clone());
     let origin = (parent.membership.key(), number, color);
     let made = color.map(|_| Comm::new(settings, Membership::of(&origin)));
@@ -65,7 +70,7 @@ unsafe fn split(
         Ok(parent.split_with(color, i64::from(key), &config)?)
     };
     // SAFETY: as the caller promises.
-    unsafe { make(newcomm, made, Some(Parent { comm: parent, meets: Some(SPLITS) }), join) }
+    unsafe { make(newcomm, made, Some(meeting(&parent, SPLITS)), join) }
 }
 
 /// A communicator of the same ranks as one that was revoked, whose own calls have ended for good: by it they can agree on more.
@@ -146,7 +151,7 @@ unsafe fn shrink(
     let of = parent.clone();
     let join = move || Ok(Some(of.known()?.survivors(&staying, &settings.config)?));
     // SAFETY: as the caller promises.
-    unsafe { make(newcomm, Some(made), Some(Parent { comm: parent, meets: None }), join) }
+    unsafe { make(newcomm, Some(made), Some(Owner { comm: parent, meets: None }), join) }
 }
 
 /// The bytes of an id.
@@ -218,7 +223,7 @@ unsafe fn grow(
         // SAFETY: as the caller promises.
         Ok((size, unsafe { settings(&parent, config) }?))
     };
-    let (size, settings) = checked().map_err(|failure| group::refuse_of_all(&parent, GROWS, failure))?;
+    let (size, settings) = checked().map_err(|failure| group::refuse_of_all(meeting(&parent, GROWS), failure))?;
     let made = Comm::new(settings.clone(), Membership::of(&(parent.membership.key(), number, size)));
     let (of, given, new) = (parent.clone(), id.map(|id| id.internal), Arc::downgrade(&made));
     let join = move || {
@@ -229,7 +234,7 @@ unsafe fn grow(
         Ok(Some(Communicator::create(&UniqueId::from_bytes(&id)?, parent.rank(), size, &settings.config)?))
     };
     // SAFETY: as the caller promises.
-    unsafe { make(newcomm, Some(made), Some(Parent { comm: parent, meets: Some(GROWS) }), join) }
+    unsafe { make(newcomm, Some(made), Some(meeting(&parent, GROWS)), join) }
 }
 
 export! {

@@ -9,10 +9,10 @@ use crate::making::Making;
 use crate::ncclResult_t;
 use crate::operators::Operator;
 use crate::plan::{Plan, Span};
-use crate::together::{Job, lines, together};
+use crate::together::{Job, Owner, lines, together};
 use crate::types::ncclSimInfo_t;
 use crate::windows::Opening;
-use serried::{CollectiveKind, DataType, Group, Message, Request};
+use serried::{DataType, Group, Message, Request};
 use std::cell::{Cell, RefCell};
 use std::mem::{offset_of, take};
 use std::ops::Range;
@@ -25,7 +25,7 @@ pub(crate) enum Item {
     /// With its operator, if it reduces.
     Call(Arc<Comm>, Plan, Option<Operator>),
     /// A call of all ranks that makes no sense, in a group that will be refused.
-    Refused(Arc<Comm>, CollectiveKind),
+    Refused(Owner),
     Send(Arc<Comm>, Letter),
     Receive(Arc<Comm>, Letter),
 }
@@ -116,14 +116,14 @@ pub(crate) fn refuse(failure: &Failure) {
     }
 }
 
-/// A call that all ranks of `comm` make together was refused: those that wait in it for this one hear of that, at the end of the group if there is one.
+/// A call that all ranks make together was refused: those that wait in it for this one hear of that, at the end of the group if there is one.
 #[cold]
-pub(crate) fn refuse_of_all(comm: &Arc<Comm>, kind: CollectiveKind, failure: Failure) -> Failure {
+pub(crate) fn refuse_of_all(owner: Owner, failure: Failure) -> Failure {
     if is_open() {
         refuse(&failure);
-        keep(Item::Refused(comm.clone(), kind));
+        keep(Item::Refused(owner));
     } else {
-        comm.refuse(kind);
+        owner.refuse();
     }
     failure
 }
@@ -157,7 +157,7 @@ impl Kept {
     fn refuse(&mut self) {
         self.makings.iter().for_each(Making::refuse);
         self.windows.iter().for_each(Opening::refuse);
-        self.items.iter().for_each(Item::refuse);
+        self.items.iter().for_each(|item| item.owner().refuse());
         self.give_up();
     }
 
@@ -174,16 +174,16 @@ impl Kept {
 /// The memory that calls name is there, nobody else writes what they read, nobody else touches what they write, and [`check`] has passed them.
 unsafe fn run(items: &[Item]) -> Result<(), Failure> {
     let (calls, ends): (Vec<&Item>, Vec<&Item>) = items.iter().partition(|item| item.is_call());
-    let messages = lines(ends.into_iter().map(|item| (Some(item.comm().clone()), item))).into_iter().map(|ends| {
-        let comm = ends[0].comm().clone();
+    let messages = lines(ends.into_iter().map(|item| (Some(item.owner()), item))).into_iter().map(|line| {
+        let owner = line.owners.into_iter().next();
         // SAFETY: as the caller promises; no call touches what a message writes.
-        let exchange: Job<'_, ()> = Box::new(move || unsafe { exchange(&ends) });
-        (Some(comm), exchange)
+        let exchange: Job<'_, ()> = Box::new(move || unsafe { exchange(&line.jobs) });
+        (owner, exchange)
     });
     let calls = calls.into_iter().map(|item| {
         // SAFETY: as the caller promises; only calls of the same communicator use the same memory, and they come one after the other.
         let call: Job<'_, ()> = Box::new(|| unsafe { item.call() });
-        (Some(item.comm().clone()), call)
+        (Some(item.owner()), call)
     });
     // Every one is made, whichever fails: the other ranks count on it.
     together(messages.chain(calls).collect()).into_iter().collect()
@@ -234,17 +234,19 @@ impl Item {
     }
 
     fn comm(&self) -> &Arc<Comm> {
-        let (Self::Call(comm, ..) | Self::Refused(comm, _) | Self::Send(comm, _) | Self::Receive(comm, _)) = self;
+        let (Self::Call(comm, ..) | Self::Refused(Owner { comm, .. }) | Self::Send(comm, _) | Self::Receive(comm, _)) =
+            self;
         comm
     }
 
-    /// Is not made, which the other ranks of a collective are to know.
-    fn refuse(&self) {
-        match self {
-            Self::Call(comm, plan, _) => comm.refuse(plan.kind().collective()),
-            Self::Refused(comm, kind) => comm.refuse(*kind),
-            Self::Send(..) | Self::Receive(..) => {}
-        }
+    fn owner(&self) -> Owner {
+        let meets = match self {
+            Self::Call(_, plan, _) => Some(plan.kind().collective()),
+            Self::Refused(owner) => owner.meets,
+            // A message that is not made was not sent.
+            Self::Send(..) | Self::Receive(..) => None,
+        };
+        Owner { comm: self.comm().clone(), meets }
     }
 
     fn is_call(&self) -> bool {

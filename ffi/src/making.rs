@@ -3,9 +3,9 @@
 use crate::comm::{COMMUNICATORS, Comm};
 use crate::errors::{Failure, record};
 use crate::group;
-use crate::together::{Job, lines, no_thread, run, together};
+use crate::together::{Job, Line, Owner, lines, no_thread, run, together};
 use crate::types::ncclComm_t;
-use serried::{CollectiveKind, Communicator};
+use serried::Communicator;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,15 +15,9 @@ type Join = Job<'static, Option<Communicator>>;
 /// A communicator that is to be made: its handle is there already.
 pub(crate) struct Making {
     promise: Promise,
-    parent: Option<Parent>,
+    /// The communicator that it is made of, if there is one.
+    parent: Option<Owner>,
     join: Join,
-}
-
-/// The communicator that another is made of.
-pub(crate) struct Parent {
-    pub(crate) comm: Arc<Comm>,
-    /// The call by which its ranks meet, if they do.
-    pub(crate) meets: Option<CollectiveKind>,
 }
 
 /// A handle that the caller was given in advance.
@@ -42,7 +36,7 @@ struct Promise {
 pub(crate) unsafe fn make(
     place: *mut ncclComm_t,
     comm: Option<Arc<Comm>>,
-    parent: Option<Parent>,
+    parent: Option<Owner>,
     join: impl FnOnce() -> Result<Option<Communicator>, Failure> + Send + 'static,
 ) -> Result<(), Failure> {
     // SAFETY: as the caller promises.
@@ -62,14 +56,18 @@ impl Making {
     pub(crate) unsafe fn new(
         place: *mut ncclComm_t,
         comm: Option<Arc<Comm>>,
-        parent: Option<Parent>,
+        parent: Option<Owner>,
         join: impl FnOnce() -> Result<Option<Communicator>, Failure> + Send + 'static,
     ) -> Result<Self, Failure> {
         let handle = match &comm {
             None => std::ptr::null_mut(),
-            Some(comm) => COMMUNICATORS
-                .insert(comm.clone())
-                .ok_or_else(|| Failure::usage("there are too many communicators in this process"))?,
+            Some(comm) => COMMUNICATORS.insert(comm.clone()).ok_or_else(|| {
+                let too_many = Failure::usage("there are too many communicators in this process");
+                match &parent {
+                    Some(parent) => group::refuse_of_all(parent.clone(), too_many),
+                    None => too_many,
+                }
+            })?,
         };
         // SAFETY: as the caller promises.
         unsafe { place.write(handle) };
@@ -82,7 +80,7 @@ impl Making {
         if !makings.iter().all(Self::blocks) {
             return Self::begin(makings);
         }
-        let apart = |Self { promise, parent, join }| (promise, (parent.map(|parent| parent.comm), join));
+        let apart = |Self { promise, parent, join }| (promise, (parent, join));
         let (promises, joins): (Vec<_>, Vec<_>) = makings.into_iter().map(apart).unzip();
         let outcomes = together(joins);
         // Every one ends, whichever fails.
@@ -90,22 +88,20 @@ impl Making {
         ended.into_iter().collect()
     }
 
-    fn parent(&self) -> Option<&Arc<Comm>> {
-        self.parent.as_ref().map(|parent| &parent.comm)
-    }
-
     fn blocks(&self) -> bool {
-        self.promise.comm.as_ref().or(self.parent()).is_none_or(|comm| comm.settings.blocking)
+        let parent = self.parent.as_ref().map(|parent| &parent.comm);
+        self.promise.comm.as_ref().or(parent).is_none_or(|comm| comm.settings.blocking)
     }
 
     /// Makes them in the background, as [`finish`](Self::finish) does.
     fn begin(makings: Vec<Self>) -> Result<(), Failure> {
         let mut refused = None;
-        for line in lines(makings.into_iter().map(|making| (making.parent().cloned(), making))) {
-            let (promises, work): (Vec<_>, Vec<_>) = line.into_iter().map(Self::put_off).unzip();
+        for Line { owners, jobs } in lines(makings.into_iter().map(|making| (making.parent.clone(), making))) {
+            let (promises, work): (Vec<_>, Vec<_>) = jobs.into_iter().map(Self::put_off).unzip();
             let thread = std::thread::Builder::new().name("serried-init".into());
             if let Err(error) = thread.spawn(move || work.into_iter().for_each(Work::end)) {
                 promises.into_iter().for_each(Promise::withdraw);
+                owners.iter().for_each(Owner::refuse);
                 refused = Some(no_thread(&error));
             }
         }
@@ -122,9 +118,7 @@ impl Making {
 
     /// It is not made, which the other ranks of its parent are to know.
     pub(crate) fn refuse(&self) {
-        if let Some(Parent { comm, meets: Some(kind) }) = &self.parent {
-            comm.refuse(*kind);
-        }
+        self.parent.iter().for_each(Owner::refuse);
     }
 
     /// Its group came to nothing, and so does it.

@@ -8,7 +8,7 @@ use crate::group;
 use crate::handles::{Kind, decode, encode, fresh};
 use crate::plan::{Span, data_type, rank_of, span};
 use crate::registrations::list;
-use crate::together::{Job, together};
+use crate::together::{Job, Owner, together};
 use crate::types::{cudaStream_t, ncclComm_t, ncclDataType_t, ncclWaitSignalDesc_t, ncclWindow_t};
 use serried::memory::{Lent, Target};
 use serried::{CollectiveKind, Signal, Window};
@@ -64,8 +64,11 @@ fn unknown(name: &str) -> Failure {
     Failure::argument(format!("{name} is none of this communicator's, or has been deregistered"))
 }
 
-/// The call by which ranks meet to open a window.
-const MEETS: CollectiveKind = CollectiveKind::AllGather;
+/// Ranks meet by this call to open a window.
+fn owner(comm: &Arc<Comm>) -> Owner {
+    Owner { comm: comm.clone(), meets: Some(CollectiveKind::AllGather) }
+}
+
 /// What a window's address must be a multiple of.
 const WINDOW_ALIGNMENT: usize = 4096;
 /// Every flag that a window may have: symmetric, strictly ordered, for devices' network operations only.
@@ -84,7 +87,7 @@ unsafe fn register(
     comm.ready()?;
     // SAFETY: as the caller promises.
     let opening = unsafe { opening(&comm, (buff, size), win, flags) };
-    let opening = opening.map_err(|failure| group::refuse_of_all(&comm, MEETS, failure))?;
+    let opening = opening.map_err(|failure| group::refuse_of_all(owner(&comm), failure))?;
     if group::is_open() {
         group::keep_window(opening);
         return Ok(());
@@ -123,7 +126,7 @@ impl Opening {
         let job = |opening: &Self| {
             let (comm, opened) = (opening.comm.clone(), opening.opened.clone());
             let open: Job<'static, ()> = Box::new(move || open(&comm, &opened));
-            (Some(opening.comm.clone()), open)
+            (Some(owner(&opening.comm)), open)
         };
         let outcomes = together(openings.iter().map(job).collect());
         let failed = openings.into_iter().zip(outcomes).filter_map(|(opening, outcome)| {
@@ -136,7 +139,7 @@ impl Opening {
 
     /// It is not opened, which the other ranks are to know.
     pub(crate) fn refuse(&self) {
-        self.comm.refuse(MEETS);
+        owner(&self.comm).refuse();
     }
 
     /// It is not opened: its handle stands for nothing, and its memory is the caller's alone.

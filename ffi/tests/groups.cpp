@@ -144,7 +144,8 @@ static void a_refused_call_is_known_to_all() {
        [](ncclComm_t comm, bool wrong) { return ncclCommWindowRegister(comm, memory[wrong], 4096, &window, wrong ? 8 : 0); }},
   };
   for (const Call &call : calls) {
-    for (int grouped = 0; grouped < 2; grouped++) {
+    // Alone, and after so many others of a group.
+    for (int others : {-1, 1, 200}) {
       std::atomic<int> heard(0);
       ranks(2, [&](ncclComm_t comm, int rank) {
         float x = 1, y = 1;
@@ -152,12 +153,10 @@ static void a_refused_call_is_known_to_all() {
         FAILS(call.make(comm, true), ncclInvalidArgument, call.why);
         sum(&x, &x, comm);
         CHECK(x == 2);
-        if (grouped) {
-          OK(ncclGroupStart());
-          sum(&y, &y, comm);
-        }
+        if (others > 0) OK(ncclGroupStart());
+        for (int other = 0; other < others; other++) sum(&y, &y, comm);
         ncclResult_t ended = call.make(comm, rank == 0);
-        if (grouped) ended = ncclGroupEnd();
+        if (others > 0) ended = ncclGroupEnd();
         CHECK(ended == (rank == 0 ? ncclInvalidArgument : ncclInvalidUsage));
         CHECK(strstr(ncclGetLastError(comm), rank == 0 ? call.why : "which that rank refused") != nullptr);
         // The rank that refuses is still there when the other hears of it.

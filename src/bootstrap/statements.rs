@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A longer statement than any call needs is nonsense.
 pub(super) const STATEMENT_BYTES_MAX: usize = 64;
 
-/// Statements kept: a rank may be some dozens of calls ahead of one that it gives to. Older ones are of calls that have ended.
+/// Statements kept: a rank may be some dozens of calls ahead of one that it gives to. Older ones that were passed on are of calls that have ended.
 const KEPT: usize = 64;
 
 /// What `ranks` say of their call number `sequence`.
@@ -69,7 +69,10 @@ impl Statements {
         }
         if heard.len() == KEPT {
             let sequence = |index: &usize| heard[*index].statement.sequence;
-            let oldest = (0..heard.len()).min_by_key(sequence).unwrap_or(0);
+            // Who says much at once is waited for in the first of it.
+            let Some(oldest) = (0..heard.len()).filter(|index| !heard[*index].news).min_by_key(sequence) else {
+                return false;
+            };
             if statement.sequence < sequence(&oldest) {
                 return false;
             }
@@ -156,11 +159,23 @@ mod tests {
         assert_eq!(statements.contradiction(5, b"c"), Some((0, b"a".to_vec())));
         for sequence in 100..200 {
             assert!(statements.note(&statement(1, sequence, b"a")));
+            statements.take_news();
         }
         assert_eq!(statements.heard().len(), KEPT);
         assert_eq!(statements.contradiction(199, b"x"), Some((1, b"a".to_vec())));
         assert!(!statements.note(&statement(2, 100, b"b")), "old news does not drive out what is kept");
         assert_eq!(statements.contradiction(192, b"x"), Some((1, b"a".to_vec())));
+    }
+
+    #[test]
+    fn of_much_that_is_said_at_once_the_first_is_passed_on() {
+        let statements = Statements::default();
+        assert!(statements.note(&statement(0, 1, b"a")) && statements.take_news().len() == 1);
+        let noted = (10..210).filter(|sequence| statements.note(&statement(1, *sequence, b"a"))).count();
+        let told = statements.take_news();
+        assert_eq!((noted, told.len()), (KEPT, KEPT), "what was passed on makes room");
+        assert!(told.iter().all(|said| (10..10 + KEPT as u64).contains(&said.sequence)));
+        assert!(statements.note(&statement(1, 210, b"a")), "it goes on when they have been");
     }
 
     #[test]

@@ -80,6 +80,14 @@ fn nobody_needs_to_hear_it() {
 }
 
 #[test]
+fn what_cannot_begin_for_want_of_a_thread_ends_on_all_ranks() {
+    let test = "what_cannot_begin_for_want_of_a_thread_ends_on_all_ranks";
+    let Some(program) = compile(test, Language::Cpp, "threadless.cpp") else { return };
+    // Stacks of threads that have ended would do for others.
+    run(Command::new(&program).env("GLIBC_TUNABLES", "glibc.pthread.stack_cache_size=0"));
+}
+
+#[test]
 fn a_log_of_the_version_alone_has_no_file_and_loses_no_remark() {
     let test = "a_log_of_the_version_alone_has_no_file_and_loses_no_remark";
     let Some(program) = compile(test, Language::C, PAIR) else { return };

@@ -1,0 +1,76 @@
+// A process that gets no more threads: what one rank cannot begin ends on the other, too, and what needs no thread goes on.
+#include "check.h"
+#include <atomic>
+#include <sys/resource.h>
+#include <thread>
+
+static rlim_t address_space() {
+  unsigned long pages = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  CHECK(file != nullptr && fscanf(file, "%lu", &pages) == 1 && fclose(file) == 0);
+  return rlim_t(pages) * 4096;
+}
+
+static std::atomic<int> here(0);
+
+static void all_are_here(int times) {
+  for (here++; here < 2 * times;) std::this_thread::yield();
+}
+
+static void rank(ncclUniqueId id, int number, int blocking) {
+  ncclComm_t comm, other, made;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  rlimit before, none;
+  float x = 1, y = 1;
+  OK(ncclCommInitRank(&comm, 2, id, number));
+  OK(ncclCommSplit(comm, 0, 0, &other, nullptr));
+  // All links are there.
+  OK(ncclAllReduce(&x, &x, 1, ncclFloat, ncclSum, comm, nullptr));
+  OK(ncclAllReduce(&y, &y, 1, ncclFloat, ncclSum, other, nullptr));
+  all_are_here(1);
+  CHECK(getrlimit(RLIMIT_AS, &before) == 0);
+  none = before;
+  // Less than a thread's stack is left.
+  none.rlim_cur = address_space() + (1 << 20);
+  all_are_here(2);
+  if (number == 0) CHECK(setrlimit(RLIMIT_AS, &none) == 0);
+  all_are_here(3);
+  ncclResult_t ended;
+  config.blocking = blocking;
+  if (number == 1) {
+    ended = blocking ? ncclAllReduce(&x, &x, 1, ncclFloat, ncclSum, comm, nullptr) : ncclCommSplit(comm, 0, 0, &made, nullptr);
+  } else {
+    OK(ncclGroupStart());
+    if (blocking) {
+      // The first is the thread's that cannot be had.
+      OK(ncclAllReduce(&x, &x, 1, ncclFloat, ncclSum, comm, nullptr));
+      OK(ncclAllReduce(&y, &y, 1, ncclFloat, ncclSum, other, nullptr));
+    } else {
+      OK(ncclCommSplit(comm, 0, 0, &made, &config));
+    }
+    ended = ncclGroupEnd();
+  }
+  CHECK(ended == (number == 0 ? ncclSystemError : ncclInvalidUsage));
+  CHECK(strstr(ncclGetLastError(comm), number == 0 ? "starting a thread" : "which that rank refused") != nullptr);
+  if (number == 1 && blocking) OK(ncclAllReduce(&y, &y, 1, ncclFloat, ncclSum, other, nullptr));
+  CHECK(y == (blocking ? 4 : 2));
+  all_are_here(4);
+  if (number == 0) CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+  all_are_here(5);
+  OK(ncclCommDestroy(other));
+  OK(ncclCommDestroy(comm));
+}
+
+int main() {
+  // What hangs is to be known soon.
+  CHECK(setenv("SERRIED_TIMEOUT", "30", 1) == 0);
+  for (int blocking = 0; blocking < 2; blocking++) {
+    ncclUniqueId id;
+    here = 0;
+    OK(ncclGetUniqueId(&id));
+    std::thread first(rank, id, 0, blocking);
+    rank(id, 1, blocking);
+    first.join();
+  }
+  return 0;
+}
