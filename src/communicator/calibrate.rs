@@ -23,13 +23,13 @@ const LINKS: usize = 2;
 /// Calls that are mostly bytes: the largest serves that is expected to take no longer than `LARGE_NS`, or the first.
 const LARGE_BYTES: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 4 << 20];
 const LARGE_NS: f64 = 8e6;
-/// About how long one trial takes.
+/// About how long one trial takes, unless the fewest calls take longer.
 const TRIAL_NS: f64 = 15e6;
 /// Rounds of each way's calls.
 const ROUNDS: [f64; 2] = [2.0, 5.0];
-/// Calls of a round: of few, a rank is through before it has waited for all others, and others wait longer in the next.
-const SMALL_CALLS: u32 = 12;
-const LARGE_CALLS: u32 = 2;
+/// Calls of a round, at most: of few, a rank is through before it has waited for all others, and others wait longer in the next.
+const SMALL_CALLS: f64 = 12.0;
+const LARGE_CALLS: f64 = 2.0;
 /// No more than so much may be wrong with what was measured.
 const MOST: f64 = 4.0;
 /// How often the way from the least to the most is halved: to 2 %.
@@ -38,7 +38,7 @@ const HALVINGS: u32 = 7;
 /// Calls that all ranks make.
 struct Trial {
     bytes: usize,
-    calls: u32,
+    calls: usize,
     rounds: usize,
     choices: Vec<Choice>,
 }
@@ -48,75 +48,83 @@ struct Trial {
 /// # Errors
 /// As the calls that it makes.
 pub(super) fn calibrate(executor: &mut Executor, control: &Control, mut candidates: Candidates) -> Result<Candidates> {
-    let small = || {
-        let mut all = candidates.algorithms(KIND, SMALL_BYTES);
-        if let Some((best, ns)) = all.first().copied() {
-            let (longest, most) = (NEAR * ns, LINKS * candidates.links(KIND, &best));
-            all.retain(|(choice, ns)| *ns <= longest && candidates.links(KIND, choice) <= most);
-        }
-        all.truncate(TRIED);
-        (SMALL_BYTES, all)
-    };
-    let trial = Trial::agreed(control, &candidates, small)?;
+    let trial = Trial::agreed(control, &candidates, SMALL_CALLS, small)?;
     let factors = trial.factors(executor, control, &candidates, |network, by| network.scaled(by, 1.0))?;
     let middle = median(factors.clone());
     let calls = trial.choices.iter().zip(factors).map(|(choice, factor)| (choice.algorithm, factor / middle));
     candidates.network = Network { calls: calls.collect(), ..candidates.network.scaled(middle, 1.0) };
 
-    let large = || {
-        let with_best = |bytes| {
-            let best = candidates.best(KIND, bytes).map(|best| (best, candidates.time(KIND, bytes, &best)));
-            (bytes, Vec::from_iter(best))
-        };
-        let is_short = |(_, best): &(usize, Vec<(Choice, f64)>)| best.iter().all(|(_, ns)| *ns <= LARGE_NS);
-        let mut all = LARGE_BYTES.into_iter().rev().map(with_best);
-        all.find(is_short).unwrap_or_else(|| with_best(LARGE_BYTES[0]))
-    };
-    let trial = Trial::agreed(control, &candidates, large)?;
+    let trial = Trial::agreed(control, &candidates, LARGE_CALLS, large)?;
     let factors = trial.factors(executor, control, &candidates, |network, by| network.scaled(1.0, by))?;
     candidates.network = candidates.network.scaled(1.0, median(factors));
     Ok(candidates)
 }
 
+/// Bytes, by which choices, and what these are expected to take.
+type Wanted = (usize, Vec<(Choice, f64)>);
+
+fn small(candidates: &Candidates) -> Wanted {
+    let mut all = candidates.algorithms(KIND, SMALL_BYTES);
+    if let Some((best, best_ns)) = all.first().copied() {
+        let (longest, most) = (NEAR * best_ns, LINKS * candidates.links(KIND, &best));
+        all.retain(|(choice, ns)| *ns <= longest && candidates.links(KIND, choice) <= most);
+        // Where a call takes long, the best has to do.
+        all.truncate(((TRIAL_NS / best_ns) as usize).clamp(1, TRIED));
+    }
+    (SMALL_BYTES, all)
+}
+
+fn large(candidates: &Candidates) -> Wanted {
+    let with_best = |bytes| {
+        let best = candidates.best(KIND, bytes).map(|best| (best, candidates.time(KIND, bytes, &best)));
+        (bytes, Vec::from_iter(best))
+    };
+    let is_short = |(_, best): &Wanted| best.iter().all(|(_, ns)| *ns <= LARGE_NS);
+    let mut all = LARGE_BYTES.into_iter().rev().map(with_best);
+    all.find(is_short).unwrap_or_else(|| with_best(LARGE_BYTES[0]))
+}
+
 impl Trial {
-    /// As rank 0 wants it: of how many bytes, by which choices, and what it expects these to take.
+    /// As rank 0 wants it, of no more calls a round than `most`.
     fn agreed(
         control: &Control,
         candidates: &Candidates,
-        wanted: impl FnOnce() -> (usize, Vec<(Choice, f64)>),
+        most: f64,
+        wanted: impl FnOnce(&Candidates) -> Wanted,
     ) -> Result<Self> {
-        let told = match (control.rank() == 0).then(wanted) {
+        let rank = control.rank();
+        let told = match (rank == 0).then(|| wanted(candidates)) {
             None => String::new(),
             Some((bytes, choices)) => {
                 let ns: f64 = choices.iter().map(|(_, ns)| ns).sum();
-                let rounds = (TRIAL_NS / (f64::from(calls(bytes)) * ns)).clamp(ROUNDS[0], ROUNDS[1]);
+                let calls = (TRIAL_NS / (ROUNDS[0] * ns)).clamp(1.0, most).floor();
+                let rounds = (TRIAL_NS / (calls * ns)).clamp(ROUNDS[0], ROUNDS[1]).floor();
                 let choices: Vec<String> = choices.iter().map(|(choice, _)| choice.to_string()).collect();
-                format!("{bytes} {} {}", rounds as usize, choices.join(" "))
+                format!("{bytes} {calls} {rounds} {}", choices.join(" "))
             }
         };
         let told = control.exchange(told.as_bytes())?;
-        let odd = || Error::InvalidArgument { what: "rank 0 told of calls to measure that cannot run".into() };
+        let odd = || Error::InvalidArgument {
+            what: format!("rank {rank}: measuring the network: rank 0 told of calls that cannot run"),
+        };
         Self::parse(&String::from_utf8_lossy(&told[0]), candidates).ok_or_else(odd)
     }
 
+    /// From the text of rank 0, if that can run, and ends soon.
     fn parse(told: &str, candidates: &Candidates) -> Option<Self> {
-        let (bytes, rest) = told.split_once(' ')?;
-        let (rounds, choices) = rest.split_once(' ')?;
-        let bytes = bytes.parse().ok()?;
-        let trial = Self {
-            bytes,
-            calls: calls(bytes),
-            rounds: rounds.parse().ok()?,
-            choices: Measured::choices(choices).ok()?,
-        };
-        let is_sound = (trial.bytes == SMALL_BYTES || LARGE_BYTES.contains(&trial.bytes))
-            && (1..=ROUNDS[1] as usize).contains(&trial.rounds)
+        let mut words = told.splitn(4, ' ');
+        let mut number = || words.next()?.parse().ok();
+        let (bytes, calls, rounds) = (number()?, number()?, number()?);
+        let trial = Self { bytes, calls, rounds, choices: Measured::choices(words.next()?).ok()? };
+        let is_sound = (bytes == SMALL_BYTES || LARGE_BYTES.contains(&bytes))
+            && (1..=SMALL_CALLS as usize).contains(&calls)
+            && (1..=ROUNDS[1] as usize).contains(&rounds)
             && (1..=TRIED).contains(&trial.choices.len())
             && trial.choices.iter().all(|choice| candidates.can_run(KIND, choice));
         is_sound.then_some(trial)
     }
 
-    /// By choice, what has to be multiplied, as `scaled` does it, for it to be predicted to take what it does.
+    /// By choice, what has to be multiplied, as `scaled` does it, for it to be predicted to take what it does. Each rank finds its share, and tells the others.
     fn factors(
         &self,
         executor: &mut Executor,
@@ -124,14 +132,23 @@ impl Trial {
         candidates: &Candidates,
         scaled: impl Fn(&Network, f64) -> Network,
     ) -> Result<Vec<f64>> {
-        let measured = self.run(executor, control)?;
-        let factors = self.choices.iter().zip(measured).map(|(choice, measured_ns)| {
-            factor(measured_ns, |by| {
+        let measured_ns = self.run(executor, control)?;
+        let (rank, size) = (control.rank() as usize, control.size() as usize);
+        let share = |rank: usize| (0..self.choices.len()).skip(rank).step_by(size);
+        let mine = share(rank).flat_map(|choice| {
+            let predicted_ns = |by| {
                 let network = scaled(&candidates.network, by);
-                Candidates { network, ..candidates.clone() }.time(KIND, self.bytes, choice)
-            })
+                Candidates { network, ..*candidates }.time(KIND, self.bytes, &self.choices[choice])
+            };
+            factor(measured_ns[choice], predicted_ns).to_le_bytes()
         });
-        Ok(factors.collect())
+        let told = control.exchange(&mine.collect::<Vec<u8>>())?;
+        let mut factors = vec![1.0; self.choices.len()];
+        for (rank, bytes) in told.iter().enumerate() {
+            let numbers = numbers(rank, bytes, share(rank).len())?;
+            share(rank).zip(numbers).for_each(|(choice, factor)| factors[choice] = factor.clamp(1.0 / MOST, MOST));
+        }
+        Ok(factors)
     }
 
     /// By choice, what a call takes until the last rank is through.
@@ -145,7 +162,7 @@ impl Trial {
             for (choice, times) in self.choices.iter().zip(&mut times) {
                 let began = Instant::now();
                 (0..self.calls).try_for_each(|_| call(choice))?;
-                times.push(began.elapsed().as_nanos() as f64 / f64::from(self.calls));
+                times.push(began.elapsed().as_nanos() as f64 / self.calls as f64);
             }
         }
         let mine: Vec<u8> = times.into_iter().flat_map(|times| undisturbed(times).to_le_bytes()).collect();
@@ -154,10 +171,6 @@ impl Trial {
         let all = all.collect::<Result<Vec<_>>>()?;
         Ok((0..self.choices.len()).map(|choice| all.iter().map(|ns| ns[choice]).fold(0.0, f64::max)).collect())
     }
-}
-
-fn calls(bytes: usize) -> u32 {
-    if bytes == SMALL_BYTES { SMALL_CALLS } else { LARGE_CALLS }
 }
 
 /// What has to be multiplied for `measured_ns` to be predicted; predictions grow with it.
@@ -180,23 +193,26 @@ mod tests {
         let text = "serried network 1\nhosts 0 1\ninside 0 0 0 0 1\nbetween 10000 1000 1 0.1 2\nshared 1 1\nfold 0.1\nmachines 0 1\ncores 8 8\ncrowded 0\n";
         let (network, reach) = (text.parse().expect("a network"), Reach::Links { slot_bytes: 1 << 19 });
         let candidates = Candidates { network, reach, allowed: Allowed::default() };
-        let trial = Trial::parse("1024 3 ring:1024:2 tree:512:1", &candidates).expect("two ways that run");
-        assert_eq!((trial.bytes, trial.calls, trial.rounds, trial.choices.len()), (1024, SMALL_CALLS, 3, 2));
+        let trial = Trial::parse("1024 12 3 ring:1024:2 tree:512:1", &candidates).expect("two ways that run");
+        assert_eq!((trial.bytes, trial.calls, trial.rounds, trial.choices.len()), (1024, 12, 3, 2));
         let one = "ring:64:1 ";
         for odd in [
             "",
             "1024",
-            "1024 3",
-            "1024 3 ",
-            "x 3 ring:64:1",
-            "1024 0 ring:64:1",
-            "1024 6 ring:64:1",
-            "0 3 ring:64:1",
-            "1023 3 ring:64:1",
-            "4194305 3 ring:64:1",
-            "1024 3 ring:64:0",
-            "1024 3 bruck:64:1",
-            &format!("1024 3 {}", one.repeat(TRIED + 1)),
+            "1024 12",
+            "1024 12 3",
+            "1024 12 3 ",
+            "x 12 3 ring:64:1",
+            "1024 0 3 ring:64:1",
+            "1024 13 3 ring:64:1",
+            "1024 12 0 ring:64:1",
+            "1024 12 6 ring:64:1",
+            "0 12 3 ring:64:1",
+            "1023 12 3 ring:64:1",
+            "4194305 12 3 ring:64:1",
+            "1024 12 3 ring:64:0",
+            "1024 12 3 bruck:64:1",
+            &format!("1024 12 3 {}", one.repeat(TRIED + 1)),
         ] {
             assert!(Trial::parse(odd, &candidates).is_none(), "{odd:?}");
         }

@@ -338,13 +338,13 @@ impl Pair<'_> {
 }
 
 /// What a byte takes in a stream that lasts, of what streams of so many pieces take. On a slow link it is what one of twice as many takes longer: bytes that a shaper
-/// lets pass before it holds back are in both, and were a small part of the first.
+/// lets pass before it holds back are in both. They were a fifth of the first at most; what is beyond was disturbed.
 fn byte_ns(latency_ns: f64, pieces: usize, mut stream: impl FnMut(usize) -> Result<f64>) -> Result<f64> {
     let (ns, bytes) = (stream(pieces)?, (pieces * PIECE_BYTES) as f64);
     // Large messages take most of it, whatever disturbed the small ones.
-    let mean = (ns - 2.0 * latency_ns).max(ns / 2.0);
-    let more = if pieces > PIECES_SLOW { mean } else { stream(2 * pieces)? - ns };
-    Ok(more.clamp(mean / 2.0, 1.25 * mean) / bytes)
+    let on_its_way = (ns - 2.0 * latency_ns).max(ns / 2.0);
+    let lasting = if pieces > PIECES_SLOW { on_its_way } else { stream(2 * pieces)? - ns };
+    Ok(lasting.clamp(on_its_way / 2.0, 1.25 * on_its_way) / bytes)
 }
 
 /// What a quarter of them do not exceed: in a crowd some are lucky, and what disturbs makes others longer.
