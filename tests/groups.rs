@@ -3,6 +3,7 @@
 use serried::reduce::Reduction;
 use serried::{CollectiveKind, Communicator, Config, DataType, Error, Group, Op, Request, TransportChoice, UniqueId};
 use std::time::Duration;
+use zerocopy::IntoBytes;
 
 /// Counts around every boundary: none, one, fewer than ranks, lines, slots, slices.
 const COUNTS: [usize; 9] = [0, 1, 3, 14, 31, 1000, 4099, 20_000, 70_001];
@@ -296,6 +297,30 @@ fn ranks_hear_of_a_rank_that_refuses_a_call() {
             [&said[0], &said[2]].into_iter().all(|said| said.contains("refused for its arguments")),
             "{label}: {said:?}"
         );
+    }
+}
+
+#[test]
+fn ranks_hear_of_what_a_group_did_not_come_to() {
+    for (label, config) in configs() {
+        let config = Config { timeout: Duration::from_secs(60), ..config };
+        // The rank that refuses is still there when the other hears of it.
+        let heard = std::sync::Barrier::new(2);
+        let errors = ranks(2, &config, |comm| {
+            let (mut data, to) = ([1.0f32], comm.size());
+            let mut group = Group::new();
+            if comm.rank() == 1 {
+                group.send(&comm, &[1.0f32], to);
+            }
+            group.call(&comm, Request::barrier());
+            group.call(&comm, Request::broadcast(DataType::F32, 1, None, data.as_mut_bytes()));
+            let ended = group.run();
+            heard.wait();
+            ended
+        });
+        let said: Vec<String> = errors.into_iter().map(|error| error.expect_err("nobody can").to_string()).collect();
+        assert!(said[0].contains("barrier") && said[0].contains("refused for its arguments"), "{label}: {said:?}");
+        assert!(said[1].contains("there is no rank 2"), "{label}: {said:?}");
     }
 }
 

@@ -135,7 +135,8 @@ impl Kept {
     /// # Safety
     /// As of [`run`].
     unsafe fn make(mut self) -> Result<(), Failure> {
-        if let Err(failure) = self.refused.take().map_or_else(|| check(&self.items), Err) {
+        let checked = self.refused.take().map_or_else(|| check(&self.items).and_then(|()| self.check_makings()), Err);
+        if let Err(failure) = checked {
             self.refuse();
             return Err(failure);
         }
@@ -151,6 +152,20 @@ impl Kept {
         unsafe { run(&self.items) }?;
         self.waits.into_iter().try_for_each(|wait| wait())?;
         made
+    }
+
+    /// Refuses calls on a communicator of which another is made in the background: they would come before it or after it.
+    fn check_makings(&self) -> Result<(), Failure> {
+        if self.makings.iter().all(Making::blocks) {
+            return Ok(());
+        }
+        let mut called = self.items.iter().map(Item::comm).chain(self.windows.iter().map(Opening::comm));
+        if called.any(|comm| self.makings.iter().any(|making| making.is_of(comm))) {
+            return Err(Failure::usage(
+                "the group calls a communicator of which it makes another in the background; make that in a group of its own",
+            ));
+        }
+        Ok(())
     }
 
     /// None of it is made, since something failed or was refused.

@@ -88,7 +88,12 @@ impl Making {
         ended.into_iter().collect()
     }
 
-    fn blocks(&self) -> bool {
+    /// Whether it is made of this communicator.
+    pub(crate) fn is_of(&self, comm: &Arc<Comm>) -> bool {
+        self.parent.as_ref().is_some_and(|parent| Arc::ptr_eq(&parent.comm, comm))
+    }
+
+    pub(crate) fn blocks(&self) -> bool {
         let parent = self.parent.as_ref().map(|parent| &parent.comm);
         self.promise.comm.as_ref().or(parent).is_none_or(|comm| comm.settings.blocking)
     }

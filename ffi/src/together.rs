@@ -56,7 +56,7 @@ pub(crate) fn lines<J>(jobs: impl IntoIterator<Item = (Option<Owner>, J)>) -> Ve
 }
 
 /// Does all of them, and returns when all have ended; how, in their order. Those of one communicator are done one after the other, for so its other
-/// ranks do them. Where there is no thread for some, their other ranks know at once.
+/// ranks do them. Where there is no thread for some, the other ranks that meet this one in them hear it at once.
 pub(crate) fn together<T: Send>(jobs: Vec<(Option<Owner>, Job<'_, T>)>) -> Vec<Result<T, Failure>> {
     let mut ended: Vec<Option<Result<T, Failure>>> = jobs.iter().map(|_| None).collect();
     let mut lines = lines(jobs.into_iter().zip(&mut ended).map(|((owner, job), end)| (owner, (job, end))));

@@ -137,6 +137,10 @@ impl Opening {
         failed.collect::<Vec<_>>().into_iter().next().map_or(Ok(()), Err)
     }
 
+    pub(crate) fn comm(&self) -> &Arc<Comm> {
+        &self.comm
+    }
+
     /// It is not opened, which the other ranks are to know.
     pub(crate) fn refuse(&self) {
         owner(&self.comm).refuse();

@@ -166,6 +166,21 @@ static void a_refused_call_is_known_to_all() {
   }
 }
 
+// What is made in the background comes neither before calls of its group nor after them.
+static void a_parent_is_not_called_meanwhile() {
+  ncclComm_t comm, made;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  float x = 1;
+  config.blocking = 0;
+  OK(ncclCommInitAll(&comm, 1, nullptr));
+  OK(ncclGroupStart());
+  OK(ncclCommSplit(comm, 0, 0, &made, &config));
+  sum(&x, &x, comm);
+  FAILS(ncclGroupEnd(), ncclInvalidUsage, "in the background");
+  CHECK(made == nullptr);
+  OK(ncclCommDestroy(comm));
+}
+
 // What is kept and not made has no handle, holds no memory, and has not begun.
 static void what_is_not_made_leaves_nothing() {
   ncclComm_t comm;
@@ -209,6 +224,7 @@ int main() {
   windows_are_opened_in_order();
   splits_are_made_in_order();
   a_refused_call_is_known_to_all();
+  a_parent_is_not_called_meanwhile();
   what_is_not_made_leaves_nothing();
   return 0;
 }

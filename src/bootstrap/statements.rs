@@ -7,14 +7,16 @@
 
 use super::rank_set::RankSet;
 use super::wire::{Decoder, Encoder, Nonsense};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A longer statement than any call needs is nonsense.
 pub(super) const STATEMENT_BYTES_MAX: usize = 64;
 
-/// Statements kept: a rank may be some dozens of calls ahead of one that it gives to. Older ones that were passed on are of calls that have ended.
-const KEPT: usize = 64;
+/// Statements kept. Who says more at once, before that is passed on, is waited for in the first of it; and of what was passed on, the oldest are of calls that have ended,
+/// unless some rank is that late.
+const KEPT: usize = 4096;
 
 /// What `ranks` say of their call number `sequence`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +27,6 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    fn is_about(&self, sequence: u64, what: &[u8]) -> bool {
-        (self.sequence, &*self.what) == (sequence, what)
-    }
-
     pub(super) fn encode(&self, encoder: Encoder) -> Encoder {
         self.ranks.encode(encoder.u64(self.sequence)).raw(&self.what)
     }
@@ -47,12 +45,16 @@ impl Statement {
 #[derive(Debug, Default)]
 pub(super) struct Statements {
     any: AtomicBool,
-    heard: Mutex<Vec<Heard>>,
+    heard: Mutex<BTreeMap<About, Heard>>,
 }
+
+/// The number of a call, and what is said of it.
+type About = (u64, Vec<u8>);
 
 #[derive(Debug)]
 struct Heard {
-    statement: Statement,
+    /// Who says it.
+    ranks: RankSet,
     /// It has grown since it was last passed on.
     news: bool,
 }
@@ -61,24 +63,18 @@ impl Statements {
     /// Notes a statement; whether it says something new, so that there is something to pass on.
     pub(super) fn note(&self, statement: &Statement) -> bool {
         let mut heard = self.heard();
-        let same = |other: &&mut Heard| other.statement.is_about(statement.sequence, &statement.what);
-        if let Some(other) = heard.iter_mut().find(same) {
-            let grown = other.statement.ranks.merge(&statement.ranks);
-            other.news |= grown;
+        let about = (statement.sequence, statement.what.clone());
+        if let Some(same) = heard.get_mut(&about) {
+            let grown = same.ranks.merge(&statement.ranks);
+            same.news |= grown;
             return grown;
         }
         if heard.len() == KEPT {
-            let sequence = |index: &usize| heard[*index].statement.sequence;
-            // Who says much at once is waited for in the first of it.
-            let Some(oldest) = (0..heard.len()).filter(|index| !heard[*index].news).min_by_key(sequence) else {
-                return false;
-            };
-            if statement.sequence < sequence(&oldest) {
-                return false;
-            }
-            heard.swap_remove(oldest);
+            let oldest = heard.iter().find(|(_, heard)| !heard.news).map(|(about, _)| about.clone());
+            let Some(oldest) = oldest.filter(|oldest| oldest.0 <= statement.sequence) else { return false };
+            heard.remove(&oldest);
         }
-        heard.push(Heard { statement: statement.clone(), news: true });
+        heard.insert(about, Heard { ranks: statement.ranks.clone(), news: true });
         self.any.store(true, Ordering::Release);
         true
     }
@@ -86,7 +82,11 @@ impl Statements {
     /// What has grown since this was last asked.
     pub(super) fn take_news(&self) -> Vec<Statement> {
         let mut heard = self.heard();
-        heard.iter_mut().filter_map(|heard| std::mem::take(&mut heard.news).then(|| heard.statement.clone())).collect()
+        let news = |((sequence, what), heard): (&About, &mut Heard)| {
+            let statement = || Statement { ranks: heard.ranks.clone(), sequence: *sequence, what: what.clone() };
+            std::mem::take(&mut heard.news).then(statement)
+        };
+        heard.iter_mut().filter_map(news).collect()
     }
 
     /// A rank that says something else of call number `sequence` than `what`, and its words. One load when nobody has said anything.
@@ -96,8 +96,9 @@ impl Statements {
             return None;
         }
         let heard = self.heard();
-        let other = heard.iter().map(|heard| &heard.statement).find(|o| o.sequence == sequence && o.what != what)?;
-        Some((other.ranks.first()?, other.what.clone()))
+        let mut said = since(&heard, sequence).take_while(|(about, _)| about.0 == sequence);
+        let ((_, theirs), other) = said.find(|(about, _)| about.1 != what)?;
+        Some((other.ranks.first()?, theirs.clone()))
     }
 
     /// What `rank` says of a call after number `sequence`, if it says anything.
@@ -106,30 +107,35 @@ impl Statements {
             return None;
         }
         let heard = self.heard();
-        let mut statements = heard.iter().map(|heard| &heard.statement);
-        let later = statements.find(|said| said.sequence > sequence && said.ranks.contains(rank))?;
-        Some(later.what.clone())
+        let mut later = since(&heard, sequence.checked_add(1)?);
+        later.find(|(_, heard)| heard.ranks.contains(rank)).map(|((_, what), _)| what.clone())
     }
 
     /// Who does not say `what` of call number `sequence`, if somebody does: `awaited` if it does not, else the lowest of `size` ranks that has not
     /// gone on to a later call.
     pub(super) fn absent(&self, sequence: u64, what: &[u8], size: u32, awaited: u32) -> Option<u32> {
         let heard = self.heard();
-        let mut there = heard.iter().find(|heard| heard.statement.is_about(sequence, what))?.statement.ranks.clone();
-        for later in heard.iter().filter(|heard| heard.statement.sequence > sequence) {
-            there.merge(&later.statement.ranks);
+        let mut there = heard.get(&(sequence, what.to_vec()))?.ranks.clone();
+        for (_, later) in since(&heard, sequence).filter(|(about, _)| about.0 > sequence) {
+            there.merge(&later.ranks);
         }
         if there.contains(awaited) { there.first_absent(size) } else { Some(awaited) }
     }
 
-    fn heard(&self) -> MutexGuard<'_, Vec<Heard>> {
+    fn heard(&self) -> MutexGuard<'_, BTreeMap<About, Heard>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is said of call number `sequence` and later ones, in their order.
+fn since(heard: &BTreeMap<About, Heard>, sequence: u64) -> impl Iterator<Item = (&About, &Heard)> {
+    heard.range((sequence, Vec::new())..)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::Range;
 
     fn statement(rank: u32, sequence: u64, what: &[u8]) -> Statement {
         Statement { ranks: RankSet::of(rank), sequence, what: what.to_vec() }
@@ -157,25 +163,25 @@ mod tests {
         assert!(statements.note(&statement(4, 5, b"c")));
         assert_eq!(statements.contradiction(5, b"a"), Some((4, b"c".to_vec())));
         assert_eq!(statements.contradiction(5, b"c"), Some((0, b"a".to_vec())));
-        for sequence in 100..200 {
-            assert!(statements.note(&statement(1, sequence, b"a")));
-            statements.take_news();
-        }
-        assert_eq!(statements.heard().len(), KEPT);
-        assert_eq!(statements.contradiction(199, b"x"), Some((1, b"a".to_vec())));
-        assert!(!statements.note(&statement(2, 100, b"b")), "old news does not drive out what is kept");
-        assert_eq!(statements.contradiction(192, b"x"), Some((1, b"a".to_vec())));
     }
 
     #[test]
-    fn of_much_that_is_said_at_once_the_first_is_passed_on() {
+    fn what_was_passed_on_makes_room_for_later_calls_and_nothing_else_does() {
         let statements = Statements::default();
+        let said = |sequences: Range<u64>| {
+            sequences.filter(|sequence| statements.note(&statement(1, *sequence, b"a"))).count()
+        };
+        let kept = KEPT as u64;
         assert!(statements.note(&statement(0, 1, b"a")) && statements.take_news().len() == 1);
-        let noted = (10..210).filter(|sequence| statements.note(&statement(1, *sequence, b"a"))).count();
-        let told = statements.take_news();
-        assert_eq!((noted, told.len()), (KEPT, KEPT), "what was passed on makes room");
-        assert!(told.iter().all(|said| (10..10 + KEPT as u64).contains(&said.sequence)));
-        assert!(statements.note(&statement(1, 210, b"a")), "it goes on when they have been");
+        // All that is said at once, and more.
+        assert_eq!(said(10..10 + 2 * kept), KEPT);
+        let told: Vec<u64> = statements.take_news().iter().map(|said| said.sequence).collect();
+        assert!(told.into_iter().eq(10..10 + kept), "the first of it is passed on");
+        assert!(!statements.note(&statement(2, 9, b"b")), "old news does not drive out what is kept");
+        assert_eq!(said(10 + kept..12 + kept), 2);
+        assert_eq!((said(10..11), statements.heard().len()), (0, KEPT));
+        assert_eq!(statements.contradiction(11 + kept, b"x"), Some((1, b"a".to_vec())));
+        assert_eq!((statements.contradiction(11, b"x"), statements.contradiction(12, b"x").is_some()), (None, true));
     }
 
     #[test]

@@ -29,6 +29,8 @@ const TRIAL_NS: f64 = 15e6;
 const ROUNDS: [f64; 2] = [2.0, 5.0];
 /// Calls of a round, at most: of few, a rank is through before it has waited for all others, and others wait longer in the next.
 const SMALL_CALLS: f64 = 12.0;
+/// So many are left where several ways are tried.
+const FEW_CALLS: f64 = 4.0;
 const LARGE_CALLS: f64 = 2.0;
 /// No more than so much may be wrong with what was measured.
 const MOST: f64 = 4.0;
@@ -68,8 +70,8 @@ fn small(candidates: &Candidates) -> Wanted {
     if let Some((best, best_ns)) = all.first().copied() {
         let (longest, most) = (NEAR * best_ns, LINKS * candidates.links(KIND, &best));
         all.retain(|(choice, ns)| *ns <= longest && candidates.links(KIND, choice) <= most);
-        // Where a call takes long, the best has to do.
-        all.truncate(((TRIAL_NS / best_ns) as usize).clamp(1, TRIED));
+        // Where a call takes long, fewer are tried, at last the best alone.
+        all.truncate(((TRIAL_NS / (ROUNDS[0] * FEW_CALLS * best_ns)) as usize).clamp(1, TRIED));
     }
     (SMALL_BYTES, all)
 }

@@ -5,7 +5,7 @@ use super::messages::Message;
 use super::request::Request;
 use super::started::refuse_in_a_waker;
 use crate::error::{Error, Result};
-use crate::types::Element;
+use crate::types::{CollectiveKind, Element};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
@@ -71,8 +71,8 @@ impl<'a> Group<'a> {
     /// Makes all calls, and returns when all have ended.
     ///
     /// # Errors
-    /// The first error of the first communicator that has one: as the calls' own. Other communicators' calls have been made nevertheless; what follows on the
-    /// same communicator has not.
+    /// The first error of the first communicator that has one: as the calls' own. Other communicators' calls have been made nevertheless; collectives that follow on the
+    /// same one are refused, which its other ranks hear.
     pub fn run(self) -> Result<()> {
         let mut parts = self.parts;
         let Some(last) = parts.pop() else { return Ok(()) };
@@ -82,10 +82,13 @@ impl<'a> Group<'a> {
         refuse_in_a_waker()?;
         std::thread::scope(|scope| {
             let start = |part: Part<'a>| {
-                let what = format!("rank {}: starting a thread for a group", part.communicator.rank());
+                let (communicator, kinds) = (part.communicator, part.kinds());
                 let thread = std::thread::Builder::new().name("serried-group".into());
-                let refused = |error: std::io::Error| Error::System { what, reason: error.to_string() };
-                thread.spawn_scoped(scope, move || part.run()).map_err(refused)
+                thread.spawn_scoped(scope, move || part.run()).map_err(|error| {
+                    refuse(communicator, kinds);
+                    let what = format!("rank {}: starting a thread for a group", communicator.rank());
+                    Error::System { what, reason: error.to_string() }
+                })
             };
             let others: Vec<_> = parts.into_iter().map(start).collect();
             let own = last.run();
@@ -109,12 +112,28 @@ impl<'a> Group<'a> {
 
 impl Part<'_> {
     fn run(self) -> Result<()> {
+        let kinds = self.kinds();
         let Self { communicator, messages, collectives } = self;
-        if !messages.is_empty() {
-            communicator.messages(messages)?;
-        }
-        collectives.into_iter().try_for_each(|request| communicator.run(request))
+        let mut made = 0;
+        let sent = if messages.is_empty() { Ok(()) } else { communicator.messages(messages) };
+        let ran = sent.and_then(|()| {
+            collectives.into_iter().try_for_each(|request| {
+                made += 1;
+                communicator.run(request)
+            })
+        });
+        ran.inspect_err(|_| refuse(communicator, kinds.into_iter().skip(made)))
     }
+
+    fn kinds(&self) -> Vec<CollectiveKind> {
+        self.collectives.iter().map(|request| request.kind).collect()
+    }
+}
+
+/// Counts collectives as made that are not, and lets the other ranks hear it.
+fn refuse(communicator: &Communicator, kinds: impl IntoIterator<Item = CollectiveKind>) {
+    // Who called it has the reason; one that is broken ends every call.
+    kinds.into_iter().for_each(|kind| drop(communicator.refuse(kind)));
 }
 
 /// # Messages
