@@ -1,7 +1,7 @@
 //! Every way in which a call may run, and what each is predicted to take.
 
 use super::network::Network;
-use super::price::{Price, Sizes, price, time};
+use super::price::{Price, Sizes, price, time_within};
 use super::{Allowed, Choice, IN_ROOM, Reach, sliced};
 use crate::schedule::{Algorithm, Program, Schedule, Step};
 use crate::types::CollectiveKind;
@@ -118,19 +118,33 @@ impl Candidates {
     /// are near it with their usual ones. `None` for messages between two.
     pub fn best(&self, kind: CollectiveKind, bytes: usize) -> Option<Choice> {
         let all = self.of(kind, bytes);
-        let is_usual = |place: &usize| *place == 0 || all[*place - 1].algorithm != all[*place].algorithm;
-        let price = |place: usize| (self.time(kind, bytes, &all[place]), place);
-        let least = |priced: &[(f64, usize)]| priced.iter().map(|(ns, _)| *ns).fold(f64::INFINITY, f64::min);
-        let mut priced: Vec<(f64, usize)> = (0..all.len()).filter(is_usual).map(price).collect();
-        let limit = NEAR * least(&priced);
-        let near = priced.iter().filter(|(ns, _)| *ns < limit);
-        let near: Vec<_> = near.map(|(_, place)| all[*place].algorithm).collect();
-        let finer = (0..all.len()).filter(|place| !is_usual(place) && near.contains(&all[*place].algorithm));
-        priced.extend(finer.map(price));
-        let limit = AS_GOOD * least(&priced);
-        priced.retain(|(ns, _)| *ns <= limit);
-        let by_links = |(ns, place): &(f64, usize)| (self.links(kind, &all[*place]), ns.to_bits());
-        priced.into_iter().min_by_key(by_links).map(|(_, place)| all[place])
+        // Of each algorithm, its usual slices come first.
+        let ways = all.chunk_by(|one, other| one.algorithm == other.algorithm);
+        let near = self.near(kind, bytes, ways.clone().map(|way| way[0]), NEAR, Vec::new());
+        let is_near = |way: &&[Choice]| near.iter().any(|(_, usual)| usual.algorithm == way[0].algorithm);
+        let finer = ways.filter(is_near).flat_map(|way| way[1..].iter().copied());
+        let as_good = self.near(kind, bytes, finer, AS_GOOD, near.clone());
+        let by_links = |(ns, choice): &(f64, Choice)| (self.links(kind, choice), ns.to_bits());
+        as_good.into_iter().min_by_key(by_links).map(|(_, choice)| choice)
+    }
+
+    /// What `choices` and those that are `priced` take, but for those that take longer than `most` times the least: they need not be run to their ends.
+    fn near(
+        &self,
+        kind: CollectiveKind,
+        bytes: usize,
+        choices: impl Iterator<Item = Choice>,
+        most: f64,
+        mut priced: Vec<(f64, Choice)>,
+    ) -> Vec<(f64, Choice)> {
+        let mut least = priced.iter().map(|(ns, _)| *ns).fold(f64::INFINITY, f64::min);
+        for choice in choices {
+            let ns = self.time_within(kind, bytes, &choice, most * least);
+            least = least.min(ns);
+            priced.push((ns, choice));
+        }
+        priced.retain(|(ns, _)| *ns <= most * least);
+        priced
     }
 
     /// How many pairs of ranks send to each other, each direction counted; 0 where all share memory.
@@ -149,11 +163,16 @@ impl Candidates {
 
     /// The time alone of what [`predict`](Self::predict) says.
     pub(crate) fn time(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> f64 {
+        self.time_within(kind, bytes, choice, f64::INFINITY)
+    }
+
+    /// The same; infinity as soon as it is seen to be more than `limit_ns`.
+    fn time_within(&self, kind: CollectiveKind, bytes: usize, choice: &Choice, limit_ns: f64) -> f64 {
         match self.reach {
             Reach::Room { .. } => self.predict_in_room(kind, bytes, choice).map_or(0.0, |price| price.total_ns),
             Reach::Links { .. } => {
                 let network = self.as_called(kind, choice);
-                time(&network, &self.programs(kind, choice), self.sizes(kind, bytes, choice))
+                time_within(&network, &self.programs(kind, choice), self.sizes(kind, bytes, choice), limit_ns)
             }
         }
     }

@@ -42,8 +42,10 @@ pub struct Price {
     pub reduction_ns: f64,
 }
 
-/// More slices are not run: once all lanes are full, each takes as long as the one before.
-const SLICES_RUN: usize = 8;
+/// More slices are not run than have so many steps on all ranks together, within limits: once all lanes are full, each takes as long as the one before. Chains, which fill late,
+/// have few steps.
+const STEPS_RUN: usize = 2048;
+const SLICES_RUN: [usize; 2] = [4, 32];
 
 /// A receiver's work on the last piece of a message cannot overlap its way.
 const LAST_PIECE_BYTES: f64 = 16384.0;
@@ -58,19 +60,27 @@ pub fn price<S: Schedule>(network: &Network, programs: &[S], sizes: Sizes) -> Pr
 
 /// The time alone.
 pub fn time<S: Schedule>(network: &Network, programs: &[S], sizes: Sizes) -> f64 {
+    time_within(network, programs, sizes, f64::INFINITY)
+}
+
+/// The time alone; infinity as soon as it is seen to be more than `limit_ns`.
+pub(super) fn time_within<S: Schedule>(network: &Network, programs: &[S], sizes: Sizes, limit_ns: f64) -> f64 {
     let slices = sizes.bytes.div_ceil(sizes.slice_bytes.max(1)).max(1);
     let lanes = sizes.lanes.clamp(1, slices);
-    let most = SLICES_RUN.next_multiple_of(2 * lanes);
+    let steps: usize = programs.iter().map(|program| program.len() as usize).sum();
+    let [few, many] = SLICES_RUN;
+    let most = (STEPS_RUN / steps.max(1)).clamp(few, many).next_multiple_of(2 * lanes);
     if slices <= most {
-        return Run::new(network, programs, sizes, slices, lanes).finish();
+        return Run::new(network, programs, sizes, slices, lanes).finish(limit_ns);
     }
     // A steady stream: what a round of all lanes adds.
     let whole = Sizes { bytes: most * sizes.slice_bytes, ..sizes };
     let half = Sizes { bytes: most / 2 * sizes.slice_bytes, ..sizes };
-    let all = Run::new(network, programs, whole, most, lanes).finish();
-    let some = Run::new(network, programs, half, most / 2, lanes).finish();
+    let some = Run::new(network, programs, half, most / 2, lanes).finish(limit_ns);
+    let all = Run::new(network, programs, whole, most, lanes).finish(limit_ns);
     let rest = (sizes.bytes - whole.bytes) as f64 / (whole.bytes - half.bytes) as f64;
-    all + rest * (all - some)
+    // What is infinite stays so.
+    if all.is_finite() { all + rest * (all - some) } else { all }
 }
 
 /// A rank's lane: where it is in its program.
@@ -91,7 +101,9 @@ struct Message {
 #[derive(Clone, Debug, Default)]
 struct Lane {
     messages: VecDeque<Message>,
-    /// When slots that nobody fills are known to be free, in the order of that.
+    /// Slots that were never filled.
+    unused: u32,
+    /// When others that nobody fills are known to be free, in the order of that.
     free_ns: VecDeque<f64>,
     sender: Option<usize>,
     receiver: Option<usize>,
@@ -110,15 +122,19 @@ const SWITCHES: f64 = 3.0;
 struct Run<'a, S> {
     network: &'a Network,
     programs: &'a [S],
+    /// How many each of them has.
+    steps: Vec<u32>,
+    /// Into how many chunks a slice is cut.
+    parts: f64,
     sizes: Sizes,
     slices: usize,
     lanes: usize,
     cursors: Vec<Cursor>,
     /// When each rank's thread is free.
     thread_ns: Vec<f64>,
-    /// By machine, what a core takes to go from one rank to another.
-    switch_ns: Vec<f64>,
-    /// Each machine's cores.
+    /// What a core takes to go from one rank to another.
+    switch_ns: f64,
+    /// The cores of each machine that has fewer than ranks.
     cores: Vec<Vec<Core>>,
     /// When each link direction has carried its last byte.
     link_ns: Vec<f64>,
@@ -126,8 +142,9 @@ struct Run<'a, S> {
     end_ns: f64,
     leaving_ns: Vec<f64>,
     coming_ns: Vec<f64>,
-    /// By sender, receiver and lane.
-    ways: Vec<Option<Lane>>,
+    /// Which link directions are used: by sender and receiver, the place of the first lane, plus one.
+    places: Vec<u32>,
+    ways: Vec<Lane>,
     /// Who can go on, and when: the bits of a time, which are in its order, and the actor.
     ready: BinaryHeap<Reverse<(u64, usize)>>,
 }
@@ -135,51 +152,64 @@ struct Run<'a, S> {
 impl<'a, S: Schedule> Run<'a, S> {
     fn new(network: &'a Network, programs: &'a [S], sizes: Sizes, slices: usize, lanes: usize) -> Self {
         let (ranks, hosts) = (programs.len(), network.grouping.hosts() as usize);
+        let scarce =
+            |(cores, ranks): (&u32, u32)| vec![Core::default(); if ranks > *cores { *cores as usize } else { 0 }];
         Self {
             network,
             programs,
+            steps: programs.iter().map(Schedule::len).collect(),
+            parts: f64::from(programs[0].parts()),
             sizes,
             slices,
             lanes,
             cursors: (0..ranks * lanes).map(|actor| Cursor { slice: actor % lanes, step: 0 }).collect(),
             thread_ns: vec![0.0; ranks],
-            switch_ns: switches(network),
-            // More than a core a rank are idle.
-            cores: network.cores.iter().map(|cores| vec![Core::default(); ranks.min(*cores as usize)]).collect(),
+            switch_ns: network.crowded_ns / SWITCHES,
+            cores: network.cores.iter().zip(ranks_of_machines(network)).map(scarce).collect(),
             link_ns: vec![0.0; ranks * ranks],
             end_ns: 0.0,
             leaving_ns: vec![0.0; hosts],
             coming_ns: vec![0.0; hosts],
-            ways: vec![None; ranks * ranks * lanes],
+            places: vec![0; ranks * ranks],
+            ways: Vec::new(),
             ready: (0..ranks * lanes).map(|actor| Reverse((0.0f64.to_bits(), actor))).collect(),
         }
     }
 
-    fn finish(mut self) -> f64 {
-        while let Some(Reverse((now, actor))) = self.ready.pop() {
-            self.go(f64::from_bits(now), actor);
+    fn finish(mut self, limit_ns: f64) -> f64 {
+        while let Some(Reverse((mut now, actor))) = self.ready.pop() {
+            while let Some(at) = self.go(f64::from_bits(now), actor) {
+                now = at.to_bits();
+                if self.ready.peek().is_some_and(|Reverse(first)| *first < (now, actor)) {
+                    self.again(at, actor);
+                    break;
+                }
+            }
+            if self.end_ns > limit_ns {
+                return f64::INFINITY;
+            }
         }
         debug_assert!(self.cursors.iter().all(|cursor| cursor.slice >= self.slices), "every schedule ends");
         self.end_ns
     }
 
-    /// Takes an actor's next step, if it can.
-    fn go(&mut self, now: f64, actor: usize) {
+    /// Takes an actor's next step, if it can; gives when it can go on, unless somebody else wakes it.
+    fn go(&mut self, now: f64, actor: usize) -> Option<f64> {
         let (rank, lane) = ((actor / self.lanes) as u32, actor % self.lanes);
         let program = &self.programs[rank as usize];
         let cursor = self.cursors[actor];
         if cursor.slice >= self.slices {
-            return;
+            return None;
         }
-        if cursor.step == program.len() {
+        if cursor.step == self.steps[rank as usize] {
             self.cursors[actor] = Cursor { slice: cursor.slice + self.lanes, step: 0 };
-            return self.again(now, actor);
+            return Some(now);
         }
         if self.thread_ns[rank as usize] > now {
-            return self.again(self.thread_ns[rank as usize], actor);
+            return Some(self.thread_ns[rank as usize]);
         }
         let step = program.step(cursor.step);
-        let bytes = self.bytes(cursor.slice, step, program.parts());
+        let bytes = self.bytes(cursor.slice, step);
         let done = match step {
             Step::Send { to, .. } => self.send(now, actor, (rank, to, lane), bytes),
             Step::Recv { from, .. } => self.receive(now, actor, (from, rank, lane), bytes, 0.0),
@@ -191,8 +221,8 @@ impl<'a, S: Schedule> Run<'a, S> {
         if let Some(at) = done {
             self.cursors[actor].step += 1;
             self.end_ns = self.end_ns.max(at);
-            self.again(at, actor);
         }
+        done
     }
 
     fn again(&mut self, at: f64, actor: usize) {
@@ -200,10 +230,10 @@ impl<'a, S: Schedule> Run<'a, S> {
     }
 
     /// Bytes that a step moves.
-    fn bytes(&self, slice: usize, step: Step, parts: u32) -> f64 {
+    fn bytes(&self, slice: usize, step: Step) -> f64 {
         let Sizes { bytes, slice_bytes, blocks, .. } = self.sizes;
         let width = slice_bytes.min(bytes.saturating_sub(slice * slice_bytes)) as f64;
-        width * f64::from(step.chunks().count) * f64::from(blocks) / f64::from(parts)
+        width * f64::from(step.chunks().count) * f64::from(blocks) / self.parts
     }
 
     fn machine_of(&self, rank: u32) -> usize {
@@ -212,24 +242,32 @@ impl<'a, S: Schedule> Run<'a, S> {
 
     /// Keeps a rank's thread busy, and gives when it is through.
     fn work(&mut self, rank: u32, from: f64, ns: f64) -> f64 {
-        let machine = self.machine_of(rank);
-        let (begin, switch_ns) = (self.thread_ns[rank as usize].max(from), self.switch_ns[machine]);
-        let free = |core: &Core| {
-            begin.max(core.free_ns) + if core.rank == Some(rank) || switch_ns == 0.0 { 0.0 } else { switch_ns }
-        };
+        let begin = self.thread_ns[rank as usize].max(from);
+        let (machine, switch_ns) = (self.machine_of(rank), self.switch_ns);
+        let free = |core: &Core| begin.max(core.free_ns) + if core.rank == Some(rank) { 0.0 } else { switch_ns };
         let cores = self.cores[machine].iter_mut();
-        let core = cores.min_by(|one, other| free(one).total_cmp(&free(other))).expect("a machine has cores");
-        let done = free(core) + ns;
-        *core = Core { free_ns: done, rank: Some(rank) };
+        let done = match cores.min_by(|one, other| free(one).total_cmp(&free(other))) {
+            // Each rank has a core of its own.
+            None => begin + ns,
+            Some(core) => {
+                let done = free(core) + ns;
+                *core = Core { free_ns: done, rank: Some(rank) };
+                done
+            }
+        };
         self.thread_ns[rank as usize] = done;
         done
     }
 
     /// The lane of a link direction.
     fn lane(&mut self, (from, to, lane): (u32, u32, usize)) -> &mut Lane {
-        let at = (from as usize * self.programs.len() + to as usize) * self.lanes + lane;
-        let slots = self.network.link(from, to).slots;
-        self.ways[at].get_or_insert_with(|| Lane { free_ns: vec![0.0; slots as usize].into(), ..Lane::default() })
+        let place = &mut self.places[from as usize * self.programs.len() + to as usize];
+        if *place == 0 {
+            let unused = self.network.link(from, to).slots;
+            *place = self.ways.len() as u32 + 1;
+            self.ways.resize(self.ways.len() + self.lanes, Lane { unused, ..Lane::default() });
+        }
+        &mut self.ways[*place as usize - 1 + lane]
     }
 
     fn send(&mut self, now: f64, actor: usize, way: (u32, u32, usize), bytes: f64) -> Option<f64> {
@@ -237,6 +275,7 @@ impl<'a, S: Schedule> Run<'a, S> {
         let link = *self.network.link(rank, to);
         let lane = self.lane(way);
         match lane.free_ns.front().copied() {
+            _ if lane.unused > 0 => lane.unused -= 1,
             None => {
                 lane.sender = Some(actor);
                 return None;
@@ -245,8 +284,8 @@ impl<'a, S: Schedule> Run<'a, S> {
                 self.again(free_ns, actor);
                 return None;
             }
-            Some(_) => lane.free_ns.pop_front(),
-        };
+            Some(_) => drop(lane.free_ns.pop_front()),
+        }
         let done = self.work(rank, now, link.busy_ns + bytes * link.busy_byte_ns);
         let message = self.carry(rank, to, done - bytes * link.busy_byte_ns, bytes);
         let lane = self.lane(way);
@@ -311,166 +350,13 @@ impl<'a, S: Schedule> Run<'a, S> {
     }
 }
 
-/// By machine, what a core takes to go from one rank to another: nothing where each has a core.
-fn switches(network: &Network) -> Vec<f64> {
+fn ranks_of_machines(network: &Network) -> Vec<u32> {
     let mut ranks = vec![0; network.cores.len()];
     for host in 0..network.grouping.hosts() {
-        ranks[network.machines[host as usize] as usize] += network.grouping.members(host).len();
+        ranks[network.machines[host as usize] as usize] += network.grouping.members(host).len() as u32;
     }
-    let each = ranks.into_iter().zip(&network.cores);
-    each.map(|(ranks, cores)| if ranks > *cores as usize { network.crowded_ns / SWITCHES } else { 0.0 }).collect()
+    ranks
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::network::{COSTS, LinkCost};
-    use super::*;
-    use crate::schedule::{Algorithm, Program};
-    use crate::types::{CollectiveKind, Grouping};
-
-    const LATENCY_NS: f64 = 10_000.0;
-    const BYTE_NS: f64 = 8.0;
-
-    /// Hosts of so many ranks, with one kind of link everywhere; what a host's ranks share is as fast as one link.
-    fn network(sizes: &[u32]) -> Network {
-        let hosts: Vec<u32> = (0..).zip(sizes).flat_map(|(host, size)| vec![host; *size as usize]).collect();
-        let link = LinkCost { latency_ns: LATENCY_NS, busy_ns: 0.0, byte_ns: BYTE_NS, busy_byte_ns: 0.0, slots: 2 };
-        Network {
-            grouping: Grouping::new(&hosts),
-            inside: LinkCost { latency_ns: 100.0, byte_ns: 0.01, ..link },
-            between: link,
-            shared_byte_ns: vec![BYTE_NS; sizes.len()],
-            fold_byte_ns: 0.0,
-            machines: vec![0; sizes.len()],
-            cores: vec![64],
-            crowded_ns: 0.0,
-            calls: Vec::new(),
-            room: Vec::new(),
-        }
-    }
-
-    fn taken(network: &Network, kind: CollectiveKind, algorithm: Algorithm, sizes: Sizes) -> f64 {
-        let program =
-            |rank| Program::new(kind, 0, algorithm, rank, &network.grouping).expect("it serves the collective");
-        let programs: Vec<_> = (0..network.grouping.size()).map(program).collect();
-        time(network, &programs, sizes)
-    }
-
-    fn whole(bytes: usize) -> Sizes {
-        Sizes { bytes, slice_bytes: bytes, lanes: 1, blocks: 1 }
-    }
-
-    #[track_caller]
-    fn about(actual: f64, expected: f64) {
-        assert!((actual / expected - 1.0).abs() < 0.02, "{actual} ns, not about {expected}");
-    }
-
-    #[test]
-    fn a_ring_takes_what_its_formula_says() {
-        for ranks in [2, 3, 4, 7, 16] {
-            let (network, bytes) = (network(&vec![1; ranks]), 840 * 1024);
-            let steps = 2.0 * (ranks as f64 - 1.0);
-            let expected = steps * (LATENCY_NS + bytes as f64 / ranks as f64 * BYTE_NS);
-            about(taken(&network, CollectiveKind::AllReduce, Algorithm::Ring, whole(bytes)), expected);
-        }
-    }
-
-    #[test]
-    fn doubling_of_nothing_takes_a_latency_a_round() {
-        for (ranks, rounds) in [(2, 1.0), (4, 2.0), (8, 3.0), (32, 5.0)] {
-            let time = taken(&network(&vec![1; ranks]), CollectiveKind::AllReduce, Algorithm::Doubling, whole(0));
-            about(time, rounds * LATENCY_NS);
-        }
-    }
-
-    #[test]
-    fn slices_fill_a_chain() {
-        let network = network(&[1; 8]);
-        let bytes = 64 << 20;
-        let alone = taken(&network, CollectiveKind::Broadcast, Algorithm::Chain, whole(bytes));
-        about(alone, 7.0 * (LATENCY_NS + bytes as f64 * BYTE_NS));
-        let sliced = Sizes { bytes, slice_bytes: 256 << 10, lanes: 2, blocks: 1 };
-        let time = taken(&network, CollectiveKind::Broadcast, Algorithm::Chain, sliced);
-        let floor = bytes as f64 * BYTE_NS;
-        assert!(time > floor && time < 1.2 * floor, "{} of the floor", time / floor);
-    }
-
-    #[test]
-    fn a_message_waits_until_its_sender_knows_of_a_free_slot() {
-        // Slices of 8 µs one after the other on one lane, and 10 µs each way: the message, and the news that it was taken.
-        let sizes = Sizes { bytes: 8_000, slice_bytes: 1_000, lanes: 1, blocks: 1 };
-        let with = |slots| {
-            let mut network = network(&[1, 1]);
-            network.between.slots = slots;
-            taken(&network, CollectiveKind::Broadcast, Algorithm::Chain, sizes)
-        };
-        about(with(1), 7.0 * 28_000.0 + 18_000.0);
-        about(with(2), 3.0 * 28_000.0 + 26_000.0);
-        about(with(8), 8.0 * 8_000.0 + LATENCY_NS);
-    }
-
-    #[test]
-    fn more_ranks_than_cores_take_turns() {
-        let mut network = network(&[4]);
-        network.inside = LinkCost { latency_ns: 2_000.0, busy_ns: 1_000.0, byte_ns: 0.0, busy_byte_ns: 0.0, slots: 2 };
-        let mut with = |cores, crowded_ns| {
-            (network.cores, network.crowded_ns) = (vec![cores], crowded_ns);
-            taken(&network, CollectiveKind::AllReduce, Algorithm::Doubling, whole(0))
-        };
-        // Two rounds of a message each way: 4 µs of work for each rank.
-        about(with(4, 9_000.0), 4_000.0);
-        about(with(1, 0.0), 16_000.0);
-        assert!(with(1, 3_000.0) > 20_000.0, "going from one to the other takes time");
-    }
-
-    #[test]
-    fn the_largest_numbers_end() {
-        let mut network = network(&[2, 1]);
-        for number in [0.0, *COSTS.end()] {
-            let link =
-                LinkCost { latency_ns: number, busy_ns: number / 2.0, byte_ns: number, busy_byte_ns: number, slots: 1 };
-            (network.inside, network.between, network.shared_byte_ns) = (link, link, vec![number; 2]);
-            for algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
-                let sizes = Sizes { bytes: 1 << 20, slice_bytes: 1 << 16, lanes: 2, blocks: 1 };
-                assert!(taken(&network, CollectiveKind::AllReduce, *algorithm, sizes).is_finite());
-            }
-        }
-    }
-
-    #[test]
-    fn ranks_of_a_host_share_its_way_out() {
-        // Of two hosts of two, a ring takes each byte out of a host one and a half times, a hierarchy once.
-        let (network, bytes) = (network(&[2, 2]), 8 << 20);
-        let ring = taken(&network, CollectiveKind::AllReduce, Algorithm::Ring, whole(bytes));
-        let hierarchy = taken(&network, CollectiveKind::AllReduce, Algorithm::Hierarchical, whole(bytes));
-        about(ring, 1.5 * bytes as f64 * BYTE_NS);
-        about(hierarchy, bytes as f64 * BYTE_NS);
-    }
-
-    #[test]
-    fn what_a_price_is_made_of_adds_up() {
-        let network = Network { fold_byte_ns: 1.0, ..network(&[1, 2, 3]) };
-        for algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
-            let program = |rank| Program::new(CollectiveKind::AllReduce, 0, *algorithm, rank, &network.grouping);
-            let programs: Vec<_> = (0..6).map(|rank| program(rank).expect("it serves the allreduce")).collect();
-            let sizes = Sizes { bytes: 3 << 20, slice_bytes: 512 << 10, lanes: 2, blocks: 1 };
-            let price = price(&network, &programs, sizes);
-            about(price.latency_ns + price.bandwidth_ns + price.reduction_ns, price.total_ns);
-            assert!(price.latency_ns > 0.0 && price.bandwidth_ns > 0.0 && price.reduction_ns >= 0.0, "{algorithm}");
-            about(price.total_ns, time(&network, &programs, sizes));
-        }
-    }
-
-    #[test]
-    fn long_messages_take_as_long_as_running_every_slice() {
-        let network = network(&[2, 1]);
-        for algorithm in Algorithm::serving(CollectiveKind::AllReduce) {
-            let program = |rank| Program::new(CollectiveKind::AllReduce, 0, *algorithm, rank, &network.grouping);
-            let programs: Vec<_> = (0..3).map(|rank| program(rank).expect("it serves the allreduce")).collect();
-            let sizes = Sizes { bytes: 64 * 32768, slice_bytes: 32768, lanes: 2, blocks: 1 };
-            let all = Run::new(&network, &programs, sizes, 64, 2).finish();
-            let extrapolated = time(&network, &programs, sizes);
-            assert!((extrapolated / all - 1.0).abs() < 0.05, "{algorithm}: {extrapolated} for {all}");
-        }
-    }
-}
+mod tests;
