@@ -140,10 +140,12 @@ impl Comm {
             "comm {key:#x} rank {rank} nranks {size} cudaDev {device} nvmlDev {device} busId 0 commId {key:#x} - Init COMPLETE",
         );
         static REMARKED: Once = Once::new();
-        if rank == 0 {
-            // The environment is the same wherever a job's ranks are, as a rule: one of them says it.
-            REMARKED.call_once(|| environment::remark().iter().for_each(|remark| log::warn_anyhow(remark)));
-        }
+        REMARKED.call_once(|| {
+            // The environment is the same wherever a job's ranks are, as a rule: one of them says it, with its first communicator.
+            if rank == 0 {
+                environment::remark().iter().for_each(|remark| log::warn_anyhow(remark));
+            }
+        });
     }
 
     /// The communicator, if calls can be made on it.

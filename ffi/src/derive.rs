@@ -93,6 +93,10 @@ unsafe fn survivors(list: *const c_int, count: c_int, rank: u32, size: u32) -> R
     if list.is_null() {
         return Err(null("excludeRanksList"));
     }
+    if count >= size as usize {
+        let what = format!("excludeRanksCount is {count}; of {size} ranks at least this one stays");
+        return Err(Failure::argument(what));
+    }
     // SAFETY: as the caller promises.
     let listed = unsafe { std::slice::from_raw_parts(list, count) };
     let excluded =

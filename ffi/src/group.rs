@@ -37,8 +37,8 @@ pub(crate) struct Letter {
     pub(crate) peer: u32,
 }
 
-/// A one-sided call that is ready to be made.
-type Deed = Box<dyn FnOnce() -> Result<(), Failure>>;
+/// A one-sided call that is ready to be made, on a communicator.
+type Deed = Box<dyn FnOnce(&Comm) -> Result<(), Failure>>;
 
 /// What has been kept.
 #[derive(Default)]
@@ -47,8 +47,8 @@ struct Kept {
     makings: Vec<Making>,
     windows: Vec<Opening>,
     /// What needs nobody else comes before the calls, and what waits for somebody after them.
-    puts: Vec<Deed>,
-    waits: Vec<Deed>,
+    puts: Vec<(Arc<Comm>, Deed)>,
+    waits: Vec<(Arc<Comm>, Deed)>,
     /// The first call that was refused: then none is made.
     refused: Option<Failure>,
 }
@@ -90,21 +90,21 @@ pub(crate) fn keep_window(opening: Opening) {
 }
 
 /// Puts or signals, or keeps that for the end of the group.
-pub(crate) fn put(deed: Deed) -> Result<(), Failure> {
+pub(crate) fn put(comm: Arc<Comm>, deed: Deed) -> Result<(), Failure> {
     if is_open() {
-        KEPT.with_borrow_mut(|kept| kept.puts.push(deed));
+        KEPT.with_borrow_mut(|kept| kept.puts.push((comm, deed)));
         return Ok(());
     }
-    deed()
+    deed(&comm)
 }
 
 /// Waits for signals, or keeps that for the end of the group.
-pub(crate) fn wait(deed: Deed) -> Result<(), Failure> {
+pub(crate) fn wait(comm: Arc<Comm>, deed: Deed) -> Result<(), Failure> {
     if is_open() {
-        KEPT.with_borrow_mut(|kept| kept.waits.push(deed));
+        KEPT.with_borrow_mut(|kept| kept.waits.push((comm, deed)));
         return Ok(());
     }
-    deed()
+    deed(&comm)
 }
 
 /// A call of the group was refused: remembers the first such failure.
@@ -144,13 +144,15 @@ impl Kept {
         let goes_on = made.as_ref().is_err_and(|failure| failure.result == ncclResult_t::InProgress);
         let ready = if goes_on { Ok(()) } else { made.clone() };
         let ready = ready.and_then(|()| Opening::finish(take(&mut self.windows)));
-        if let Err(failure) = ready.and_then(|()| take(&mut self.puts).into_iter().try_for_each(|put| put())) {
+        if let Err(failure) =
+            ready.and_then(|()| take(&mut self.puts).into_iter().try_for_each(|(comm, put)| put(&comm)))
+        {
             self.refuse();
             return Err(failure);
         }
         // SAFETY: as the caller promises; the items were checked.
         unsafe { run(&self.items) }?;
-        self.waits.into_iter().try_for_each(|wait| wait())?;
+        self.waits.into_iter().try_for_each(|(comm, wait)| wait(&comm))?;
         made
     }
 
@@ -159,7 +161,9 @@ impl Kept {
         if self.makings.iter().all(Making::blocks) {
             return Ok(());
         }
-        let mut called = self.items.iter().map(Item::comm).chain(self.windows.iter().map(Opening::comm));
+        let deeds = self.puts.iter().chain(&self.waits).map(|(comm, _)| comm);
+        let called = self.items.iter().map(Item::comm).chain(self.windows.iter().map(Opening::comm));
+        let mut called = called.chain(deeds);
         if called.any(|comm| self.makings.iter().any(|making| making.is_of(comm))) {
             return Err(Failure::usage(
                 "the group calls a communicator of which it makes another in the background; make that in a group of its own",

@@ -188,13 +188,16 @@ struct Put {
 /// # Safety
 /// The data is there, and nobody writes it until the put has ended.
 unsafe fn put(comm: Arc<Comm>, put: Put) -> Result<(), Failure> {
-    group::put(Box::new(move || {
-        let Put { data, peer, window, offset, signal } = put;
-        let window =
-            window.window.get().ok_or_else(|| Failure::usage("peerWin is not open: its group has not ended"))?;
-        // SAFETY: as the caller promises.
-        Ok(comm.ready()?.put(unsafe { data.bytes() }, peer, window, offset as u64, signal)?)
-    }))
+    group::put(
+        comm,
+        Box::new(move |comm| {
+            let Put { data, peer, window, offset, signal } = put;
+            let window =
+                window.window.get().ok_or_else(|| Failure::usage("peerWin is not open: its group has not ended"))?;
+            // SAFETY: as the caller promises.
+            Ok(comm.ready()?.put(unsafe { data.bytes() }, peer, window, offset as u64, signal)?)
+        }),
+    )
 }
 
 /// What `ncclWaitSignal` waits for.
@@ -285,7 +288,7 @@ export! {
             Ok((comm, peer, signal(sigIdx, ctx)?))
         };
         let (comm, peer, signal) = checked().inspect_err(group::refuse)?;
-        group::put(Box::new(move || Ok(comm.ready()?.signal(peer, signal)?)))
+        group::put(comm, Box::new(move |comm| Ok(comm.ready()?.signal(peer, signal)?)))
     }
 
     /// Waits until each signal has come from its peer as often as is said, and takes so many away. In a group, after everything else of it.
@@ -301,6 +304,6 @@ export! {
             Ok((comm, awaited))
         };
         let (comm, awaited) = checked().inspect_err(group::refuse)?;
-        group::wait(Box::new(move || Ok(comm.ready()?.wait_for_signals(&awaited)?)))
+        group::wait(comm, Box::new(move |comm| Ok(comm.ready()?.wait_for_signals(&awaited)?)))
     }
 }

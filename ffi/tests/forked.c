@@ -84,6 +84,8 @@ static void derived(ncclComm_t comm, int rank) {
   }
   FAILS(ncclCommShrink(comm, excluded, 1, &made, NULL, 2), ncclInvalidArgument, "shrinkFlags");
   FAILS(ncclCommShrink(comm, excluded, 0, &made, NULL, NCCL_SHRINK_DEFAULT), ncclInvalidArgument, "excludeRanksCount");
+  /* No more of the list is read than ranks can be excluded. */
+  FAILS(ncclCommShrink(comm, excluded, 1 << 30, &made, NULL, NCCL_SHRINK_DEFAULT), ncclInvalidArgument, "at least this one stays");
   /* In the background. */
   config.blocking = 0;
   CHECK(ncclCommSplit(comm, 0, rank, &made, &config) == ncclInProgress);

@@ -170,12 +170,18 @@ static void a_refused_call_is_known_to_all() {
 static void a_parent_is_not_called_meanwhile() {
   ncclComm_t comm, made;
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  ncclWaitSignalDesc_t once = {1, 0, 0, 0};
   float x = 1;
   config.blocking = 0;
   OK(ncclCommInitAll(&comm, 1, nullptr));
   OK(ncclGroupStart());
   OK(ncclCommSplit(comm, 0, 0, &made, &config));
   sum(&x, &x, comm);
+  FAILS(ncclGroupEnd(), ncclInvalidUsage, "in the background");
+  CHECK(made == nullptr);
+  OK(ncclGroupStart());
+  OK(ncclCommSplit(comm, 0, 0, &made, &config));
+  OK(ncclWaitSignal(1, &once, comm, nullptr));
   FAILS(ncclGroupEnd(), ncclInvalidUsage, "in the background");
   CHECK(made == nullptr);
   OK(ncclCommDestroy(comm));

@@ -112,17 +112,11 @@ impl<'a> Group<'a> {
 
 impl Part<'_> {
     fn run(self) -> Result<()> {
-        let kinds = self.kinds();
         let Self { communicator, messages, collectives } = self;
-        let mut made = 0;
+        let mut rest = collectives.into_iter();
         let sent = if messages.is_empty() { Ok(()) } else { communicator.messages(messages) };
-        let ran = sent.and_then(|()| {
-            collectives.into_iter().try_for_each(|request| {
-                made += 1;
-                communicator.run(request)
-            })
-        });
-        ran.inspect_err(|_| refuse(communicator, kinds.into_iter().skip(made)))
+        let ran = sent.and_then(|()| rest.try_for_each(|request| communicator.run(request)));
+        ran.inspect_err(|_| refuse(communicator, rest.map(|request| request.kind)))
     }
 
     fn kinds(&self) -> Vec<CollectiveKind> {

@@ -86,8 +86,8 @@
 //!
 //! # What it costs
 //!
-//! `ncclAllReduce` of 8 bytes takes longer than the Rust call by 45 ns on a communicator of one rank, and by 51 ns on one of two ranks on cores of their own
-//! (`cargo bench --bench overhead`; medians of 7 runs, on two cores of a Xeon, Cascade Lake, 2.5 GHz).
+//! `ncclAllReduce` of 8 bytes takes longer than the Rust call by 29 ns on a communicator of one rank, and by 39 ns on one of two ranks on cores of their own
+//! (`cargo bench --bench overhead`, on two cores of a Xeon, Cascade Lake, 2.5 GHz).
 //!
 //! # PyTorch
 //!

@@ -77,10 +77,12 @@ pub(super) fn time_within<S: Schedule>(network: &Network, programs: &[S], sizes:
     let whole = Sizes { bytes: most * sizes.slice_bytes, ..sizes };
     let half = Sizes { bytes: most / 2 * sizes.slice_bytes, ..sizes };
     let some = Run::new(network, programs, half, most / 2, lanes).finish(limit_ns);
+    if !some.is_finite() {
+        return some;
+    }
     let all = Run::new(network, programs, whole, most, lanes).finish(limit_ns);
     let rest = (sizes.bytes - whole.bytes) as f64 / (whole.bytes - half.bytes) as f64;
-    // What is infinite stays so.
-    if all.is_finite() { all + rest * (all - some) } else { all }
+    all + rest * (all - some)
 }
 
 /// A rank's lane: where it is in its program.
