@@ -107,10 +107,7 @@ fn keep(kind: Kind, arguments: &Arguments, comm: ncclComm_t, checked: Result<(),
     };
     match plan() {
         Ok((plan, operator)) => group::keep(Item::Call(comm, plan, operator)),
-        Err(failure) => {
-            let owner = Owner { comm, meets: Some(kind.collective()) };
-            return Err(group::refuse_of_all(owner, failure));
-        }
+        Err(failure) => return Err(group::refuse_of_all(Owner::meeting(&comm, kind.collective()), failure)),
     }
     Ok(())
 }

@@ -139,13 +139,12 @@ impl Comm {
             target: "INIT",
             "comm {key:#x} rank {rank} nranks {size} cudaDev {device} nvmlDev {device} busId 0 commId {key:#x} - Init COMPLETE",
         );
+        static FIRST: OnceLock<u64> = OnceLock::new();
         static REMARKED: Once = Once::new();
-        REMARKED.call_once(|| {
-            // The environment is the same wherever a job's ranks are, as a rule: one of them says it, with its first communicator.
-            if rank == 0 {
-                environment::remark().iter().for_each(|remark| log::warn_anyhow(remark));
-            }
-        });
+        // The environment is the same wherever a job's ranks are, as a rule: one of them says it, with the first communicator.
+        if *FIRST.get_or_init(|| key) == key && rank == 0 {
+            REMARKED.call_once(|| environment::remark().iter().for_each(|remark| log::warn_anyhow(remark)));
+        }
     }
 
     /// The communicator, if calls can be made on it.

@@ -21,10 +21,6 @@ use std::sync::Arc;
 const SPLITS: CollectiveKind = CollectiveKind::Barrier;
 const GROWS: CollectiveKind = CollectiveKind::AllGather;
 
-fn meeting(parent: &Arc<Comm>, by: CollectiveKind) -> Owner {
-    Owner { comm: parent.clone(), meets: Some(by) }
-}
-
 /// The color of ranks that are in no new communicator.
 const NOCOLOR: c_int = -1;
 
@@ -59,7 +55,7 @@ unsafe fn split(
         // SAFETY: as the caller promises.
         unsafe { settings(&parent, config) }
     };
-    let settings = checked().map_err(|failure| group::refuse_of_all(meeting(&parent, SPLITS), failure))?;
+    let settings = checked().map_err(|failure| group::refuse_of_all(Owner::meeting(&parent, SPLITS), failure))?;
     let (color, config) = (u32::try_from(color).ok(), settings.config.clone());
     let origin = (parent.membership.key(), number, color);
     let made = color.map(|_| Comm::new(settings, Membership::of(&origin)));
@@ -70,7 +66,7 @@ unsafe fn split(
         Ok(parent.split_with(color, i64::from(key), &config)?)
     };
     // SAFETY: as the caller promises.
-    unsafe { make(newcomm, made, Some(meeting(&parent, SPLITS)), join) }
+    unsafe { make(newcomm, made, Some(Owner::meeting(&parent, SPLITS)), join) }
 }
 
 /// A communicator of the same ranks as one that was revoked, whose own calls have ended for good: by it they can agree on more.
@@ -227,7 +223,8 @@ unsafe fn grow(
         // SAFETY: as the caller promises.
         Ok((size, unsafe { settings(&parent, config) }?))
     };
-    let (size, settings) = checked().map_err(|failure| group::refuse_of_all(meeting(&parent, GROWS), failure))?;
+    let (size, settings) =
+        checked().map_err(|failure| group::refuse_of_all(Owner::meeting(&parent, GROWS), failure))?;
     let made = Comm::new(settings.clone(), Membership::of(&(parent.membership.key(), number, size)));
     let (of, given, new) = (parent.clone(), id.map(|id| id.internal), Arc::downgrade(&made));
     let join = move || {
@@ -238,7 +235,7 @@ unsafe fn grow(
         Ok(Some(Communicator::create(&UniqueId::from_bytes(&id)?, parent.rank(), size, &settings.config)?))
     };
     // SAFETY: as the caller promises.
-    unsafe { make(newcomm, Some(made), Some(meeting(&parent, GROWS)), join) }
+    unsafe { make(newcomm, Some(made), Some(Owner::meeting(&parent, GROWS)), join) }
 }
 
 export! {

@@ -16,6 +16,11 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
+    /// All ranks meet by this call.
+    pub(crate) fn meeting(comm: &Arc<Comm>, by: CollectiveKind) -> Self {
+        Self { comm: comm.clone(), meets: Some(by) }
+    }
+
     /// The job is not done, which the other ranks are to know.
     pub(crate) fn refuse(&self) {
         if let Some(kind) = self.meets {

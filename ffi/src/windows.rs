@@ -64,11 +64,8 @@ fn unknown(name: &str) -> Failure {
     Failure::argument(format!("{name} is none of this communicator's, or has been deregistered"))
 }
 
-/// Ranks meet by this call to open a window.
-fn owner(comm: &Arc<Comm>) -> Owner {
-    Owner { comm: comm.clone(), meets: Some(CollectiveKind::AllGather) }
-}
-
+/// The call by which ranks meet to open a window.
+const MEETS: CollectiveKind = CollectiveKind::AllGather;
 /// What a window's address must be a multiple of.
 const WINDOW_ALIGNMENT: usize = 4096;
 /// Every flag that a window may have: symmetric, strictly ordered, for devices' network operations only.
@@ -87,7 +84,7 @@ unsafe fn register(
     comm.ready()?;
     // SAFETY: as the caller promises.
     let opening = unsafe { opening(&comm, (buff, size), win, flags) };
-    let opening = opening.map_err(|failure| group::refuse_of_all(owner(&comm), failure))?;
+    let opening = opening.map_err(|failure| group::refuse_of_all(Owner::meeting(&comm, MEETS), failure))?;
     if group::is_open() {
         group::keep_window(opening);
         return Ok(());
@@ -126,7 +123,7 @@ impl Opening {
         let job = |opening: &Self| {
             let (comm, opened) = (opening.comm.clone(), opening.opened.clone());
             let open: Job<'static, ()> = Box::new(move || open(&comm, &opened));
-            (Some(owner(&opening.comm)), open)
+            (Some(Owner::meeting(&opening.comm, MEETS)), open)
         };
         let outcomes = together(openings.iter().map(job).collect());
         let failed = openings.into_iter().zip(outcomes).filter_map(|(opening, outcome)| {
@@ -143,7 +140,7 @@ impl Opening {
 
     /// It is not opened, which the other ranks are to know.
     pub(crate) fn refuse(&self) {
-        owner(&self.comm).refuse();
+        Owner::meeting(&self.comm, MEETS).refuse();
     }
 
     /// It is not opened: its handle stands for nothing, and its memory is the caller's alone.

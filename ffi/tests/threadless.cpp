@@ -3,12 +3,13 @@
 #include <atomic>
 #include <sys/resource.h>
 #include <thread>
+#include <unistd.h>
 
 static rlim_t address_space() {
   unsigned long pages = 0;
   FILE *file = fopen("/proc/self/statm", "r");
   CHECK(file != nullptr && fscanf(file, "%lu", &pages) == 1 && fclose(file) == 0);
-  return rlim_t(pages) * 4096;
+  return rlim_t(pages) * rlim_t(sysconf(_SC_PAGESIZE));
 }
 
 static std::atomic<int> here(0);

@@ -37,10 +37,10 @@
 //! * **Handles are checked**: one that is foreign, stale or destroyed is `ncclInvalidArgument`.
 //! * **Buffers that overlap** otherwise than in place are refused. In a group, the collectives on one communicator are made in the order of their calls, and may
 //!   use the same memory; messages, and calls on different communicators, that use what another call of the group writes are refused.
-//! * **A refused call counts as made** (null, overlap, an unknown type), since its rank cannot know what the others do: they get `ncclInvalidUsage`, unless they refuse it, too. So do
-//!   a split, a growth and the opening of a window, but those of a communicator that was revoked. A message that is refused was not sent.
+//! * **A refused call counts as made** (null, overlap, an unknown type), since its rank cannot know what the others do: they get `ncclInvalidUsage`, unless they refuse it, too. So it
+//!   is with a split, a growth (but for its new ranks) and the opening of a window, unless the communicator was revoked. A message that is refused was not sent.
 //! * **One refused call refuses its group**: none of its calls is made, and of communicators and windows that it was to make the handles become null.
-//! * **A group with a communicator that is not to block** makes all its communicators in the background, and returns `ncclInProgress`.
+//! * **A group with a communicator that is not to block** makes all its communicators in the background, and returns `ncclInProgress`. It must not call what they are made of.
 //! * **After a fork** the child cannot use its parent's communicators, nor free what `ncclMemAlloc` gave (`ncclInvalidUsage`), and is in none of its parent's groups; but it can make its own. `dlclose` leaves the library in memory.
 //! * **Results** are the same bits on every rank; see [`accuracy`](super::accuracy).
 //! * **`ncclGroupSimulateEnd`** estimates by the schedules that were chosen, for a machine like the one on which they were measured.

@@ -352,6 +352,7 @@ impl<'a, S: Schedule> Run<'a, S> {
     }
 }
 
+/// By machine, how many ranks it has.
 fn ranks_of_machines(network: &Network) -> Vec<u32> {
     let mut ranks = vec![0; network.cores.len()];
     for host in 0..network.grouping.hosts() {

@@ -73,6 +73,16 @@ fn what_has_no_meaning_is_named_once() {
 }
 
 #[test]
+fn what_has_no_meaning_is_named_once_whoever_leads_a_split() {
+    let test = "what_has_no_meaning_is_named_once_whoever_leads_a_split";
+    for (language, source) in [(Language::C, "forked.c"), (Language::Cpp, "threads.cpp")] {
+        let Some(program) = compile(test, language, source) else { return };
+        let said = lines(&run(Command::new(&program).env("NCCL_PROTO", "LL")).stderr);
+        assert_eq!(said, ["serried: set, and without meaning in serried: NCCL_PROTO"], "{source}");
+    }
+}
+
+#[test]
 fn nobody_needs_to_hear_it() {
     let Some(program) = compile("nobody_needs_to_hear_it", Language::C, "unheard.c") else { return };
     run(&mut Command::new(&program));
