@@ -86,7 +86,7 @@
 //!
 //! # What it costs
 //!
-//! `ncclAllReduce` of 8 bytes takes longer than the Rust call by 29 ns on a communicator of one rank, and by 39 ns on one of two ranks on cores of their own
+//! `ncclAllReduce` of 8 bytes takes longer than the Rust call by 37 ns on a communicator of one rank, and by as much on one of two ranks on cores of their own
 //! (`cargo bench --bench overhead`, on two cores of a Xeon, Cascade Lake, 2.5 GHz).
 //!
 //! # PyTorch
