@@ -73,6 +73,12 @@ pub enum Error {
         /// The last thing that went wrong.
         reason: String,
     },
+    /// Joining was ended by this rank's own [`Cancel`](crate::Cancel).
+    #[error("rank {rank}: joining was cancelled")]
+    Cancelled {
+        /// The rank that reports this.
+        rank: u32,
+    },
     /// An argument that cannot be served.
     #[error("{what}")]
     InvalidArgument {

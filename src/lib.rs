@@ -30,7 +30,7 @@ pub mod transport;
 pub mod tune;
 pub mod types;
 
-pub use bootstrap::UniqueId;
+pub use bootstrap::{Cancel, UniqueId};
 pub use communicator::{
     Communicator, Config, Group, Handle, LinkReport, Message, Probe, Refusal, Request, Signal, TransportChoice, Window,
 };

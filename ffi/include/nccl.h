@@ -1,6 +1,7 @@
 /* serried's C interface. Names, numbers, layouts and signatures are NCCL's, so a program written to NCCL builds against either.
  *
- * Buffers are host memory. A call has ended when it returns, or when the ncclGroupEnd does that it belongs to; streams are not looked at.
+ * Buffers are host memory. A call has ended when it returns, or when the ncclGroupEnd does that it belongs to. It begins when its stream holds
+ * nothing any more, in a process that has CUDA; elsewhere streams are not looked at.
  * Every function returns a code; ncclGetLastError has the sentence that goes with it. What is marked "refused" returns ncclInvalidUsage.
  * Functions may be called from any thread; the calls on one communicator must come in the same order on all of its ranks. */
 #ifndef SERRIED_NCCL_H
@@ -250,9 +251,6 @@ typedef struct {
 
 /* Stores NCCL_VERSION_CODE of the library. */
 SERRIED_NCCL(ncclResult_t, ncclGetVersion, (int *version));
-/* serried's own version, which is another thing than the version of the interface. A null pointer is ncclInvalidArgument, and then
- * nothing is stored. Only serried exports this symbol, so looking it up tells which library was loaded. */
-ncclResult_t serriedGetVersion(int *major, int *minor, int *patch);
 /* A sentence for a result code: static, never null, not to be freed. */
 SERRIED_NCCL(const char *, ncclGetErrorString, (ncclResult_t result));
 /* The sentence of this thread's last failure or, if it had none, of the process'. Valid until the same thread asks again. */
@@ -281,6 +279,7 @@ SERRIED_NCCL(ncclResult_t, ncclCommGrow, (ncclComm_t comm, int nRanks, const ncc
 /* NULL is nothing to finalize, destroy, abort or revoke. What was finalized or revoked is not finalized or revoked again. */
 SERRIED_NCCL(ncclResult_t, ncclCommFinalize, (ncclComm_t comm));
 SERRIED_NCCL(ncclResult_t, ncclCommDestroy, (ncclComm_t comm));
+/* Ends the calls that run, on all ranks; joining, by the handle that is there already; and the making of others of comm. */
 SERRIED_NCCL(ncclResult_t, ncclCommAbort, (ncclComm_t comm));
 /* Ends the calls that run, on all ranks; what is left is shrinking and destroying it. */
 SERRIED_NCCL(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags));
@@ -342,8 +341,8 @@ SERRIED_NCCL(ncclResult_t, ncclSend,
              (const void *sendbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm, cudaStream_t stream));
 SERRIED_NCCL(ncclResult_t, ncclRecv,
              (void *recvbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm, cudaStream_t stream));
-/* One-sided: a rank writes into a window of another, from byte peerWinOffset on, and signals it; the other only waits for signals. A sigIdx
- * and a ctx are 0 to 65535; flags are 0. */
+/* One-sided: a rank writes into a window of another, from byte peerWinOffset on, and signals it; the other only waits for signals. All three need
+ * a window, or to have had one. A sigIdx and a ctx are 0 to 65535; flags are 0. */
 SERRIED_NCCL(ncclResult_t, ncclPutSignal,
              (const void *localbuff, size_t count, ncclDataType_t datatype, int peer, ncclWindow_t peerWin, size_t peerWinOffset,
               int sigIdx, int ctx, unsigned int flags, ncclComm_t comm, cudaStream_t stream));

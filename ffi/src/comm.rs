@@ -7,8 +7,8 @@ use crate::operators::Operators;
 use crate::registrations::Registrations;
 use crate::types::ncclComm_t;
 use crate::windows::Windows;
-use crate::{boundary, environment, fork, log, ncclResult_t};
-use serried::{CollectiveKind, Communicator, Config, UniqueId};
+use crate::{boundary, cuda, environment, fork, log, ncclResult_t};
+use serried::{Cancel, CollectiveKind, Communicator, Config, UniqueId};
 use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -93,7 +93,10 @@ fn unknown(handle: ncclComm_t) -> Failure {
 }
 
 impl Comm {
-    pub(crate) fn new(settings: Settings, membership: Membership) -> Arc<Self> {
+    /// One that is to join, until then or until it is aborted.
+    pub(crate) fn new(mut settings: Settings, membership: Membership) -> Arc<Self> {
+        cuda::look_for_driver();
+        settings.config.control.cancel = Cancel::default();
         Arc::new(Self {
             state: AtomicU32::new(0),
             process: fork::generation(),
@@ -269,9 +272,10 @@ impl Comm {
         self.state.load(Ordering::Acquire) & REVOKED != 0
     }
 
-    /// Ends every call that runs, here and on the other ranks, with an error.
+    /// Ends every call that runs, here and on the other ranks, with an error, and joining.
     pub(crate) fn abort(&self) {
         self.stop(ABORTED);
+        self.settings.config.control.cancel.cancel();
     }
 
     fn stop(&self, why: u32) {

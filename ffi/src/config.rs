@@ -4,7 +4,7 @@ use crate::boundary::given;
 use crate::comm::Settings;
 use crate::errors::Failure;
 use crate::types::{API_MAGIC, UNDEF_INT, ncclCollConfig_t, ncclConfig_t};
-use crate::{cuda, environment, fork, log, meeting};
+use crate::{environment, fork, log, meeting};
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::mem::offset_of;
 use std::sync::Once;
@@ -55,7 +55,6 @@ const COLL_CONFIG: Shape = Shape {
 pub(crate) fn from_environment() -> Result<Settings, Failure> {
     log::start();
     fork::watch();
-    cuda::look_for_driver();
     let config = environment::config()?;
     static TOLD: Once = Once::new();
     TOLD.call_once(|| meeting::tell_interfaces(&config.control));

@@ -1,13 +1,15 @@
 //! Streams, and memory of CUDA devices: the one place where a call meets them. Memory of a device cannot be served yet, so a call on it is
-//! refused; without CUDA in the process there is nothing to look at.
+//! refused; what a stream holds comes before the call. Without CUDA in the process there is nothing to look at.
 
 use crate::errors::Failure;
 use crate::types::cudaStream_t;
-use std::ffi::{c_int, c_uint, c_void};
+use crate::{group, ncclResult_t};
+use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// CUDA's driver, under the name by which programs load it.
-const DRIVER: &std::ffi::CStr = c"libcuda.so.1";
+const LIBRARY: &CStr = c"libcuda.so.1";
 
 /// `CU_POINTER_ATTRIBUTE_MEMORY_TYPE`, and what it says of a device's memory that is not managed: `CU_MEMORYTYPE_DEVICE`. (CUDA driver API)
 const MEMORY_TYPE: c_int = 2;
@@ -17,52 +19,116 @@ const IS_MANAGED: c_int = 8;
 
 /// `cuPointerGetAttribute`.
 type Ask = unsafe extern "C" fn(*mut c_void, c_int, u64) -> c_int;
+/// `cuStreamSynchronize`.
+type Synchronize = unsafe extern "C" fn(cudaStream_t) -> c_int;
 
-/// The driver's function, once a communicator was made while the process had the driver.
-static ASK: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+/// What the default stream says where CUDA is not in use: `CUDA_ERROR_NOT_INITIALIZED`, `CUDA_ERROR_DEINITIALIZED`, `CUDA_ERROR_INVALID_CONTEXT` and
+/// `CUDA_ERROR_CONTEXT_IS_DESTROYED`.
+const HOLDS_NOTHING: [c_int; 4] = [3, 4, 201, 709];
+
+/// The driver's functions.
+struct Driver {
+    ask: Ask,
+    synchronize: Synchronize,
+}
+
+/// The driver, once a communicator was made while the process had it; never freed.
+static DRIVER: AtomicPtr<Driver> = AtomicPtr::new(null_mut());
 
 /// Looks for the driver, which a program that has memory on a device has loaded by the time it makes a communicator.
 pub(crate) fn look_for_driver() {
-    if !ASK.load(Ordering::Relaxed).is_null() {
+    if driver().is_some() {
         return;
     }
-    // SAFETY: both names end in a zero byte; RTLD_NOLOAD runs no code of the driver. The handle is kept, so that the function stays.
-    let ask = unsafe {
-        let driver = libc::dlopen(DRIVER.as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY);
-        if driver.is_null() {
+    // SAFETY: all names end in a zero byte; RTLD_NOLOAD runs no code of the driver. The handle is kept, so that the functions stay.
+    let [ask, synchronize] = unsafe {
+        let library = libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY);
+        if library.is_null() {
             return;
         }
-        libc::dlsym(driver, c"cuPointerGetAttribute".as_ptr())
+        [c"cuPointerGetAttribute", c"cuStreamSynchronize"].map(|name| libc::dlsym(library, name.as_ptr()))
     };
-    ASK.store(ask, Ordering::Relaxed);
+    if ask.is_null() || synchronize.is_null() {
+        return;
+    }
+    // SAFETY: they are the functions of these names, which have these types.
+    let driver = unsafe {
+        Driver {
+            ask: std::mem::transmute::<*mut c_void, Ask>(ask),
+            synchronize: std::mem::transmute::<*mut c_void, Synchronize>(synchronize),
+        }
+    };
+    // If another thread was here at the same time, one of two that are the same stays.
+    DRIVER.store(Box::into_raw(Box::new(driver)), Ordering::Release);
 }
 
-/// Before a call on memory: what its stream holds comes first, and then the call. Host memory has no stream, and there is nothing to wait
-/// for; memory of a device, which would be ordered here, is refused.
 #[inline]
-pub(crate) fn order(_stream: cudaStream_t, buffers: &[*const c_void]) -> Result<(), Failure> {
-    let ask = ASK.load(Ordering::Relaxed);
-    if ask.is_null() { Ok(()) } else { refuse_device_memory(ask, buffers) }
+fn driver() -> Option<&'static Driver> {
+    // SAFETY: null, or one that is never freed.
+    unsafe { DRIVER.load(Ordering::Acquire).as_ref() }
 }
 
-#[cold]
-fn refuse_device_memory(ask: *mut c_void, buffers: &[*const c_void]) -> Result<(), Failure> {
-    // SAFETY: it is `cuPointerGetAttribute`, which has this type, and the driver stays loaded.
-    let ask: Ask = unsafe { std::mem::transmute(ask) };
-    let attribute = |which, buffer: *const c_void| {
-        let mut value: c_uint = 0;
-        // SAFETY: both attributes are stored in 4 bytes or fewer; an address that CUDA does not know is an error, not a fault.
-        let asked = unsafe { ask((&raw mut value).cast(), which, buffer.addr() as u64) };
-        (asked == 0).then_some(value)
-    };
-    let on_device = |buffer: &&*const c_void| {
-        attribute(MEMORY_TYPE, **buffer) == Some(DEVICE)
-            && attribute(IS_MANAGED, **buffer).is_none_or(|is| is & 0xff == 0)
-    };
-    match buffers.iter().filter(|buffer| !buffer.is_null()).find(on_device) {
+/// Before a call on memory: what its stream holds comes first, and then the call; in a group, before the group's calls. Memory of a device,
+/// whose calls would be put on the stream, is refused.
+#[inline]
+pub(crate) fn order(stream: cudaStream_t, buffers: &[*const c_void]) -> Result<(), Failure> {
+    match driver() {
         None => Ok(()),
-        Some(buffer) => Err(Failure::unsupported(&format!(
-            "{buffer:p} is memory of a CUDA device, and serried serves host memory; copy it to the host first"
-        ))),
+        Some(driver) => driver.order(stream, buffers),
+    }
+}
+
+/// Refuses memory of a device.
+pub(crate) fn is_on_host(buffer: *const c_void) -> Result<(), Failure> {
+    driver().map_or(Ok(()), |driver| driver.refuse_device_memory(&[buffer]))
+}
+
+/// Waits until a stream holds nothing any more.
+pub(crate) fn wait_for(stream: cudaStream_t) -> Result<(), Failure> {
+    driver().map_or(Ok(()), |driver| driver.wait_for(stream))
+}
+
+impl Driver {
+    #[cold]
+    fn order(&self, stream: cudaStream_t, buffers: &[*const c_void]) -> Result<(), Failure> {
+        self.refuse_device_memory(buffers)?;
+        if group::is_open() {
+            group::keep_stream(stream);
+            return Ok(());
+        }
+        self.wait_for(stream)
+    }
+
+    fn wait_for(&self, stream: cudaStream_t) -> Result<(), Failure> {
+        // SAFETY: the driver stays loaded; a stream is null or the caller's, who promises that CUDA knows it.
+        match unsafe { (self.synchronize)(stream) } {
+            0 => Ok(()),
+            nothing if stream.is_null() && HOLDS_NOTHING.contains(&nothing) => Ok(()),
+            error => {
+                let what = format!("waiting for what stream {stream:p} holds: CUDA error {error}");
+                Err(Failure::new(ncclResult_t::UnhandledCudaError, what))
+            }
+        }
+    }
+
+    fn attribute(&self, which: c_int, buffer: *const c_void) -> Option<c_uint> {
+        let mut value: c_uint = 0;
+        // SAFETY: the driver stays loaded; both attributes are stored in 4 bytes or fewer; an address that CUDA does not know is an error, not a fault.
+        let asked = unsafe { (self.ask)((&raw mut value).cast(), which, buffer.addr() as u64) };
+        (asked == 0).then_some(value)
+    }
+
+    #[cold]
+    fn refuse_device_memory(&self, buffers: &[*const c_void]) -> Result<(), Failure> {
+        let on_device = |buffer: &&*const c_void| {
+            self.attribute(MEMORY_TYPE, **buffer) == Some(DEVICE)
+                && self.attribute(IS_MANAGED, **buffer).is_none_or(|is| is & 0xff == 0)
+        };
+        match buffers.iter().filter(|buffer| !buffer.is_null()).find(on_device) {
+            None => Ok(()),
+            Some(buffer) => Err(Failure::unsupported(&format!(
+                "{buffer:p} is memory of a CUDA device, and serried serves host memory; copy it to the host first"
+            ))),
+        }
     }
 }

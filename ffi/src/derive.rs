@@ -56,9 +56,11 @@ unsafe fn split(
         unsafe { settings(&parent, config) }
     };
     let settings = checked().map_err(|failure| group::refuse_of_all(Owner::meeting(&parent, SPLITS), failure))?;
-    let (color, config) = (u32::try_from(color).ok(), settings.config.clone());
+    let color = u32::try_from(color).ok();
     let origin = (parent.membership.key(), number, color);
+    let config = settings.config.clone();
     let made = color.map(|_| Comm::new(settings, Membership::of(&origin)));
+    let config = made.as_ref().map_or(config, |made| made.settings.config.clone());
     let of = parent.clone();
     let join = move || {
         let whole = anew(&of)?;
@@ -144,12 +146,13 @@ unsafe fn shrink(
     // SAFETY: as the caller promises.
     let settings = unsafe { settings(&parent, config) }?;
     let origin = (parent.membership.key(), parent.count_shrunk(&staying), &staying);
-    let made = Comm::new(settings.clone(), Membership::of(&origin));
+    let made = Comm::new(settings, Membership::of(&origin));
+    let config = made.settings.config.clone();
     if flags == SHRINK_ABORT {
         parent.abort();
     }
     let of = parent.clone();
-    let join = move || Ok(Some(of.known()?.survivors(&staying, &settings.config)?));
+    let join = move || Ok(Some(of.known()?.survivors(&staying, &config)?));
     // SAFETY: as the caller promises.
     unsafe { make(newcomm, Some(made), Some(Owner { comm: parent, meets: None }), join) }
 }
@@ -225,14 +228,15 @@ unsafe fn grow(
     };
     let (size, settings) =
         checked().map_err(|failure| group::refuse_of_all(Owner::meeting(&parent, GROWS), failure))?;
-    let made = Comm::new(settings.clone(), Membership::of(&(parent.membership.key(), number, size)));
+    let made = Comm::new(settings, Membership::of(&(parent.membership.key(), number, size)));
+    let config = made.settings.config.clone();
     let (of, given, new) = (parent.clone(), id.map(|id| id.internal), Arc::downgrade(&made));
     let join = move || {
         let parent = of.known()?;
         let id = told(parent, given, of.take_id())?;
         // As the new ranks do, which know nothing else.
         new.upgrade().inspect(|new| new.membership.move_to(&id));
-        Ok(Some(Communicator::create(&UniqueId::from_bytes(&id)?, parent.rank(), size, &settings.config)?))
+        Ok(Some(parent.grow(&UniqueId::from_bytes(&id)?, size, &config)?))
     };
     // SAFETY: as the caller promises.
     unsafe { make(newcomm, Some(made), Some(Owner::meeting(&parent, GROWS)), join) }

@@ -78,13 +78,30 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// # Errors
 /// As of [`Config::from_variables`].
 pub(crate) fn config() -> serried::Result<Config> {
-    Config::from_variables(|name| translate(name, &variable))
+    from_nccls(&variable)
+}
+
+fn from_nccls(variable: &dyn Fn(&str) -> Option<String>) -> serried::Result<Config> {
+    for name in NUMBERS {
+        let value = variable(name).unwrap_or_default();
+        if !value.trim().is_empty() && number(&value).is_none() {
+            return Err(serried::Error::Setting { name: name.into(), value, why: "expected a number".into() });
+        }
+    }
+    Config::from_variables(|name| translate(name, variable))
+}
+
+/// Of NCCL's variables that the `serried` crate does not read itself, those that are numbers.
+const NUMBERS: [&str; 4] = ["NCCL_SOCKET_NTHREADS", "NCCL_NSOCKS_PERTHREAD", "NCCL_SHM_DISABLE", "NCCL_IB_DISABLE"];
+
+fn number(text: &str) -> Option<i64> {
+    text.trim().parse().ok()
 }
 
 /// The text of a variable that the `serried` crate asks for, from its own name or what NCCL's say.
 fn translate(name: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-    let is_on = |name: &str| set(name).is_some_and(|value| value.trim().parse() != Ok(0));
+    let is_on = |name: &str| set(name).is_some_and(|value| number(&value) != Some(0));
     set(name).or_else(|| match name {
         "SERRIED_ALGO" => set("NCCL_ALGO").map(|list| sift(&list).kept.join(";")),
         "SERRIED_SOCKETS" => sockets(set("NCCL_SOCKET_NTHREADS"), set("NCCL_NSOCKS_PERTHREAD")),
@@ -129,14 +146,13 @@ fn sift(list: &str) -> Sifted {
     sifted
 }
 
-/// NCCL has so many threads with so many sockets each; here one thread serves all of them.
+/// NCCL has so many threads with so many sockets each; here one thread serves all of them. One that is negative is not set, as there.
 fn sockets(threads: Option<String>, each: Option<String>) -> Option<String> {
-    if threads.is_none() && each.is_none() {
-        return None;
-    }
-    let number = |text: Option<String>| text.map_or(Some(1u32), |text| text.trim().parse().ok());
-    let product = number(threads)?.saturating_mul(number(each)?);
-    Some(product.clamp(1, Config::SOCKETS_MAX).to_string())
+    let given = |text: Option<String>| text.as_deref().and_then(number).filter(|number| *number >= 0);
+    let (threads, each) = (given(threads), given(each));
+    threads.or(each)?;
+    let product = threads.unwrap_or(1).saturating_mul(each.unwrap_or(1));
+    Some(product.clamp(1, Config::SOCKETS_MAX.into()).to_string())
 }
 
 /// Changes the settings so that ranks of different hosts talk by the network of NCCL's that has this name, as `NCCL_NET` does for all communicators.
@@ -235,7 +251,7 @@ mod tests {
 
     fn config(variables: &[(&str, &str)]) -> Config {
         let variable = |name: &str| variables.iter().find(|(of, _)| *of == name).map(|(_, value)| (*value).to_owned());
-        Config::from_variables(|name| translate(name, &variable)).expect("good variables")
+        from_nccls(&variable).expect("good variables")
     }
 
     #[test]
@@ -252,6 +268,8 @@ mod tests {
         assert_eq!(config(&[("NCCL_ALGO", "Ring"), ("SERRIED_ALGO", "nhr")]).algorithms, said("nhr"));
         assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "4"), ("NCCL_SOCKET_NTHREADS", "2")]).sockets, Some(8));
         assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "64")]).sockets, Some(Config::SOCKETS_MAX));
+        assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "4"), ("NCCL_SOCKET_NTHREADS", "-2")]).sockets, Some(4));
+        assert_eq!(config(&[("NCCL_NSOCKS_PERTHREAD", "-2"), ("NCCL_SOCKET_NTHREADS", " ")]).sockets, None);
         for (name, value) in [("NCCL_IB_DISABLE", "1"), ("NCCL_NET", "Socket")] {
             let devices = config(&[(name, value), ("NCCL_IB_HCA", "mlx5")]).verbs.devices.expect("a filter");
             assert_eq!(devices.place("mlx5_0", 1), None);
@@ -264,6 +282,15 @@ mod tests {
         let (one, two) = (config(&[("NCCL_SHM_DISABLE", "1")]), config(&[("NCCL_SHM_DISABLE", "1")]));
         assert!(one.host_id.is_some() && one.host_id != two.host_id);
         assert_eq!(one.transport, TransportChoice::Auto);
+    }
+
+    #[test]
+    fn what_is_no_number_is_an_error() {
+        for name in NUMBERS {
+            let error =
+                from_nccls(&|asked| (asked == name).then(|| "abc".to_owned())).expect_err("no number").to_string();
+            assert_eq!(error, format!("{name}=\"abc\": expected a number"));
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(crate) fn code(error: &Error) -> ncclResult_t {
     match error {
         Error::Peer { .. } | Error::Unreachable { .. } => ncclResult_t::RemoteError,
         Error::Timeout { .. } | Error::Missing { .. } => ncclResult_t::Timeout,
-        Error::Mismatch { .. } | Error::Setting { .. } => ncclResult_t::InvalidUsage,
+        Error::Mismatch { .. } | Error::Setting { .. } | Error::Cancelled { .. } => ncclResult_t::InvalidUsage,
         Error::InvalidArgument { .. } => ncclResult_t::InvalidArgument,
         Error::System { .. } => ncclResult_t::SystemError,
         _ => ncclResult_t::InternalError,

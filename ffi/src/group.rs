@@ -4,14 +4,13 @@ use crate::boundary::export;
 use crate::comm::Comm;
 use crate::config::{Shape, read};
 use crate::errors::Failure;
-use crate::fork;
 use crate::making::Making;
-use crate::ncclResult_t;
 use crate::operators::Operator;
 use crate::plan::{Plan, Span};
 use crate::together::{Job, Owner, lines, together};
-use crate::types::ncclSimInfo_t;
+use crate::types::{cudaStream_t, ncclSimInfo_t};
 use crate::windows::Opening;
+use crate::{cuda, fork, ncclResult_t};
 use serried::{DataType, Group, Message, Request};
 use std::cell::{Cell, RefCell};
 use std::mem::{offset_of, take};
@@ -40,6 +39,13 @@ pub(crate) struct Letter {
 /// A one-sided call that is ready to be made, on a communicator.
 type Deed = Box<dyn FnOnce(&Comm) -> Result<(), Failure>>;
 
+/// So many bytes that are put, or none with a signal alone.
+struct Put {
+    comm: Arc<Comm>,
+    bytes: usize,
+    deed: Deed,
+}
+
 /// What has been kept.
 #[derive(Default)]
 struct Kept {
@@ -47,8 +53,10 @@ struct Kept {
     makings: Vec<Making>,
     windows: Vec<Opening>,
     /// What needs nobody else comes before the calls, and what waits for somebody after them.
-    puts: Vec<(Arc<Comm>, Deed)>,
+    puts: Vec<Put>,
     waits: Vec<(Arc<Comm>, Deed)>,
+    /// Whose contents come before all of it.
+    streams: Vec<cudaStream_t>,
     /// The first call that was refused: then none is made.
     refused: Option<Failure>,
 }
@@ -89,10 +97,19 @@ pub(crate) fn keep_window(opening: Opening) {
     KEPT.with_borrow_mut(|kept| kept.windows.push(opening));
 }
 
-/// Puts or signals, or keeps that for the end of the group.
-pub(crate) fn put(comm: Arc<Comm>, deed: Deed) -> Result<(), Failure> {
+/// Has the group wait for what a stream holds.
+pub(crate) fn keep_stream(stream: cudaStream_t) {
+    KEPT.with_borrow_mut(|kept| {
+        if !kept.streams.contains(&stream) {
+            kept.streams.push(stream);
+        }
+    });
+}
+
+/// Puts so many bytes or signals, or keeps that for the end of the group.
+pub(crate) fn put(comm: Arc<Comm>, bytes: usize, deed: Deed) -> Result<(), Failure> {
     if is_open() {
-        KEPT.with_borrow_mut(|kept| kept.puts.push((comm, deed)));
+        KEPT.with_borrow_mut(|kept| kept.puts.push(Put { comm, bytes, deed }));
         return Ok(());
     }
     deed(&comm)
@@ -136,7 +153,8 @@ impl Kept {
     /// As of [`run`].
     unsafe fn make(mut self) -> Result<(), Failure> {
         let checked = self.refused.take().map_or_else(|| check(&self.items).and_then(|()| self.check_makings()), Err);
-        if let Err(failure) = checked {
+        let ordered = checked.and_then(|()| take(&mut self.streams).into_iter().try_for_each(cuda::wait_for));
+        if let Err(failure) = ordered {
             self.refuse();
             return Err(failure);
         }
@@ -145,7 +163,7 @@ impl Kept {
         let ready = if goes_on { Ok(()) } else { made.clone() };
         let ready = ready.and_then(|()| Opening::finish(take(&mut self.windows)));
         if let Err(failure) =
-            ready.and_then(|()| take(&mut self.puts).into_iter().try_for_each(|(comm, put)| put(&comm)))
+            ready.and_then(|()| take(&mut self.puts).into_iter().try_for_each(|put| (put.deed)(&put.comm)))
         {
             self.refuse();
             return Err(failure);
@@ -161,7 +179,7 @@ impl Kept {
         if self.makings.iter().all(Making::blocks) {
             return Ok(());
         }
-        let deeds = self.puts.iter().chain(&self.waits).map(|(comm, _)| comm);
+        let deeds = self.puts.iter().map(|put| &put.comm).chain(self.waits.iter().map(|(comm, _)| comm));
         let called = self.items.iter().map(Item::comm).chain(self.windows.iter().map(Opening::comm));
         let mut called = called.chain(deeds);
         if called.any(|comm| self.makings.iter().any(|making| making.is_of(comm))) {
@@ -340,12 +358,18 @@ fn are_apart(mut touched: Vec<(Range<usize>, Access)>) -> bool {
     })
 }
 
-/// What the calls are expected to take: on one communicator one after the other, on several side by side.
-fn estimate_us(items: &[Item]) -> Result<f64, Failure> {
-    let mut parts: Vec<(*const Comm, f64)> = Vec::new();
+/// What the calls are expected to take: on one communicator one after the other, on several side by side. Waiting for others' signals takes what they take.
+fn estimate_us(items: &[Item], puts: &[Put]) -> Result<f64, Failure> {
+    let mut parts: Vec<(*const Comm, Duration)> = Vec::new();
+    let mut add = |comm: &Arc<Comm>, takes| {
+        let of = Arc::as_ptr(comm);
+        match parts.iter_mut().find(|(known, _)| *known == of) {
+            Some((_, sum)) => *sum += takes,
+            None => parts.push((of, takes)),
+        }
+    };
     for item in items {
-        let comm = item.comm();
-        let communicator = comm.ready()?;
+        let communicator = item.comm().ready()?;
         let takes = match item {
             // SAFETY: the memory is there until the group has ended, as its callers promised; nothing is read or written.
             Item::Call(_, plan, operator) => communicator.estimate(&unsafe { request(plan, operator.as_ref()) }?),
@@ -354,13 +378,12 @@ fn estimate_us(items: &[Item]) -> Result<f64, Failure> {
                 communicator.estimate_message(letter.data.range().len())
             }
         };
-        let of = Arc::as_ptr(comm);
-        match parts.iter_mut().find(|(known, _)| *known == of) {
-            Some((_, sum)) => *sum += takes.as_secs_f64() * 1e6,
-            None => parts.push((of, takes.as_secs_f64() * 1e6)),
-        }
+        add(item.comm(), takes);
     }
-    Ok(parts.into_iter().map(|(_, sum)| sum).fold(0.0, f64::max))
+    for Put { comm, bytes, .. } in puts {
+        add(comm, comm.ready()?.estimate_message(*bytes));
+    }
+    Ok(parts.into_iter().map(|(_, sum)| sum).max().unwrap_or_default().as_secs_f64() * 1e6)
 }
 
 const SIM_INFO: Shape = Shape {
@@ -412,19 +435,19 @@ export! {
     }
 
     /// Closes the group without making its calls, and stores what they are expected to take, in microseconds: an estimate by the schedules that were
-    /// chosen. A group that makes communicators cannot be estimated.
+    /// chosen. A group that makes communicators or windows cannot be estimated.
     fn ncclGroupSimulateEnd | pncclGroupSimulateEnd(simInfo: *mut ncclSimInfo_t) {
         let Some(mut kept) = close()? else { return Ok(()) };
-        let makes = !kept.makings.is_empty();
+        let makes = !kept.makings.is_empty() || !kept.windows.is_empty();
         kept.give_up();
         if let Some(refused) = kept.refused {
             return Err(refused);
         }
         if makes {
-            return Err(Failure::unsupported("simulating the making of communicators"));
+            return Err(Failure::unsupported("simulating the making of communicators and windows"));
         }
         // SAFETY: the caller's promise is the same.
-        unsafe { store_estimate(simInfo, estimate_us(&kept.items)?) }
+        unsafe { store_estimate(simInfo, estimate_us(&kept.items, &kept.puts)?) }
     }
 }
 

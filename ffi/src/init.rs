@@ -45,8 +45,8 @@ pub(crate) unsafe fn join_as(
     settings: Settings,
 ) -> Result<(), Failure> {
     let meeting = Meeting::of(id)?;
-    let config = settings.config.clone();
     let made = Comm::new(settings, Membership::of(&id.internal));
+    let config = made.settings.config.clone();
     let join = move || meeting.join(rank, size, &config).map(Some);
     // SAFETY: as the caller promises.
     unsafe { make(comm, Some(made), None, join) }
@@ -90,8 +90,8 @@ fn join_all(devices: &[c_int], places: &mut [ncclComm_t]) -> Result<(), Failure>
     let size = devices.len() as u32;
     let makings = (0..size).zip(devices).zip(places.iter_mut()).map(|((rank, device), place)| {
         let settings = Settings { device: *device, ..settings.clone() };
-        let (meeting, config) = (meeting.clone(), settings.config.clone());
         let made = Comm::new(settings, Membership::of(&id.internal));
+        let (meeting, config) = (meeting.clone(), made.settings.config.clone());
         let join = move || meeting.join(rank, size, &config).map(Some);
         // SAFETY: the place is borrowed until all have been made.
         unsafe { Making::new(place, Some(made), None, join) }

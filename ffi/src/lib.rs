@@ -1,9 +1,9 @@
 //! serried's C ABI: a `libnccl.so.2` for programs written to NCCL's interface, on host memory.
 //!
 //! It exports every function of NCCL's header, as `include/nccl.h` declares them, each with its twin `pncclX`, which an interposer that
-//! defines `ncclX` itself calls to reach the library; and [`serriedGetVersion`], by which a program tells serried from NCCL. What is for
-//! programs on a device is refused, with a sentence that [`ncclGetLastError`](pncclGetLastError) gives, as for every failure. No panic crosses into C; null
-//! pointers, unknown numbers, and handles that are foreign or stale are argument errors.
+//! defines `ncclX` itself calls to reach the library; and nothing else. What is for programs on a device is refused, with a sentence that
+//! [`ncclGetLastError`](pncclGetLastError) gives, as for every failure. No panic crosses into C; null pointers, unknown numbers, and handles that are
+//! foreign or stale are argument errors. By its parameter `SERRIED_VERSION` a program tells serried from NCCL.
 //!
 //! This crate only translates: what it does is done by the `serried` crate. It holds what C callers hold by number: communicators and what
 //! belongs to them, memory, open groups.
@@ -19,7 +19,7 @@
 //! | `environment`, `log`, `lines` | NCCL's variables, and what is said when they ask for it |
 //! | `memory`, `registrations`, `windows` | memory that the library gives, that it is told of, and that other ranks write into |
 //! | `together` | what ranks of one thread do at once |
-//! | `parameters`, `device`, `version` | settings by name, what is refused, versions |
+//! | `parameters`, `device`, `version` | settings by name, what is refused, the interface's version |
 #![allow(unsafe_code)]
 
 mod boundary;

@@ -2,7 +2,7 @@
 
 use crate::boundary::{export, null, place};
 use crate::comm::find;
-use crate::cuda::order;
+use crate::cuda::is_on_host;
 use crate::errors::Failure;
 use crate::plan::data_type;
 use crate::types::{ncclComm_t, ncclDataType_t, ncclRedOp_t, ncclScalarResidence_t};
@@ -134,7 +134,7 @@ export! {
         if scalar.is_null() {
             return Err(null("scalar"));
         }
-        order(std::ptr::null_mut(), &[scalar.cast_const()])?;
+        is_on_host(scalar.cast_const())?;
         // SAFETY: the caller's promise is the same.
         let place = unsafe { place(op, "op") }?;
         let scalar = match residence {

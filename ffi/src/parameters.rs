@@ -1,4 +1,4 @@
-//! Parameters: the environment variables that the library reads, by NCCL's functions for them.
+//! Parameters: the environment variables that the library reads, by NCCL's functions for them, and its own version.
 //!
 //! A value is the variable's text as it is now; of a variable that is not set, the empty text, which is no number.
 
@@ -15,29 +15,42 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Display;
 use std::thread::LocalKey;
 
+/// The parameter that is no variable: serried's own version. NCCL has none of this name, which tells a program which library it has loaded.
+const VERSION: &CStr = c"SERRIED_VERSION";
+
+/// Every parameter.
+const KEYS: [&CStr; READ.len() + 1] = {
+    let mut keys = [VERSION; READ.len() + 1];
+    keys.split_at_mut(1).1.copy_from_slice(&READ);
+    keys
+};
+
 thread_local! {
     /// What `ncclParamGetStr` last returned to this thread.
     static BOUND: RefCell<CString> = RefCell::default();
     /// The same of `ncclParamGetParameter`.
     static NAMED: RefCell<CString> = RefCell::default();
     /// The same of `ncclParamGetAllParameterKeys`.
-    static LISTED: RefCell<[*const c_char; READ.len()]> = const { RefCell::new([std::ptr::null(); READ.len()]) };
+    static LISTED: RefCell<[*const c_char; KEYS.len()]> = const { RefCell::new([std::ptr::null(); KEYS.len()]) };
 }
 
 fn value(key: &CStr) -> String {
+    if key == VERSION {
+        return env!("CARGO_PKG_VERSION").to_owned();
+    }
     environment::variable(&key.to_string_lossy()).unwrap_or_default()
 }
 
 fn number_of(key: *const c_char) -> Result<usize, Failure> {
     // SAFETY: null, or the caller's string.
     let key = unsafe { text(key) }.ok_or_else(|| null("key"))?;
-    let number = READ.iter().position(|known| *known == key);
+    let number = KEYS.iter().position(|known| *known == key);
     number.ok_or_else(|| Failure::argument(format!("{} is no parameter of this library", key.to_string_lossy())))
 }
 
 fn key_of(handle: ncclParamHandle_t) -> Result<&'static CStr, Failure> {
     let number = decode(Kind::Parameter, handle).and_then(|number| usize::try_from(number).ok());
-    let key = number.and_then(|number| READ.get(number)).copied();
+    let key = number.and_then(|number| KEYS.get(number)).copied();
     key.ok_or_else(|| Failure::argument("h is no handle on a parameter"))
 }
 
@@ -120,7 +133,7 @@ export! {
     fn ncclParamGetParameter | pncclParamGetParameter(key: *const c_char, value: *mut *const c_char, valueLen: *mut c_int) {
         // SAFETY: the caller's promise is the same.
         let (at, length) = unsafe { (place(value, "value")?, place(valueLen, "valueLen")?) };
-        let text = self::value(READ[number_of(key)?]);
+        let text = self::value(KEYS[number_of(key)?]);
         length.write(c_int::try_from(text.len()).unwrap_or(c_int::MAX));
         at.write(show(&NAMED, text));
         Ok(())
@@ -130,9 +143,9 @@ export! {
     fn ncclParamGetAllParameterKeys | pncclParamGetAllParameterKeys(table: *mut *mut *const c_char, tableLen: *mut c_int) {
         // SAFETY: the caller's promise is the same.
         let (at, length) = unsafe { (place(table, "table")?, place(tableLen, "tableLen")?) };
-        LISTED.set(READ.map(CStr::as_ptr));
+        LISTED.set(KEYS.map(CStr::as_ptr));
         at.write(LISTED.with(|listed| listed.as_ptr().cast()));
-        length.write(READ.len() as c_int);
+        length.write(KEYS.len() as c_int);
         Ok(())
     }
 }
@@ -140,7 +153,7 @@ export! {
 /// Writes every parameter that is set to the standard error.
 fn dump() -> Result<(), Failure> {
     let line = |key: &CStr, text: &dyn Display| complain(&format!("{}={text}", key.to_string_lossy()));
-    READ.iter()
+    KEYS.iter()
         .map(|key| (key, value(key)))
         .filter(|(_, text)| !text.is_empty())
         .for_each(|(key, text)| line(key, &text));

@@ -2,7 +2,7 @@
 
 use crate::boundary::{export, null, place};
 use crate::comm::{Comm, find};
-use crate::cuda::order;
+use crate::cuda::is_on_host;
 use crate::errors::Failure;
 use crate::handles::{Kind, decode, encode, fresh};
 use crate::types::ncclComm_t;
@@ -28,7 +28,7 @@ impl Registrations {
 /// The memory is there for as long as the listing, which ends with the value.
 pub(crate) unsafe fn list(comm: &Comm, start: *mut c_void, bytes: usize) -> Result<Option<Lent>, Failure> {
     let communicator = comm.ready()?;
-    order(std::ptr::null_mut(), &[start.cast_const()])?;
+    is_on_host(start.cast_const())?;
     let first = NonNull::new(start.cast::<u8>()).ok_or_else(|| null("buff"))?;
     if bytes == 0 || bytes > isize::MAX as usize || start.addr().checked_add(bytes).is_none() {
         return Err(Failure::argument(format!("size is {bytes}; expected what memory can hold")));

@@ -1,7 +1,6 @@
-//! Versions: of the interface that the library follows, and of serried itself.
+//! The version of the interface that the library follows. Its own is a [parameter](crate::pncclParamGetParameter), `SERRIED_VERSION`.
 
-use crate::boundary::{export, guard, place};
-use crate::ncclResult_t;
+use crate::boundary::{export, place};
 use std::ffi::c_int;
 
 /// The version of NCCL's interface that serried follows, 2.32.0, in NCCL's notation: major · 10,000 + minor · 100 + patch.
@@ -17,25 +16,4 @@ export! {
         unsafe { place(version, "version") }?.write(VERSION_CODE);
         Ok(())
     }
-}
-
-/// Stores serried's own version. NCCL has no such symbol: looking it up tells which library a program has loaded.
-///
-/// # Safety
-/// Each pointer is null (an error, and then nothing is stored) or valid for writing an `int`, and no two of them overlap.
-#[unsafe(no_mangle)]
-#[allow(non_snake_case)]
-pub unsafe extern "C" fn serriedGetVersion(major: *mut c_int, minor: *mut c_int, patch: *mut c_int) -> ncclResult_t {
-    guard("serriedGetVersion", || {
-        // SAFETY: the caller's promise is the same, for each of the three.
-        let (major, minor, patch) = unsafe { (place(major, "major")?, place(minor, "minor")?, place(patch, "patch")?) };
-        major.write(number(env!("CARGO_PKG_VERSION_MAJOR")));
-        minor.write(number(env!("CARGO_PKG_VERSION_MINOR")));
-        patch.write(number(env!("CARGO_PKG_VERSION_PATCH")));
-        Ok(())
-    })
-}
-
-fn number(text: &str) -> c_int {
-    text.parse().expect("cargo's version parts are numbers")
 }

@@ -292,6 +292,7 @@ static void parameters(void) {
   int length, bytes;
   int8_t small;
   char copy[16];
+  ncclUniqueId id;
   integers();
   OK(ncclParamBind(&handle, "NCCL_IB_TC"));
   CHECK(setenv("NCCL_IB_TC", "0x80", 1) == 0);
@@ -311,6 +312,14 @@ static void parameters(void) {
   for (int i = 0; i < length; i++) OK(ncclParamBind(&handle, table[i]));
   FAILS(ncclParamBind(&handle, "HOME"), ncclInvalidArgument, "no parameter");
   FAILS(ncclParamGetStr(NULL, &text), ncclInvalidArgument, "h is no handle");
+  FAILS(ncclParamGetParameter("HOME", &text, &length), ncclInvalidArgument, "HOME is no parameter");
+  FAILS(ncclParamGetParameter(NULL, &text, &length), ncclInvalidArgument, "key is NULL");
+  FAILS(ncclParamGetParameter("NCCL_IB_TC", NULL, &length), ncclInvalidArgument, "value is NULL");
+  FAILS(ncclParamGetAllParameterKeys(NULL, &length), ncclInvalidArgument, "table is NULL");
+  FAILS(ncclParamGetAllParameterKeys(&table, NULL), ncclInvalidArgument, "tableLen is NULL");
+  CHECK(setenv("NCCL_SOCKET_NTHREADS", "abc", 1) == 0);
+  FAILS(ncclGetUniqueId(&id), ncclInvalidUsage, "NCCL_SOCKET_NTHREADS=\"abc\": expected a number");
+  CHECK(unsetenv("NCCL_SOCKET_NTHREADS") == 0);
   ncclParamDumpAll();
 }
 

@@ -52,6 +52,15 @@ static void windows_in_groups(ncclComm_t *comms) {
     OK(ncclCommWindowRegister(comms[rank], memory[rank], 4096, &windows[rank], NCCL_WIN_COLL_SYMMETRIC));
   }
   OK(ncclGroupEnd());
+  float times[2];
+  for (int large = 0; large < 2; large++) {
+    ncclSimInfo_t simulated = NCCL_SIM_INFO_INITIALIZER;
+    OK(ncclGroupStart());
+    OK(ncclPutSignal(memory[0], large ? 1024 : 1, ncclInt, 1, windows[0], 0, 0, 0, 0, comms[0], nullptr));
+    OK(ncclGroupSimulateEnd(&simulated));
+    times[large] = simulated.estimatedTime;
+  }
+  CHECK(times[0] > 0 && times[1] > times[0]);
   // Each waits for its left neighbour, and puts to its right one: the waits come last.
   OK(ncclGroupStart());
   for (int rank = 0; rank < ranks; rank++) {

@@ -65,13 +65,35 @@ impl Control {
     ///
     /// Fails with [`Error::Missing`] if some ranks do not come within the init timeout, with [`Error::Unreachable`] if the rendezvous
     /// does not answer, with [`Error::InvalidArgument`] if ranks contradict each other, and with [`Error::Peer`] if one fails.
+    /// [`Error::Cancelled`] says that it was cancelled: then this rank has not come or, if all had, has left.
     pub fn join(id: &UniqueId, rank: u32, size: u32, settings: &Settings) -> Result<Self> {
-        Self::join_at(id.into(), rank, size, settings)
+        Self::join_while(id, rank, size, settings, || Ok(()))
+    }
+
+    /// The same, for as long as `ask`, which is asked now and then, says nothing against it.
+    pub(crate) fn join_while(
+        id: &UniqueId,
+        rank: u32,
+        size: u32,
+        settings: &Settings,
+        ask: impl FnMut() -> Result<()>,
+    ) -> Result<Self> {
+        Self::wait_for(join::join(id.into(), rank, size, settings.clone()), rank, settings, ask)
     }
 
     pub(super) fn join_at(meeting: Meeting, rank: u32, size: u32, settings: &Settings) -> Result<Self> {
-        let task = join::join(meeting, rank, size, settings.clone());
-        thread::handle()?.block(task)
+        Self::wait_for(join::join(meeting, rank, size, settings.clone()), rank, settings, || Ok(()))
+    }
+
+    /// Waits for a join to end, or to be ended.
+    pub(super) fn wait_for(
+        joining: impl Future<Output = Result<Self>> + Send + 'static,
+        rank: u32,
+        settings: &Settings,
+        mut ask: impl FnMut() -> Result<()>,
+    ) -> Result<Self> {
+        settings.cancel.check(rank)?;
+        thread::handle()?.block_while(joining, || settings.cancel.check(rank).and_then(|()| ask()))
     }
 
     /// The handle of a member that is about to run in the present runtime.
@@ -88,6 +110,11 @@ impl Control {
             thread: ControlThread::present(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Whether both are handles on the same end.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// What this rank proves itself by.
@@ -163,9 +190,16 @@ impl Control {
         }
     }
 
-    /// As [`dial`](Self::dial), and a verdict does not matter: survivors of a failure can still reach each other.
-    pub fn dial_anyhow(&self, peer: u32, addresses: &[SocketAddr], tag: u32) -> Result<TcpStream> {
-        self.shared.thread.block(self.dial_anyhow_task(peer, addresses.to_vec(), tag))
+    /// As [`dial`](Self::dial), and a verdict does not matter: survivors of a failure can still reach each other. `ask` is asked now and then, and an
+    /// error from it ends the wait.
+    pub fn dial_anyhow(
+        &self,
+        peer: u32,
+        addresses: &[SocketAddr],
+        tag: u32,
+        ask: impl FnMut() -> Result<()>,
+    ) -> Result<TcpStream> {
+        self.shared.thread.block_while(self.dial_anyhow_task(peer, addresses.to_vec(), tag), ask)
     }
 
     fn dial_anyhow_task(

@@ -12,7 +12,6 @@ use super::rendezvous::Meeting;
 use super::root::{self, Host};
 use super::settings::Settings;
 use super::site::Site;
-use super::thread;
 use super::unique_id::{Secret, UniqueId};
 use crate::error::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -76,7 +75,7 @@ impl Launch {
             Site::Host { name, ports } if self.rank == 0 => {
                 let (name, ports) = (name.clone(), ports.clone());
                 let task = host(meeting.secret, name, ports, self.size, settings.clone());
-                thread::handle()?.block(task)
+                Control::wait_for(task, self.rank, settings, || Ok(()))
             }
             _ => Control::join_at(meeting, self.rank, self.size, settings),
         }

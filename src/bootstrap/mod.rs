@@ -11,6 +11,7 @@
 
 mod attach;
 mod auth;
+mod cancel;
 mod claims;
 mod control;
 mod dial;
@@ -41,6 +42,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use cancel::Cancel;
 pub use control::Control;
 pub use endpoint::Endpoint;
 pub use failure::Failure;

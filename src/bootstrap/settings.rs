@@ -1,5 +1,6 @@
 //! What a user may set about the control plane, and where each value comes from.
 
+use super::cancel::Cancel;
 use super::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::topology::interface::{self, Family, Interface, Kind, PortRange, Selection};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub family: Family,
     /// The ports that listeners may take (`SERRIED_PORT_RANGE`, as `lo-hi`); otherwise the system picks.
     pub ports: Option<PortRange>,
+    /// Ends joins from another thread: also those of communicators that are made of one with these settings.
+    pub cancel: Cancel,
 }
 
 impl Default for Settings {
@@ -50,6 +53,7 @@ impl Default for Settings {
             interfaces: None,
             family: Family::Any,
             ports: None,
+            cancel: Cancel::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::config::{Config, Probe};
 use super::executor::Executor;
 use super::measure::cores;
 use super::meet::OwnRail;
+use crate::bootstrap::Cancel;
 use crate::tune::network::Network;
 
 /// What a communicator gets from the one that it was made of, if it was.
@@ -13,17 +14,25 @@ pub(super) struct Inherited {
     pub(super) rail: Option<OwnRail>,
     /// What was measured, among the ranks that it has.
     network: Option<Network>,
+    /// By which the parent ends the making.
+    pub(super) cancel: Cancel,
 }
 
 impl Inherited {
+    /// For a communicator that has ranks of its own, and finds everything out with them.
+    pub(super) fn of_none(cancel: Cancel) -> Self {
+        Self { cancel, ..Self::default() }
+    }
+
     /// For a communicator of `ranks` of these, with `config` where these have `own`.
-    pub(super) fn from(parent: &Executor, ranks: &[u32], own: &Config, config: &Config) -> Self {
+    pub(super) fn from(parent: &Executor, ranks: &[u32], own: &Config, config: &Config, cancel: Cancel) -> Self {
         // Another choice of devices, or of whether to use any, is another port.
         let same_port = config.verbs == own.verbs && config.transport == own.transport;
         let known = parent.tables().candidates().filter(|_| config.ways() == own.ways() && config.probe == Probe::Auto);
         Self {
             rail: same_port.then(|| parent.rail().clone()),
             network: known.map(|candidates| candidates.network.among(ranks)),
+            cancel,
         }
     }
 

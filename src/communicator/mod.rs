@@ -35,7 +35,7 @@ pub use one_sided::{Signal, Window};
 pub use request::Request;
 pub use started::Handle;
 
-use crate::bootstrap::{Control, Failure, Launch, UniqueId};
+use crate::bootstrap::{Cancel, Control, Failure, Launch, UniqueId};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::memory::Buffer;
 use crate::types::{Element, Grouping};
@@ -44,7 +44,7 @@ use inherited::Inherited;
 use one_sided::OneSided;
 use started::Queue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
@@ -71,6 +71,8 @@ struct Shared {
     executor: Mutex<Executor>,
     /// From the first window on.
     one_sided: OnceLock<OneSided>,
+    /// Ends the joins of communicators that are being made of this one.
+    offspring: Mutex<Cancel>,
 }
 
 impl Communicator {
@@ -112,7 +114,7 @@ impl Communicator {
     fn over(control: Control, local_rank: u32, config: &Config, parent: Inherited) -> Result<Self> {
         let (rank, size) = (control.rank(), control.size());
         let _span = tracing::info_span!("communicator", rank, size).entered();
-        let executor = match Executor::prepare(&control, local_rank, config, parent) {
+        let executor = match Self::prepare(&control, local_rank, config, parent) {
             Ok(executor) => executor,
             Err(error) => {
                 // The process may be about to end: that is no death, and hides none that came before.
@@ -130,8 +132,20 @@ impl Communicator {
             config: config.clone(),
             executor,
             one_sided: OnceLock::new(),
+            offspring: Mutex::default(),
         });
         Ok(Self { shared, queue: Arc::default(), local_rank })
+    }
+
+    /// Gets ready for calls, unless that is cancelled.
+    fn prepare(control: &Control, local_rank: u32, config: &Config, parent: Inherited) -> Result<Executor> {
+        let (own, parents) = (config.control.cancel.clone(), parent.cancel.clone());
+        let watched = [own.watch(control)?, parents.watch(control)?];
+        let executor = Executor::prepare(control, local_rank, config, parent);
+        drop(watched);
+        own.check(control.rank())?;
+        parents.check(control.rank())?;
+        executor
     }
 
     /// This rank's number, from 0.
@@ -205,10 +219,13 @@ impl Communicator {
     }
 
     /// Breaks the communicator, from any thread, also while another one is in a call: that call and every later one end with an error within a
-    /// tenth of a second, whatever the other ranks do, and so do the other ranks' calls as soon as they hear of it. Dropping it is all that is left to do then, and quick.
+    /// tenth of a second, whatever the other ranks do, and so do the other ranks' calls as soon as they hear of it; so does the making of another one of
+    /// it. Dropping it is all that is left to do then, and quick.
     pub fn abort(&self) {
         let (rank, cause) = (self.rank(), Cause::Reported("its user has aborted the communicator".into()));
         self.shared.control.report(Failure { peer: rank, cause, reporter: rank });
+        // What begins to be made of it from now on is of survivors, which another abort ends.
+        std::mem::take(&mut *self.shared.offspring()).cancel();
     }
 
     /// Tells this rank's RDMA device of a buffer, a [`Memory`](crate::Memory) or a [`Registered`](crate::Registered) one, of which `data` are elements:
@@ -238,6 +255,11 @@ impl Shared {
             executor.break_down(&self.control, &Error::System { what, reason: "it panicked".into() });
             executor
         })
+    }
+
+    /// By which an abort ends the making of other communicators.
+    fn offspring(&self) -> MutexGuard<'_, Cancel> {
+        self.offspring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A started call's bytes. How a buffer gives its slice is its own code; if that panics, the call cannot be made, and the other ranks,

@@ -39,6 +39,8 @@ impl Communicator {
         // Held throughout, so that of two threads one comes after the other here as it does on other ranks.
         let mut executor = self.shared.executor();
         let control = &self.shared.control;
+        // Before the first exchange, which an abort from then on ends, too.
+        let cancel = self.shared.offspring().clone();
         config.check().map_err(|error| executor.refuse_to_agree(control, error))?;
         executor.collective(control, Request::agreeing(kind))?;
         let wishes = control.exchange(&wish.to_bytes())?;
@@ -60,10 +62,10 @@ impl Communicator {
             let what = format!("rank {}: rank {} could not hold the rendezvous of a split", self.rank(), members[0]);
             return Err(Error::System { what, reason: reason.to_owned() });
         }
-        let heritage = Inherited::from(&executor, &members, &self.shared.config, config);
+        let heritage = Inherited::from(&executor, &members, &self.shared.config, config, cancel.clone());
         drop(executor);
-        let id: UniqueId = said.parse()?;
-        let control = Control::join(&id, rank as u32, members.len() as u32, &config.control)?;
+        let (id, size): (UniqueId, _) = (said.parse()?, members.len() as u32);
+        let control = Control::join_while(&id, rank as u32, size, &config.control, || cancel.check(self.rank()))?;
         Self::over(control, self.local_rank, config, heritage).map(Some)
     }
 

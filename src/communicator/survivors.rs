@@ -1,4 +1,4 @@
-//! Going on without some ranks: also after they, or others, have failed.
+//! Going on with other ranks: without some, also after they or others have failed, or with new ones.
 
 use super::inherited::Inherited;
 use super::{Communicator, Config};
@@ -20,22 +20,40 @@ impl Communicator {
     pub fn survivors(&self, staying: &[u32], config: &Config) -> Result<Self> {
         config.check()?;
         let place = self.place_among(staying)?;
+        let cancel = self.shared.offspring().clone();
+        let goes_on = || config.control.cancel.check(self.rank()).and_then(|()| cancel.check(self.rank()));
         // FNV-1a, by words: a list has a tag of its own, the same on all ranks.
         let hash = |hash: u32, rank: &u32| (hash ^ rank).wrapping_mul(0x0100_0193);
         let tag = TAGS | staying.iter().fold(0x811c_9dc5, hash);
         // The id goes from rank to rank along a binary tree.
         let id = match place {
             0 => UniqueId::create_for_members(&config.control)?,
-            _ => self.hear_id(staying[(place - 1) / 2], tag, staying.len(), config)?,
+            _ => self.hear_id((staying[(place - 1) / 2], tag), staying.len(), config, goes_on)?,
         };
         for below in [2 * place + 1, 2 * place + 2].into_iter().filter_map(|below| staying.get(below)) {
             let addresses = self.shared.executor().addresses(*below);
-            let told = self.shared.control.dial_anyhow(*below, &addresses, tag)?.write_all(&id.to_bytes());
-            told.map_err(|error| self.lost(*below, &error))?;
+            let mut stream = self.shared.control.dial_anyhow(*below, &addresses, tag, goes_on)?;
+            stream.write_all(&id.to_bytes()).map_err(|error| self.lost(*below, &error))?;
         }
-        let control = Control::join(&id, place as u32, staying.len() as u32, &config.control)?;
-        let heritage = Inherited::from(&self.shared.executor(), staying, &self.shared.config, config);
+        let control = Control::join_while(&id, place as u32, staying.len() as u32, &config.control, goes_on)?;
+        let heritage = Inherited::from(&self.shared.executor(), staying, &self.shared.config, config, cancel.clone());
         Self::over(control, self.local_rank(), config, heritage)
+    }
+
+    /// A communicator of this one's ranks, by their numbers, and of new ones, which [`create`](Self::create) it with the same id and size and the
+    /// numbers that follow. This one stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if `size` is not more than this one's; otherwise as of [`create`](Self::create).
+    pub fn grow(&self, id: &UniqueId, size: u32, config: &Config) -> Result<Self> {
+        let (rank, old) = (self.rank(), self.size());
+        if size <= old {
+            let what = format!("rank {rank}: grow: of {size} ranks, {old} are here already");
+            return Err(Error::InvalidArgument { what });
+        }
+        let cancel = self.shared.offspring().clone();
+        let control = Control::join_while(id, rank, size, &config.control, || cancel.check(rank))?;
+        Self::over(control, self.local_rank(), config, Inherited::of_none(cancel))
     }
 
     fn place_among(&self, staying: &[u32]) -> Result<usize> {
@@ -53,10 +71,16 @@ impl Communicator {
     }
 
     /// The id, from the rank above.
-    fn hear_id(&self, above: u32, tag: u32, size: usize, config: &Config) -> Result<UniqueId> {
+    fn hear_id(
+        &self,
+        (above, tag): (u32, u32),
+        size: usize,
+        config: &Config,
+        goes_on: impl Fn() -> Result<()>,
+    ) -> Result<UniqueId> {
         let (begun, after) = (Instant::now(), config.control.init_timeout);
         let missing = || Error::Missing { rank: self.rank(), size: size as u32, missing: vec![above], after };
-        let in_time = || if begun.elapsed() < after { Ok(()) } else { Err(missing()) };
+        let in_time = || if begun.elapsed() < after { goes_on() } else { Err(missing()) };
         let mut stream = self.shared.control.accept_anyhow(above, tag, in_time)?;
         let mut bytes = [0; UniqueId::SIZE];
         // It is on its way already.

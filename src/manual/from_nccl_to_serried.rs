@@ -11,7 +11,8 @@
 //! LD_PRELOAD=PREFIX/lib/libnccl.so.2 program
 //! ```
 //!
-//! `ffi/examples` has programs to start from. `serriedGetVersion` is in serried only: looking it up tells which library a program has.
+//! `ffi/examples` has programs to start from. `ncclParamGetParameter` has a key that NCCL has not, `SERRIED_VERSION`: it tells which library
+//! a program has.
 //!
 //! # What is the same
 //!
@@ -28,12 +29,15 @@
 //!
 //! # What differs
 //!
-//! * **Memory is the host's, and a call has ended when it returns**, or when the GroupEnd does that it belongs to. Streams are not looked at. Memory of a
-//!   CUDA device is refused with `ncclInvalidUsage`.
+//! * **Memory is the host's, and a call has ended when it returns**, or when the GroupEnd does that it belongs to. In a process that has CUDA's driver when it makes a
+//!   communicator, a call first waits for what its stream holds (`cuStreamSynchronize`); elsewhere streams are not looked at. Memory of a CUDA device is
+//!   refused with `ncclInvalidUsage`; managed memory is the host's, too.
 //! * **`ncclGetLastError` has a sentence** that names rank, peer and call, of this thread's last failure.
 //! * **Ranks that disagree get an error** (`ncclInvalidUsage`) that names both calls, where NCCL hangs or corrupts.
 //! * **A dead rank is known in milliseconds**, whatever the timeouts of the network are; the other ranks get `ncclRemoteError`. `ncclCommShrink` with
 //!   `NCCL_SHRINK_ABORT` goes on without it, and `ncclCommGrow` takes a new rank in.
+//! * **`ncclCommAbort` ends joining**, too, by the handle that the caller's place has from the start, and what is being made of a communicator: the blocked call
+//!   returns `ncclInvalidUsage`, or `ncclRemoteError` where it waited in a call of the aborted one.
 //! * **Handles are checked**: one that is foreign, stale or destroyed is `ncclInvalidArgument`.
 //! * **Buffers that overlap** otherwise than in place are refused. In a group, the collectives on one communicator are made in the order of their calls, and may
 //!   use the same memory; messages, and calls on different communicators, that use what another call of the group writes are refused.
@@ -43,11 +47,11 @@
 //! * **A group with a communicator that is not to block** makes all its communicators in the background, and returns `ncclInProgress`. It must not call what they are made of.
 //! * **After a fork** the child cannot use its parent's communicators, nor free what `ncclMemAlloc` gave (`ncclInvalidUsage`), and is in none of its parent's groups; but it can make its own. `dlclose` leaves the library in memory.
 //! * **Results** are the same bits on every rank; see [`accuracy`](super::accuracy).
-//! * **`ncclGroupSimulateEnd`** estimates by the schedules that were chosen, for a machine like the one on which they were measured.
+//! * **`ncclGroupSimulateEnd`** estimates by the schedules that were chosen, for a machine like the one on which they were measured; puts as messages, and waits as nothing.
 //! * **`ncclCommRevoke`** ends the other ranks' calls, too. What was revoked can be split, shrunk and destroyed, as in NCCL; a communicator
 //!   that is made so can grow.
 //! * **`ncclCommGrow`** takes null from the ranks that are there, as NCCL's guide says, or the id from one of them; the new ranks give it.
-//! * **Puts** go over a TCP stream between each two ranks, also on one host, and a thread of each rank takes them. A put has left when the call returns. In a
+//! * **Puts** go over a TCP stream between each two ranks, also on one host, and a thread of each rank takes them: signals need a window, too. A put has left when the call returns. In a
 //!   group, puts come before the other calls and waits after them.
 //! * **`ncclCommInitRankScalable`** uses the first id: joining is by a tree in any case.
 //! * **Nothing of a communicator lies on a device**, so `ncclCommSuspend` only refuses calls until it is resumed, and `ncclCommMemStats` counts 0 bytes.
@@ -72,12 +76,12 @@
 //! | `NCCL_DEBUG_SUBSYS` | NCCL's words; unless set, all but `COLL` and `CALL` |
 //! | `NCCL_DEBUG_FILE` | where the lines go from `WARN` on; `%h` and `%p` are the host's name and the process' number |
 //! | `NCCL_SOCKET_IFNAME`, `NCCL_SOCKET_FAMILY` | as in NCCL |
-//! | `NCCL_SOCKET_NTHREADS`, `NCCL_NSOCKS_PERTHREAD` | their product is the number of sockets per pair of ranks, 16 at most |
+//! | `NCCL_SOCKET_NTHREADS`, `NCCL_NSOCKS_PERTHREAD` | their product is the number of sockets per pair of ranks, 16 at most; a negative one is as unset |
 //! | `NCCL_IB_HCA`, `NCCL_IB_GID_INDEX`, `NCCL_IB_ADDR_FAMILY`, `NCCL_IB_ADDR_RANGE`, `NCCL_IB_ROCE_VERSION_NUM` | as in NCCL |
 //! | `NCCL_IB_TIMEOUT`, `NCCL_IB_RETRY_CNT`, `NCCL_IB_TC`, `NCCL_IB_SL`, `NCCL_IB_QPS_PER_CONNECTION` | as in NCCL; retries are 6 unless set. `NCCL_IB_TC` wins over the `trafficClass` of a communicator's settings |
-//! | `NCCL_IB_DISABLE` | no RDMA |
+//! | `NCCL_IB_DISABLE` | 0, or another number: no RDMA |
 //! | `NCCL_NET` | `Socket`: no RDMA; `IB`: no TCP, so shared memory inside of hosts and RDMA between them, and `ncclInvalidUsage` on a rank whose RDMA does not work |
-//! | `NCCL_SHM_DISABLE` | no shared memory between ranks |
+//! | `NCCL_SHM_DISABLE` | 0, or another number: no shared memory between ranks |
 //! | `NCCL_ALGO` | the algorithms that may run, with `^` and by collective as there; names and entries that serried has nothing for are left out, and named in the warning |
 //! | `NCCL_COMM_ID` | `address:port` at which rank 0 waits: then every rank makes the id by itself |
 //! | `NCCL_PROTO`, `NCCL_BUFFSIZE`, `NCCL_MIN_NCHANNELS`, `NCCL_MAX_NCHANNELS`, `NCCL_TOPO_FILE`, `NCCL_TOPO_DUMP_FILE`, `NCCL_P2P_DISABLE`, `NCCL_CROSS_NIC`, and every other | no meaning |

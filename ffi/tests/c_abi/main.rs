@@ -5,13 +5,13 @@ mod programs;
 mod surroundings;
 mod symbols;
 
-use programs::{Language, compile, passes, run, scratch};
+use programs::{Language, compile, passes, run, scratch, watched};
 use std::process::Command;
 
 #[test]
 fn a_c_program_finds_the_interface() {
     let Some(program) = compile("a_c_program_finds_the_interface", Language::C, "version.c") else { return };
-    let output = run(&mut Command::new(program));
+    let output = run(&mut watched(program));
     let expected = format!("{} {}\n", nccl::VERSION_CODE, env!("CARGO_PKG_VERSION"));
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
 }
@@ -44,6 +44,11 @@ fn ranks_of_one_process_make_every_call() {
 #[test]
 fn groups_keep_their_order() {
     passes("groups_keep_their_order", Language::Cpp, "groups.cpp");
+}
+
+#[test]
+fn an_abort_ends_whatever_hangs() {
+    passes("an_abort_ends_whatever_hangs", Language::C, "aborts.c");
 }
 
 #[test]

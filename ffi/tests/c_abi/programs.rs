@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// that minutes.
 const PROGRAM_TIME: Duration = Duration::from_secs(600);
 
-/// Words of a command that runs programs which share memory between ranks or hold several: a checker of memory, say.
+/// Words of a command that runs the programs: a checker of memory, say.
 const RUNNER: &str = "SERRIED_C_RUNNER";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,14 +48,14 @@ pub(crate) fn passes(test: &str, language: Language, source: &str) {
 }
 
 /// The program, by itself or in the hands of what the environment names.
-fn watched(program: &Path) -> Command {
+pub(crate) fn watched(program: impl AsRef<Path>) -> Command {
     let words = std::env::var(RUNNER).unwrap_or_default();
     let mut words = words.split_whitespace();
     match words.next() {
-        None => Command::new(program),
+        None => Command::new(program.as_ref()),
         Some(runner) => {
             let mut command = Command::new(runner);
-            command.args(words).arg(program);
+            command.args(words).arg(program.as_ref());
             command
         }
     }

@@ -1,6 +1,6 @@
 //! What surrounds a program: environment variables, logs, CUDA in the process, loading and unloading at run time, installation.
 
-use crate::programs::{Language, compile, library, run, scratch};
+use crate::programs::{Language, compile, library, run, scratch, watched};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,7 +14,7 @@ fn lines(output: &[u8]) -> Vec<String> {
 #[test]
 fn the_log_has_nccls_words() {
     let Some(program) = compile("the_log_has_nccls_words", Language::C, PAIR) else { return };
-    let output = run(Command::new(&program).env("NCCL_DEBUG", "INFO"));
+    let output = run(watched(&program).env("NCCL_DEBUG", "INFO"));
     let printed = lines(&output.stdout);
     let has = |words: &[&str]| printed.iter().any(|line| words.iter().all(|word| line.contains(word)));
     for words in [
@@ -42,7 +42,7 @@ fn subsystems_and_a_file_are_as_asked() {
         }
     }
     let file = directory.join("log.%h.%p");
-    let output = run(Command::new(&program)
+    let output = run(watched(&program)
         .env("NCCL_DEBUG", "INFO")
         .env("NCCL_DEBUG_SUBSYS", "COLL,NET")
         .env("NCCL_SHM_DISABLE", "1")
@@ -66,10 +66,10 @@ fn subsystems_and_a_file_are_as_asked() {
 fn what_has_no_meaning_is_named_once() {
     let Some(program) = compile("what_has_no_meaning_is_named_once", Language::C, PAIR) else { return };
     let set = [("NCCL_PROTO", "LL"), ("NCCL_NVLS_ENABLE", "0"), ("NCCL_ALGO", "nvls"), ("NCCL_IB_TC", "106")];
-    let output = run(Command::new(&program).envs(set));
+    let output = run(watched(&program).envs(set));
     let expected = "serried: set, and without meaning in serried: NCCL_ALGO=nvls, NCCL_NVLS_ENABLE, NCCL_PROTO";
     assert_eq!(lines(&output.stderr), [expected]);
-    assert_eq!(lines(&run(&mut Command::new(&program)).stderr), [""; 0]);
+    assert_eq!(lines(&run(&mut watched(&program)).stderr), [""; 0]);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn what_has_no_meaning_is_named_once_whoever_leads_a_split() {
     let test = "what_has_no_meaning_is_named_once_whoever_leads_a_split";
     for (language, source) in [(Language::C, "forked.c"), (Language::Cpp, "threads.cpp")] {
         let Some(program) = compile(test, language, source) else { return };
-        let said = lines(&run(Command::new(&program).env("NCCL_PROTO", "LL")).stderr);
+        let said = lines(&run(watched(&program).env("NCCL_PROTO", "LL")).stderr);
         assert_eq!(said, ["serried: set, and without meaning in serried: NCCL_PROTO"], "{source}");
     }
 }
@@ -85,8 +85,8 @@ fn what_has_no_meaning_is_named_once_whoever_leads_a_split() {
 #[test]
 fn nobody_needs_to_hear_it() {
     let Some(program) = compile("nobody_needs_to_hear_it", Language::C, "unheard.c") else { return };
-    run(&mut Command::new(&program));
-    run(Command::new(&program).env("NCCL_DEBUG", "INFO"));
+    run(&mut watched(&program));
+    run(watched(&program).env("NCCL_DEBUG", "INFO"));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn what_cannot_begin_for_want_of_a_thread_ends_on_all_ranks() {
     let Some(program) = compile(test, Language::Cpp, "threadless.cpp") else { return };
     // Stacks of threads that have ended would do for others.
     for what in ["calls", "making"] {
-        run(Command::new(&program).arg(what).env("GLIBC_TUNABLES", "glibc.pthread.stack_cache_size=0"));
+        run(watched(&program).arg(what).env("GLIBC_TUNABLES", "glibc.pthread.stack_cache_size=0"));
     }
 }
 
@@ -105,7 +105,7 @@ fn a_log_of_the_version_alone_has_no_file_and_loses_no_remark() {
     let Some(program) = compile(test, Language::C, PAIR) else { return };
     let file = scratch(test).join("log");
     for debug in [None, Some(("NCCL_DEBUG", "VERSION"))] {
-        let output = run(Command::new(&program).env("NCCL_DEBUG_FILE", &file).env("NCCL_PROTO", "LL").envs(debug));
+        let output = run(watched(&program).env("NCCL_DEBUG_FILE", &file).env("NCCL_PROTO", "LL").envs(debug));
         assert_eq!(lines(&output.stderr), ["serried: set, and without meaning in serried: NCCL_PROTO"]);
         assert!(!file.exists(), "{debug:?}");
     }
@@ -116,7 +116,7 @@ fn a_log_of_the_version_alone_has_no_file_and_loses_no_remark() {
 fn rdma_that_is_asked_for_and_does_not_work_is_an_error() {
     let test = "rdma_that_is_asked_for_and_does_not_work_is_an_error";
     let Some(program) = compile(test, Language::C, PAIR) else { return };
-    let ended = Command::new(&program).envs([("NCCL_NET", "IB"), ("NCCL_IB_DISABLE", "1")]).output();
+    let ended = watched(&program).envs([("NCCL_NET", "IB"), ("NCCL_IB_DISABLE", "1")]).output();
     let ended = ended.expect("it was just built");
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(
@@ -131,9 +131,9 @@ fn a_file_of_settings_is_read() {
     let Some(program) = compile(test, Language::C, PAIR) else { return };
     let file = scratch(test).join("nccl.conf");
     std::fs::write(&file, "# the site's\nNCCL_DEBUG=VERSION\n").expect("the directory is ours");
-    let output = run(Command::new(&program).env("NCCL_CONF_FILE", &file));
+    let output = run(watched(&program).env("NCCL_CONF_FILE", &file));
     assert!(lines(&output.stdout).iter().any(|line| line.starts_with("NCCL version 2.32.0")));
-    let output = run(Command::new(&program).env("NCCL_CONF_FILE", &file).env("NCCL_DEBUG", "NONE"));
+    let output = run(watched(&program).env("NCCL_CONF_FILE", &file).env("NCCL_DEBUG", "NONE"));
     assert_eq!(lines(&output.stdout), [""; 0], "the environment comes first");
 }
 
@@ -145,14 +145,15 @@ fn ranks_meet_at_a_given_address() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
         let address = listener.local_addr().expect("it is bound").to_string();
         drop(listener);
-        let ran = Command::new(&program).arg("each").env("NCCL_COMM_ID", address).output();
+        let ran = watched(&program).arg("each").env("NCCL_COMM_ID", address).output();
         ran.is_ok_and(|output| output.status.success())
     });
     assert!(met);
 }
 
-/// CUDA's driver, as far as the library asks it: every address from the given one on is a device's.
+/// CUDA's driver, as far as the library asks it: every address from the given one on is a device's, and every stream holds the same piece of work.
 const DRIVER: &str = "#include <stdint.h>\nuint64_t first_of_device = UINT64_MAX;\n\
+    int (*work)(void *stream);\nint cuStreamSynchronize(void *stream) { return work == 0 ? 0 : work(stream); }\n\
     int cuPointerGetAttribute(void *data, int attribute, uint64_t pointer) {\n\
     \x20 if (pointer < first_of_device) return 1;\n\
     \x20 if (attribute == 2) *(unsigned *)data = 2; else *(char *)data = 0;\n  return 0;\n}\n";
@@ -165,7 +166,7 @@ fn memory_of_a_device_is_refused() {
     let (source, driver) = (scratch(test).join("driver.c"), scratch(test).join("libcuda.so.1"));
     std::fs::write(&source, DRIVER).expect("the directory is ours");
     run(Command::new(compiler).args(["-shared", "-fPIC", "-o"]).arg(&driver).arg(&source));
-    run(Command::new(program).env("LD_LIBRARY_PATH", scratch(test)));
+    run(watched(program).env("LD_LIBRARY_PATH", scratch(test)));
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn it_can_be_loaded_and_closed_at_run_time() {
         .arg(&program)
         .arg(source)
         .args(["-x", "none", "-ldl"]));
-    run(Command::new(program).arg(library()));
+    run(watched(program).arg(library()));
 }
 
 #[test]
@@ -202,7 +203,7 @@ fn it_installs_where_it_is_told() {
             let mut compile = Command::new(&compiler);
             compile.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program).arg(&example);
             run(compile.args(&flags).arg(format!("-Wl,-rpath,{}/lib", prefix.display())));
-            run(&mut Command::new(program));
+            run(&mut watched(program));
         }
     }
 }
