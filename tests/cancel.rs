@@ -3,6 +3,7 @@
 use serried::bootstrap::{Control, Launch, Settings};
 use serried::{Communicator, Config, Error, Op, Result, UniqueId};
 use std::fmt::Debug;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Joins that are not cancelled last longer.
@@ -21,16 +22,31 @@ fn id() -> UniqueId {
     UniqueId::create(&config().control).expect("a place to meet")
 }
 
-/// Ends what another thread does by `end`, as soon as it waits, or before.
+/// Ends what another thread does by `end`, which waits until it waits.
 fn ends_by<T: Debug + Send>(waits: impl FnOnce() -> Result<T> + Send, end: impl FnOnce()) {
     std::thread::scope(|scope| {
         let waits = scope.spawn(waits);
-        let begun = Instant::now();
         end();
+        let begun = Instant::now();
         let error = waits.join().expect("no panic").expect_err("it was ended");
         assert!(matches!(error, Error::Cancelled { .. }), "{error}");
         assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     });
+}
+
+/// A launch of two ranks that meet at this port.
+fn launch(rank: u32, port: u16) -> Launch {
+    let variable = |name: &str| match name {
+        "SERRIED_RANK" => Some(rank.to_string()),
+        "SERRIED_SIZE" => Some("2".to_owned()),
+        "SERRIED_ROOT" => Some(format!("127.0.0.1:{port}")),
+        _ => None,
+    };
+    Launch::from_variables(variable, || None).expect("sound").expect("a launch")
+}
+
+fn port_of(listener: &TcpListener) -> u16 {
+    listener.local_addr().expect("it is bound").port()
 }
 
 /// Both ranks of a communicator, each of which does something.
@@ -47,70 +63,115 @@ fn two<A: Send, B: Send>(
 }
 
 #[test]
-fn a_rank_that_waits_for_others_is_cancelled() {
+fn who_is_cancelled_joins_nothing() {
     let config = config();
-    let cancel = config.control.cancel.clone();
-    ends_by(|| Communicator::create(&id(), 1, 2, &config), || cancel.cancel());
+    config.control.cancel.cancel();
     let error = Communicator::create(&id(), 0, 1, &config).expect_err("cancelled before").to_string();
     assert_eq!(error, "rank 0: joining was cancelled");
 }
 
 #[test]
-fn a_rank_that_holds_the_rendezvous_or_looks_for_it_is_cancelled() {
-    for rank in ["0", "1"] {
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let variable = |name: &str| match name {
-            "SERRIED_RANK" => Some(rank.to_owned()),
-            "SERRIED_SIZE" => Some("2".to_owned()),
-            "SERRIED_ROOT" => Some(format!("localhost:{port}")),
-            _ => None,
-        };
-        let launch = Launch::from_variables(variable, || None).expect("sound").expect("a launch");
+fn a_rank_that_waits_for_the_rendezvous_is_cancelled() {
+    let (config, silent) = (config(), TcpListener::bind("127.0.0.1:0").expect("loopback has a port"));
+    let launch = launch(1, port_of(&silent));
+    ends_by(
+        || Communicator::launched(&launch, &config),
+        || {
+            let _kept = silent.accept().expect("it comes");
+            config.control.cancel.cancel();
+        },
+    );
+}
+
+/// The place is free again then.
+#[test]
+fn a_rank_that_holds_the_rendezvous_is_cancelled() {
+    let port = port_of(&TcpListener::bind("127.0.0.1:0").expect("loopback has a port"));
+    for _ in 0..2 {
         let config = config();
-        let cancel = config.control.cancel.clone();
-        ends_by(|| Communicator::launched(&launch, &config), || cancel.cancel());
+        ends_by(
+            || Communicator::launched(&launch(0, port), &config),
+            || {
+                while TcpStream::connect(("127.0.0.1", port)).is_err() {
+                    std::thread::yield_now();
+                }
+                config.control.cancel.cancel();
+            },
+        );
     }
 }
 
-/// The other rank is there, but takes no part in what follows.
+/// The other rank is there, but takes no part in what follows. What it hears if this one is cancelled so much later than it has joined: nothing but a
+/// goodbye where this one has not even been told that all have joined.
+fn hears_of_a_cancelled_rank(later: Duration) -> Option<String> {
+    let (id, config) = (id(), config());
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| Communicator::create(&id, 0, 2, &config));
+        let control = Control::join(&id, 1, 2, &Settings::default()).expect("both come");
+        // why: that a rank is on its way for so long is what is tested
+        std::thread::sleep(later);
+        let begun = Instant::now();
+        config.control.cancel.cancel();
+        while control.verdict().is_none() && !control.left(0) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "nobody says anything");
+            std::thread::yield_now();
+        }
+        let error = waits.join().expect("no panic").expect_err("cancelled");
+        assert!(matches!(error, Error::Cancelled { rank: 0 }) && begun.elapsed() < SOON, "{error}");
+        control.verdict().map(|verdict| verdict.cause.to_string())
+    })
+}
+
 #[test]
 fn a_rank_that_has_met_the_others_is_cancelled_and_they_hear_of_it() {
-    let (id, config) = (id(), config());
-    let (told, tell) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        let other = scope.spawn(|| {
-            let control = Control::join(&id, 1, 2, &Settings::default()).expect("both come");
-            told.send(()).expect("it listens");
+    let heard = (0..8).find_map(|doublings| hears_of_a_cancelled_rank(Duration::from_millis((1 << doublings) - 1)));
+    assert_eq!(heard.as_deref(), Some("reported: its user has cancelled joining"));
+}
+
+/// The other ranks, which wait in the agreement or would, hear of it.
+#[test]
+fn a_cancelled_split_breaks_the_parent_while_its_ranks_agree() {
+    for before in [true, false] {
+        let child = config();
+        let splits = |comm: Communicator| {
+            if before {
+                child.control.cancel.cancel();
+            }
+            let cancel = child.control.cancel.child();
+            let error = std::thread::scope(|scope| {
+                let splits = scope.spawn(|| comm.split_with(Some(0), 0, &child));
+                if !before {
+                    // why: that a rank is on its way for so long is what is tested
+                    std::thread::sleep(Duration::from_millis(300));
+                    child.control.cancel.cancel();
+                }
+                splits.join().expect("no panic").expect_err("cancelled")
+            });
+            assert!(matches!(error, Error::Cancelled { .. }) && cancel.is_cancelled(), "{error}");
+            comm
+        };
+        let hears = |comm: Communicator| {
+            if before {
+                return comm.split(Some(0), 0).expect_err("refused").to_string();
+            }
             let begun = Instant::now();
-            // Where rank 0 has not been told yet that all have joined, it just leaves.
-            while control.verdict().is_none() && !control.left(0) {
+            while comm.health().is_ok() {
                 assert!(begun.elapsed() < Duration::from_secs(30), "nobody says anything");
                 std::thread::yield_now();
             }
-            control.verdict().map(|verdict| verdict.cause.to_string())
-        });
-        let cancel = config.control.cancel.clone();
-        let met = || {
-            tell.recv().expect("it joins");
-            cancel.cancel();
+            comm.health().expect_err("seen above").to_string()
         };
-        std::thread::scope(|scope| {
-            let waits = scope.spawn(|| Communicator::create(&id, 0, 2, &config));
-            met();
-            let begun = Instant::now();
-            let error = waits.join().expect("no panic").expect_err("cancelled");
-            assert!(matches!(error, Error::Cancelled { rank: 0 }) && begun.elapsed() < SOON, "{error}");
-        });
-        let heard = other.join().expect("no panic");
-        assert!(heard.is_none_or(|heard| heard == "reported: its user has cancelled joining"));
-    });
+        let (_, error) = two(splits, hears);
+        let expected = if before { "refused" } else { "its user has cancelled joining" };
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]
 fn an_abort_ends_a_split_that_another_rank_does_not_finish() {
-    let stops = config();
-    stops.control.cancel.cancel();
+    // They agree, and then there is no way to join.
+    let mut stops = config();
+    stops.control.interfaces = "=no-such-interface".parse().ok();
     let met = std::sync::Barrier::new(2);
     let waits = |comm: Communicator| {
         ends_by(
@@ -122,8 +183,7 @@ fn an_abort_ends_a_split_that_another_rank_does_not_finish() {
         );
     };
     let leaves = |comm: Communicator| {
-        let error = comm.split_with(Some(0), 0, &stops).expect_err("cancelled");
-        assert!(matches!(error, Error::Cancelled { .. }), "{error}");
+        comm.split_with(Some(0), 0, &stops).expect_err("no way");
         met.wait();
     };
     two(waits, leaves);

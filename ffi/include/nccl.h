@@ -279,7 +279,8 @@ SERRIED_NCCL(ncclResult_t, ncclCommGrow, (ncclComm_t comm, int nRanks, const ncc
 /* NULL is nothing to finalize, destroy, abort or revoke. What was finalized or revoked is not finalized or revoked again. */
 SERRIED_NCCL(ncclResult_t, ncclCommFinalize, (ncclComm_t comm));
 SERRIED_NCCL(ncclResult_t, ncclCommDestroy, (ncclComm_t comm));
-/* Ends the calls that run, on all ranks; joining, by the handle that is there already; and the making of others of comm. */
+/* Ends the calls that run, on all ranks; joining, by the handle that is there already; and the making of others of comm. What is aborted while
+ * the ranks of its parent agree on it breaks the parent, which waits for this rank. */
 SERRIED_NCCL(ncclResult_t, ncclCommAbort, (ncclComm_t comm));
 /* Ends the calls that run, on all ranks; what is left is shrinking and destroying it. */
 SERRIED_NCCL(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags));

@@ -31,6 +31,8 @@ pub(crate) struct Comm {
     pub(crate) operators: Operators,
     pub(crate) registrations: Registrations,
     pub(crate) windows: Windows,
+    /// Ends what is being made of it.
+    offspring: Mutex<Cancel>,
     /// How many communicators all ranks have made of this one.
     made: AtomicU64,
     /// How many were made by the same survivors.
@@ -93,10 +95,9 @@ fn unknown(handle: ncclComm_t) -> Failure {
 }
 
 impl Comm {
-    /// One that is to join, until then or until it is aborted.
-    pub(crate) fn new(mut settings: Settings, membership: Membership) -> Arc<Self> {
+    /// One that is to join, which what cancels its settings ends.
+    pub(crate) fn new(settings: Settings, membership: Membership) -> Arc<Self> {
         cuda::look_for_driver();
-        settings.config.control.cancel = Cancel::default();
         Arc::new(Self {
             state: AtomicU32::new(0),
             process: fork::generation(),
@@ -106,6 +107,7 @@ impl Comm {
             operators: Operators::default(),
             registrations: Registrations::default(),
             windows: Windows::default(),
+            offspring: Mutex::default(),
             made: AtomicU64::new(0),
             shrunk: Mutex::default(),
             id: Mutex::default(),
@@ -272,10 +274,19 @@ impl Comm {
         self.state.load(Ordering::Acquire) & REVOKED != 0
     }
 
-    /// Ends every call that runs, here and on the other ranks, with an error, and joining.
+    /// Ends every call that runs, here and on the other ranks, with an error; and joining, its own and of what is made of it.
     pub(crate) fn abort(&self) {
         self.stop(ABORTED);
+        let offspring = std::mem::take(&mut *self.offspring.lock().unwrap_or_else(PoisonError::into_inner));
+        offspring.cancel();
         self.settings.config.control.cancel.cancel();
+    }
+
+    /// The settings of one that is made of this from now on: an abort of either ends that.
+    pub(crate) fn settings_of_child(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        settings.config.control.cancel = self.offspring.lock().unwrap_or_else(PoisonError::into_inner).child();
+        settings
     }
 
     fn stop(&self, why: u32) {

@@ -22,7 +22,10 @@ type Ask = unsafe extern "C" fn(*mut c_void, c_int, u64) -> c_int;
 /// `cuStreamSynchronize`.
 type Synchronize = unsafe extern "C" fn(cudaStream_t) -> c_int;
 
-/// What the default stream says where CUDA is not in use: `CUDA_ERROR_NOT_INITIALIZED`, `CUDA_ERROR_DEINITIALIZED`, `CUDA_ERROR_INVALID_CONTEXT` and
+/// The default stream by its other names: `CU_STREAM_LEGACY` and `CU_STREAM_PER_THREAD`.
+const DEFAULT_STREAMS: std::ops::RangeInclusive<usize> = 0..=2;
+
+/// What the default stream says on a thread that does not use CUDA: `CUDA_ERROR_NOT_INITIALIZED`, `CUDA_ERROR_DEINITIALIZED`, `CUDA_ERROR_INVALID_CONTEXT` and
 /// `CUDA_ERROR_CONTEXT_IS_DESTROYED`.
 const HOLDS_NOTHING: [c_int; 4] = [3, 4, 201, 709];
 
@@ -83,7 +86,7 @@ pub(crate) fn is_on_host(buffer: *const c_void) -> Result<(), Failure> {
     driver().map_or(Ok(()), |driver| driver.refuse_device_memory(&[buffer]))
 }
 
-/// Waits until a stream holds nothing any more.
+/// Waits until a stream holds nothing any more. What the default stream holds is known on threads that have a context.
 pub(crate) fn wait_for(stream: cudaStream_t) -> Result<(), Failure> {
     driver().map_or(Ok(()), |driver| driver.wait_for(stream))
 }
@@ -103,7 +106,7 @@ impl Driver {
         // SAFETY: the driver stays loaded; a stream is null or the caller's, who promises that CUDA knows it.
         match unsafe { (self.synchronize)(stream) } {
             0 => Ok(()),
-            nothing if stream.is_null() && HOLDS_NOTHING.contains(&nothing) => Ok(()),
+            nothing if DEFAULT_STREAMS.contains(&stream.addr()) && HOLDS_NOTHING.contains(&nothing) => Ok(()),
             error => {
                 let what = format!("waiting for what stream {stream:p} holds: CUDA error {error}");
                 Err(Failure::new(ncclResult_t::UnhandledCudaError, what))

@@ -12,7 +12,7 @@ use crate::meeting::fresh_id;
 use crate::plan::rank_of;
 use crate::together::Owner;
 use crate::types::{ncclComm_t, ncclConfig_t, ncclUniqueId};
-use serried::{CollectiveKind, Communicator, UniqueId};
+use serried::{CollectiveKind, Communicator, Config, UniqueId};
 use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const NOCOLOR: c_int = -1;
 /// `config` is null or points to settings as long as their `size` says.
 unsafe fn settings(parent: &Comm, config: *const ncclConfig_t) -> Result<Settings, Failure> {
     // SAFETY: as the caller promises.
-    unsafe { config::apply(config, parent.settings.clone()) }
+    unsafe { config::apply(config, parent.settings_of_child()) }
 }
 
 /// # Safety
@@ -60,10 +60,9 @@ unsafe fn split(
     let origin = (parent.membership.key(), number, color);
     let config = settings.config.clone();
     let made = color.map(|_| Comm::new(settings, Membership::of(&origin)));
-    let config = made.as_ref().map_or(config, |made| made.settings.config.clone());
     let of = parent.clone();
     let join = move || {
-        let whole = anew(&of)?;
+        let whole = anew(&of, &config)?;
         let parent = whole.as_ref().map_or_else(|| of.known(), Ok)?;
         Ok(parent.split_with(color, i64::from(key), &config)?)
     };
@@ -71,14 +70,16 @@ unsafe fn split(
     unsafe { make(newcomm, made, Some(Owner::meeting(&parent, SPLITS)), join) }
 }
 
-/// A communicator of the same ranks as one that was revoked, whose own calls have ended for good: by it they can agree on more.
-fn anew(parent: &Comm) -> Result<Option<Communicator>, Failure> {
+/// A communicator of the same ranks as one that was revoked, whose own calls have ended for good: by it they can agree on more. It is given up with what
+/// is made of it.
+fn anew(parent: &Comm, child: &Config) -> Result<Option<Communicator>, Failure> {
     if !parent.is_revoked() {
         return Ok(None);
     }
     let revoked = parent.known()?;
     let all: Vec<u32> = (0..revoked.size()).collect();
-    Ok(Some(revoked.survivors(&all, &parent.settings.config)?))
+    let config = Config { control: child.control.clone(), ..parent.settings.config.clone() };
+    Ok(Some(revoked.survivors(&all, &config)?))
 }
 
 /// The ranks that stay, ascending.
@@ -144,13 +145,15 @@ unsafe fn shrink(
     // SAFETY: as the caller promises.
     let staying = unsafe { survivors(list, count, communicator.rank(), communicator.size()) }?;
     // SAFETY: as the caller promises.
-    let settings = unsafe { settings(&parent, config) }?;
+    let mut settings = unsafe { settings(&parent, config) }?;
     let origin = (parent.membership.key(), parent.count_shrunk(&staying), &staying);
-    let made = Comm::new(settings, Membership::of(&origin));
-    let config = made.settings.config.clone();
     if flags == SHRINK_ABORT {
         parent.abort();
+        // This abort is not the one that ends it.
+        settings.config.control.cancel = parent.settings_of_child().config.control.cancel;
     }
+    let config = settings.config.clone();
+    let made = Comm::new(settings, Membership::of(&origin));
     let of = parent.clone();
     let join = move || Ok(Some(of.known()?.survivors(&staying, &config)?));
     // SAFETY: as the caller promises.
@@ -228,12 +231,21 @@ unsafe fn grow(
     };
     let (size, settings) =
         checked().map_err(|failure| group::refuse_of_all(Owner::meeting(&parent, GROWS), failure))?;
+    let config = settings.config.clone();
     let made = Comm::new(settings, Membership::of(&(parent.membership.key(), number, size)));
-    let config = made.settings.config.clone();
     let (of, given, new) = (parent.clone(), id.map(|id| id.internal), Arc::downgrade(&made));
     let join = move || {
         let parent = of.known()?;
-        let id = told(parent, given, of.take_id())?;
+        let (made, mut is_due) = (of.take_id(), true);
+        let id = parent.unless_cancelled(&config.control.cancel, || {
+            is_due = false;
+            Ok(told(parent, given, made))
+        });
+        if is_due {
+            // The others wait for it.
+            parent.refuse(GROWS)?;
+        }
+        let id = id??;
         // As the new ranks do, which know nothing else.
         new.upgrade().inspect(|new| new.membership.move_to(&id));
         Ok(Some(parent.grow(&UniqueId::from_bytes(&id)?, size, &config)?))

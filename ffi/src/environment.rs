@@ -82,20 +82,29 @@ pub(crate) fn config() -> serried::Result<Config> {
 }
 
 fn from_nccls(variable: &dyn Fn(&str) -> Option<String>) -> serried::Result<Config> {
-    for name in NUMBERS {
-        let value = variable(name).unwrap_or_default();
-        if !value.trim().is_empty() && number(&value).is_none() {
+    let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    for (name, own) in NUMBERS {
+        let Some(value) = set(name).filter(|_| set(own).is_none()) else { continue };
+        if number(&value).is_none() {
             return Err(serried::Error::Setting { name: name.into(), value, why: "expected a number".into() });
         }
     }
     Config::from_variables(|name| translate(name, variable))
 }
 
-/// Of NCCL's variables that the `serried` crate does not read itself, those that are numbers.
-const NUMBERS: [&str; 4] = ["NCCL_SOCKET_NTHREADS", "NCCL_NSOCKS_PERTHREAD", "NCCL_SHM_DISABLE", "NCCL_IB_DISABLE"];
+/// Of NCCL's variables that the `serried` crate does not read itself, those that are numbers, each with the one that wins over it.
+const NUMBERS: [(&str, &str); 4] = [
+    ("NCCL_SOCKET_NTHREADS", "SERRIED_SOCKETS"),
+    ("NCCL_NSOCKS_PERTHREAD", "SERRIED_SOCKETS"),
+    ("NCCL_SHM_DISABLE", "SERRIED_HOST_ID"),
+    ("NCCL_IB_DISABLE", "SERRIED_IB_HCA"),
+];
 
 fn number(text: &str) -> Option<i64> {
-    text.trim().parse().ok()
+    match text.trim().strip_prefix("0x") {
+        Some(digits) => i64::from_str_radix(digits, 16).ok(),
+        None => text.trim().parse().ok(),
+    }
 }
 
 /// The text of a variable that the `serried` crate asks for, from its own name or what NCCL's say.
@@ -286,10 +295,12 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_an_error() {
-        for name in NUMBERS {
-            let error =
-                from_nccls(&|asked| (asked == name).then(|| "abc".to_owned())).expect_err("no number").to_string();
+        for (name, own) in NUMBERS {
+            let of = |asked: &str| (asked == name).then(|| "abc".to_owned());
+            let error = from_nccls(&of).expect_err("no number").to_string();
             assert_eq!(error, format!("{name}=\"abc\": expected a number"));
+            assert!(from_nccls(&|asked| of(asked).or_else(|| (asked == own).then(|| "1".to_owned()))).is_ok());
+            assert!(from_nccls(&|asked| of(asked).map(|_| "0x1".to_owned())).is_ok());
         }
     }
 

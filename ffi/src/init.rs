@@ -9,6 +9,7 @@ use crate::group;
 use crate::making::{Making, make};
 use crate::meeting::{Meeting, fresh_id, new_id};
 use crate::types::{ncclComm_t, ncclConfig_t, ncclUniqueId};
+use serried::Cancel;
 use std::ffi::c_int;
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ pub(crate) unsafe fn join_as(
     settings: Settings,
 ) -> Result<(), Failure> {
     let meeting = Meeting::of(id)?;
+    let config = settings.config.clone();
     let made = Comm::new(settings, Membership::of(&id.internal));
-    let config = made.settings.config.clone();
     let join = move || meeting.join(rank, size, &config).map(Some);
     // SAFETY: as the caller promises.
     unsafe { make(comm, Some(made), None, join) }
@@ -89,9 +90,10 @@ fn join_all(devices: &[c_int], places: &mut [ncclComm_t]) -> Result<(), Failure>
     let meeting = Meeting::of(&id)?;
     let size = devices.len() as u32;
     let makings = (0..size).zip(devices).zip(places.iter_mut()).map(|((rank, device), place)| {
-        let settings = Settings { device: *device, ..settings.clone() };
+        let mut settings = Settings { device: *device, ..settings.clone() };
+        settings.config.control.cancel = Cancel::default();
+        let (meeting, config) = (meeting.clone(), settings.config.clone());
         let made = Comm::new(settings, Membership::of(&id.internal));
-        let (meeting, config) = (meeting.clone(), made.settings.config.clone());
         let join = move || meeting.join(rank, size, &config).map(Some);
         // SAFETY: the place is borrowed until all have been made.
         unsafe { Making::new(place, Some(made), None, join) }

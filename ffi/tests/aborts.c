@@ -12,7 +12,11 @@ struct hanging {
   const char *words;
   ncclComm_t comm;
   double ended;
+  volatile int begun;
 };
+
+/* The handle of what is made while the maker hangs. */
+static ncclComm_t volatile in_the_making;
 
 static ncclResult_t all_reduce(ncclComm_t comm) {
   float data = 1;
@@ -40,33 +44,57 @@ static ncclResult_t open_window(ncclComm_t comm) {
 }
 
 static ncclResult_t split(ncclComm_t comm) {
-  ncclComm_t made;
-  ncclResult_t result = ncclCommSplit(comm, 0, 0, &made, NULL);
-  CHECK(made == NULL);
+  ncclResult_t result = ncclCommSplit(comm, 0, 0, (ncclComm_t *)&in_the_making, NULL);
+  CHECK(in_the_making == NULL);
   return result;
+}
+
+static ncclResult_t split_revoked(ncclComm_t comm) {
+  OK(ncclCommRevoke(comm, NCCL_REVOKE_DEFAULT));
+  return split(comm);
+}
+
+static ncclResult_t grow(ncclComm_t comm) {
+  ncclResult_t result = ncclCommGrow(comm, 4, NULL, -1, (ncclComm_t *)&in_the_making, NULL);
+  CHECK(in_the_making == NULL);
+  return result;
+}
+
+static ncclResult_t in_a_group(ncclComm_t comm) {
+  float data = 1, other = 1;
+  OK(ncclGroupStart());
+  OK(ncclRecv(&other, 1, ncclFloat, 1, comm, NULL));
+  OK(ncclAllReduce(&data, &data, 1, ncclFloat, ncclSum, comm, NULL));
+  return ncclGroupEnd();
 }
 
 /* Of three ranks without the last: the second does not come. */
 static ncclResult_t shrink(ncclComm_t comm) {
-  ncclComm_t made;
   int excluded[1] = {2};
-  ncclResult_t result = ncclCommShrink(comm, excluded, 1, &made, NULL, NCCL_SHRINK_ABORT);
-  CHECK(made == NULL);
+  ncclResult_t result = ncclCommShrink(comm, excluded, 1, (ncclComm_t *)&in_the_making, NULL, NCCL_SHRINK_ABORT);
+  CHECK(in_the_making == NULL);
   return result;
 }
 
 static void *hang(void *argument) {
   struct hanging *hanging = (struct hanging *)argument;
+  hanging->begun = 1;
   FAILS(hanging->call(hanging->comm), hanging->code, hanging->words);
   hanging->ended = now();
   return NULL;
 }
 
-static void ends(struct hanging hanging) {
+/* A while in which the other thread comes deep into its wait. */
+static void wait_a_while(void) {
+  struct timespec pause = {0, 300 * 1000 * 1000};
+  nanosleep(&pause, NULL);
+}
+
+/* One that hangs, aborted by its own handle, or by that of what it makes. */
+static void ends(struct hanging hanging, int by_child) {
   enum { RANKS = 3 };
   ncclComm_t comms[RANKS];
   pthread_t thread;
-  struct timespec pause = {0, 300 * 1000 * 1000};
   ncclResult_t state = ncclSuccess;
   ncclWindow_t windows[RANKS];
   void *memory;
@@ -79,17 +107,21 @@ static void ends(struct hanging hanging) {
     OK(ncclGroupEnd());
   }
   hanging.comm = comms[0];
+  in_the_making = NULL;
   CHECK(pthread_create(&thread, NULL, hang, &hanging) == 0);
-  nanosleep(&pause, NULL); /* long enough for the call to be deep in its wait */
+  while (!hanging.begun || (by_child && in_the_making == NULL)) usleep(1000);
+  wait_a_while();
   begin = now();
-  OK(ncclCommAbort(comms[0]));
+  OK(ncclCommAbort(by_child ? in_the_making : comms[0]));
   CHECK(now() - begin < 1.0);
   CHECK(pthread_join(thread, NULL) == 0);
   CHECK(hanging.ended - begin < 1.0);
-  for (int rank = 1; rank < RANKS; rank++) {
-    FAILS(all_reduce(comms[rank]), ncclRemoteError, "rank 0 reported");
-    OK(ncclCommGetAsyncError(comms[rank], &state));
-    CHECK(state == ncclRemoteError);
+  for (int rank = by_child ? 0 : 1; rank < RANKS; rank++) {
+    if (rank > 0) {
+      FAILS(all_reduce(comms[rank]), ncclRemoteError, "rank 0 reported");
+      OK(ncclCommGetAsyncError(comms[rank], &state));
+      CHECK(state == ncclRemoteError);
+    }
     begin = now();
     OK(ncclCommAbort(comms[rank]));
     CHECK(now() - begin < 1.0);
@@ -98,12 +130,41 @@ static void ends(struct hanging hanging) {
 }
 
 static void hanging_calls(void) {
+  enum { CALLS = 5 }; /* what follows makes communicators */
   const struct hanging all[] = {
-      {all_reduce, ncclRemoteError, "aborted", NULL, 0},      {receive, ncclRemoteError, "aborted", NULL, 0},
-      {wait_for_signal, ncclRemoteError, "aborted", NULL, 0}, {open_window, ncclRemoteError, "aborted", NULL, 0},
-      {split, ncclRemoteError, "aborted", NULL, 0},           {shrink, ncclInvalidUsage, "cancelled", NULL, 0},
+      {all_reduce, ncclRemoteError, "aborted", NULL, 0, 0},       {receive, ncclRemoteError, "aborted", NULL, 0, 0},
+      {wait_for_signal, ncclRemoteError, "aborted", NULL, 0, 0},  {open_window, ncclRemoteError, "aborted", NULL, 0, 0},
+      {in_a_group, ncclRemoteError, "aborted", NULL, 0, 0},       {split, ncclInvalidUsage, "cancelled", NULL, 0, 0},
+      {split_revoked, ncclInvalidUsage, "cancelled", NULL, 0, 0}, {shrink, ncclInvalidUsage, "cancelled", NULL, 0, 0},
+      {grow, ncclInvalidUsage, "cancelled", NULL, 0, 0},
   };
-  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) ends(all[i]);
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+    ends(all[i], 0);
+    if (i >= CALLS) ends(all[i], 1);
+  }
+}
+
+/* What is made in the background ends with its parent, whether it has begun or not. */
+static void made_in_the_background(void) {
+  ncclComm_t comms[3], made;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  ncclResult_t state = ncclInProgress;
+  int excluded[1] = {2};
+  double begin;
+  config.blocking = 0;
+  OK(ncclCommInitAll(comms, 3, NULL));
+  CHECK(ncclCommShrink(comms[0], excluded, 1, &made, &config, NCCL_SHRINK_ABORT) == ncclInProgress);
+  begin = now();
+  OK(ncclCommAbort(comms[0]));
+  CHECK(now() - begin < 1.0);
+  while (state == ncclInProgress) {
+    OK(ncclCommGetAsyncError(made, &state));
+    CHECK(now() - begin < 1.0);
+    usleep(1000);
+  }
+  CHECK(state == ncclInvalidUsage);
+  OK(ncclCommDestroy(made));
+  for (int rank = 1; rank < 3; rank++) OK(ncclCommAbort(comms[rank]));
 }
 
 /* Ranks do not come: a communicator that joins in the background can be aborted at once. */
@@ -163,7 +224,7 @@ static void an_aborted_join(ncclComm_t parent, int by_parent) {
   CHECK(now() - begin < 1.0);
   CHECK(pthread_join(thread, NULL) == 0);
   CHECK(now() - begin < 1.0); /* joining takes 60 seconds if nobody comes */
-  CHECK(joining.ended == ncclInvalidUsage || (by_parent && joining.ended == ncclRemoteError));
+  CHECK(joining.ended == ncclInvalidUsage);
   CHECK(joining.comm == NULL);
   if (parent != NULL && !by_parent) {
     OK(all_reduce(parent));
@@ -174,6 +235,7 @@ static void an_aborted_join(ncclComm_t parent, int by_parent) {
 int main(void) {
   ncclComm_t parent;
   hanging_calls();
+  made_in_the_background();
   a_lonely_rank();
   an_aborted_join(NULL, 0);
   for (int by_parent = 0; by_parent < 2; by_parent++) {

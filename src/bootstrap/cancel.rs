@@ -4,34 +4,46 @@ use super::control::Control;
 use super::failure::Failure;
 use crate::error::{Cause, Error, Result};
 use std::fmt::{Debug, Formatter};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Ends joins that wait for other ranks, from another thread. Clones are the same.
 ///
-/// Once it is cancelled, every join that has it in its settings ends with [`Error::Cancelled`] within a tenth of a second, those to come included. A
-/// communicator that has been made by then is none of its business any more.
+/// Once it is cancelled, every join that has it in its settings ends with [`Error::Cancelled`] within a tenth of a second, those to come included: also
+/// that of a communicator which is made of another and begins with its settings. One that has been made by then goes on.
 #[derive(Clone, Default)]
 pub struct Cancel(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     is_cancelled: bool,
-    /// Ranks that have met the others, and still get ready for calls.
-    preparing: Vec<Control>,
+    /// Ranks that have met the others, and wait for them.
+    waiting: Vec<Control>,
+    children: Vec<Weak<Mutex<State>>>,
 }
 
 impl Cancel {
+    /// One more, which ends with this one and can be ended without it.
+    pub fn child(&self) -> Self {
+        let mut state = self.state();
+        let child = Self::default();
+        child.state().is_cancelled = state.is_cancelled;
+        state.children.retain(|child| child.strong_count() > 0);
+        state.children.push(Arc::downgrade(&child.0));
+        child
+    }
+
     /// Ends them. Ranks that have met this one already hear of it, as of a failure of this one.
     pub fn cancel(&self) {
-        let preparing = {
+        let (waiting, children) = {
             let mut state = self.state();
             state.is_cancelled = true;
-            std::mem::take(&mut state.preparing)
+            (std::mem::take(&mut state.waiting), std::mem::take(&mut state.children))
         };
-        for control in preparing {
+        for control in waiting {
             let (peer, cause) = (control.rank(), Cause::Reported("its user has cancelled joining".into()));
             control.report(Failure { peer, cause, reporter: peer });
         }
+        children.iter().filter_map(Weak::upgrade).for_each(|child| Self(child).cancel());
     }
 
     /// Whether that was done.
@@ -44,14 +56,20 @@ impl Cancel {
         if self.is_cancelled() { Err(Error::Cancelled { rank }) } else { Ok(()) }
     }
 
-    /// Has a rank that gets ready broken off if this is cancelled before the guard is dropped.
-    pub(crate) fn watch(&self, control: &Control) -> Result<Preparing<'_>> {
-        let mut state = self.state();
-        if state.is_cancelled {
-            return Err(Error::Cancelled { rank: control.rank() });
+    /// Does what waits for other ranks, which is broken off, here and there, when this is cancelled meanwhile.
+    pub(crate) fn over<T>(&self, control: &Control, wait: impl FnOnce() -> Result<T>) -> Result<T> {
+        {
+            let mut state = self.state();
+            if state.is_cancelled {
+                return Err(Error::Cancelled { rank: control.rank() });
+            }
+            state.waiting.push(control.clone());
         }
-        state.preparing.push(control.clone());
-        Ok(Preparing { cancel: self, control: control.clone() })
+        let waiting = Waiting { cancel: self, control };
+        let done = wait();
+        drop(waiting);
+        self.check(control.rank())?;
+        done
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -59,15 +77,18 @@ impl Cancel {
     }
 }
 
-/// A rank that gets ready.
-pub(crate) struct Preparing<'a> {
+/// A rank that waits.
+struct Waiting<'a> {
     cancel: &'a Cancel,
-    control: Control,
+    control: &'a Control,
 }
 
-impl Drop for Preparing<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.cancel.state().preparing.retain(|control| !control.is_same(&self.control));
+        let mut state = self.cancel.state();
+        if let Some(at) = state.waiting.iter().position(|control| control.is_same(self.control)) {
+            state.waiting.swap_remove(at);
+        }
     }
 }
 

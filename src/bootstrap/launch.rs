@@ -13,7 +13,7 @@ use super::root::{self, Host};
 use super::settings::Settings;
 use super::site::Site;
 use super::unique_id::{Secret, UniqueId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -95,13 +95,13 @@ async fn host(secret: Secret, name: String, ports: Vec<u16>, size: u32, settings
         _ => *address,
     });
     let site = Site::Endpoint(Endpoint::here(own.collect()));
-    let (fail, failed) = oneshot::channel();
-    let host = Host { deadline: (deadline, settings.init_timeout), failed };
+    let (end, ended) = oneshot::channel();
+    let host = Host { deadline: (deadline, settings.init_timeout), ended };
     tokio::spawn(root::serve_for(host, listener, secret.clone()));
-    join::join_by(deadline, Meeting { secret, site }, 0, size, settings).await.inspect_err(|error| {
-        // A rendezvous that is over by itself, and is telling the others, takes no notice.
-        let _ = fail.send(error.clone());
-    })
+    let joined = join::join_by(deadline, Meeting { secret, site }, 0, size, settings).await;
+    // A rendezvous that is over by itself, and is telling the others, takes no notice.
+    let _ = end.send(joined.as_ref().map(|_| ()).map_err(Error::clone));
+    joined
 }
 
 /// Listens as soon as one of the ports is free: the rendezvous of a join that failed may still be on its way out. The first failure

@@ -50,8 +50,8 @@ pub(super) enum Afterwards {
 pub(super) struct Host {
     /// When the host gives up, and its timeout.
     pub(super) deadline: (Instant, Duration),
-    /// Why the host's joining failed; dropped when it did not.
-    pub(super) failed: oneshot::Receiver<Error>,
+    /// How the host's joining ended; dropped when it was given up.
+    pub(super) ended: oneshot::Receiver<Result<(), Error>>,
 }
 
 /// Serves one rendezvous to its end; waits for the first rank for ever.
@@ -59,14 +59,22 @@ pub(super) async fn serve(listener: Listener, secret: Secret, afterwards: Afterw
     meet(listener, secret, afterwards, Root::new(counter), std::future::pending()).await;
 }
 
+/// The same for ranks that are known to come, in this time.
+pub(super) async fn serve_members(listener: Listener, secret: Secret, time: Duration) {
+    let root = Root { deadline: Some((Instant::now() + time, time)), ..Root::new(Counter::default()) };
+    meet(listener, secret, Afterwards::Close, root, std::future::pending()).await;
+}
+
 /// Serves one rendezvous in a place that the next one may be at, for as long as rank 0, the `host`, needs it.
 pub(super) async fn serve_for(host: Host, listener: Listener, secret: Secret) {
     let root = Root { deadline: Some(host.deadline), ..Root::new(Counter::default()) };
     let given_up = async {
-        match host.failed.await {
-            Ok(why) => Reason::Failed(Failure { peer: 0, cause: Cause::Reported(why.to_string()), reporter: 0 }),
-            Err(_) => std::future::pending().await,
-        }
+        let why = match host.ended.await {
+            Ok(Ok(())) => std::future::pending().await,
+            Ok(Err(why)) => why,
+            Err(_) => Error::Cancelled { rank: 0 },
+        };
+        Reason::Failed(Failure { peer: 0, cause: Cause::Reported(why.to_string()), reporter: 0 })
     };
     meet(listener, secret, Afterwards::Close, root, given_up).await;
 }

@@ -1,6 +1,7 @@
 //! The unique id of a communicator: where its ranks meet, and the secret by which they know each other.
 
 use super::endpoint::Endpoint;
+use super::listener::Listener;
 use super::settings::Settings;
 use super::wire::{Decoder, Encoder};
 use super::{root, thread};
@@ -40,15 +41,21 @@ impl UniqueId {
     /// Starts a rendezvous in this process and returns the id by which ranks find it. The process may be a rank itself or only
     /// launch ranks; it has to live until they have joined, and waits for the first of them as long as it lives.
     pub fn create(settings: &Settings) -> Result<Self> {
-        Self::serve(settings, root::Afterwards::Answer)
+        let serve = |listener, secret| root::serve(listener, secret, root::Afterwards::Answer, Arc::default());
+        Self::served(settings, serve)
     }
 
-    /// The same for ranks that are all known to come, each once: its rendezvous stays for nobody else.
+    /// The same for ranks that are all known to come, each once: its rendezvous stays for nobody else, nor if none comes at all.
     pub(crate) fn create_for_members(settings: &Settings) -> Result<Self> {
-        Self::serve(settings, root::Afterwards::Close)
+        // They are done with agreeing when one has been, within as long as they may then take to join.
+        let time = settings.connect_timeout + settings.init_timeout;
+        Self::served(settings, |listener, secret| root::serve_members(listener, secret, time))
     }
 
-    fn serve(settings: &Settings, afterwards: root::Afterwards) -> Result<Self> {
+    fn served<F: Future<Output = ()> + Send + 'static>(
+        settings: &Settings,
+        serve: impl FnOnce(Listener, Secret) -> F,
+    ) -> Result<Self> {
         settings.check()?;
         let mut key = [0; 32];
         fill_random(&mut key)?;
@@ -60,10 +67,9 @@ impl UniqueId {
             used += Endpoint::encoded_size(&(*ip, 0).into());
             used <= room
         });
-        let listener =
-            thread::handle()?.enter(|| super::listener::Listener::bind(&addresses, settings.ports.as_ref()))?;
+        let listener = thread::handle()?.enter(|| Listener::bind(&addresses, settings.ports.as_ref()))?;
         let endpoint = listener.endpoint();
-        thread::handle()?.spawn(root::serve(listener, secret.clone(), afterwards, Arc::default()));
+        thread::handle()?.spawn(serve(listener, secret.clone()));
         Ok(Self { endpoint, secret })
     }
 

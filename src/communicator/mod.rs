@@ -139,13 +139,18 @@ impl Communicator {
 
     /// Gets ready for calls, unless that is cancelled.
     fn prepare(control: &Control, local_rank: u32, config: &Config, parent: Inherited) -> Result<Executor> {
-        let (own, parents) = (config.control.cancel.clone(), parent.cancel.clone());
-        let watched = [own.watch(control)?, parents.watch(control)?];
-        let executor = Executor::prepare(control, local_rank, config, parent);
-        drop(watched);
-        own.check(control.rank())?;
-        parents.check(control.rank())?;
-        executor
+        let parents = parent.cancel.clone();
+        let prepare = || Executor::prepare(control, local_rank, config, parent);
+        config.control.cancel.over(control, || parents.over(control, prepare))
+    }
+
+    /// Does what waits for the other ranks. When `cancel` is cancelled meanwhile, this communicator is aborted, and the error is [`Error::Cancelled`]: for callers
+    /// who agree with the others on something, and may be told to give up.
+    ///
+    /// # Errors
+    /// Those of `wait`; [`Error::Cancelled`] also if it was cancelled before, and then nothing is done.
+    pub fn unless_cancelled<T>(&self, cancel: &Cancel, wait: impl FnOnce() -> Result<T>) -> Result<T> {
+        cancel.over(&self.shared.control, wait)
     }
 
     /// This rank's number, from 0.
@@ -225,7 +230,8 @@ impl Communicator {
         let (rank, cause) = (self.rank(), Cause::Reported("its user has aborted the communicator".into()));
         self.shared.control.report(Failure { peer: rank, cause, reporter: rank });
         // What begins to be made of it from now on is of survivors, which another abort ends.
-        std::mem::take(&mut *self.shared.offspring()).cancel();
+        let offspring = std::mem::take(&mut *self.shared.offspring());
+        offspring.cancel();
     }
 
     /// Tells this rank's RDMA device of a buffer, a [`Memory`](crate::Memory) or a [`Registered`](crate::Registered) one, of which `data` are elements:

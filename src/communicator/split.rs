@@ -1,5 +1,6 @@
 //! Communicators made of others: of some of their ranks, or of all once more.
 
+use super::executor::Executor;
 use super::inherited::Inherited;
 use super::request::Request;
 use super::{Communicator, Config};
@@ -20,7 +21,8 @@ struct Wish {
 /// one leaves the other whole. Devices are shared. All ranks of the parent take part, also those that are in none of the new ones; ranks that do different
 /// things (a split and a subset, subsets of other ranks, some other call) get [`Error::Mismatch`].
 ///
-/// Errors are those of the collectives and of [`create`](Self::create).
+/// Errors are those of the collectives and of [`create`](Self::create). Where the new communicator's settings are cancelled while ranks of the parent still
+/// agree, the parent is aborted, since its other ranks wait for this one.
 impl Communicator {
     /// Parts the ranks by `color`: ranks that give the same one are a new communicator, in the order of `key` and, where that is equal, of
     /// their ranks here. A rank that gives `None` is in none.
@@ -36,37 +38,58 @@ impl Communicator {
     /// All ranks do the same `kind` of thing, which tells what each wishes.
     fn part(&self, kind: u64, wish: Wish, config: &Config) -> Result<Option<Self>> {
         self.queue.wait_until_idle()?;
-        // Held throughout, so that of two threads one comes after the other here as it does on other ranks.
+        // Held until they have agreed, so that of two threads one comes after the other here as it does on other ranks.
         let mut executor = self.shared.executor();
-        let control = &self.shared.control;
         // Before the first exchange, which an abort from then on ends, too.
         let cancel = self.shared.offspring().clone();
+        let mut is_due = true;
+        let agreed = self.unless_cancelled(&config.control.cancel, || {
+            is_due = false;
+            self.agree(&mut executor, kind, wish, config)
+        });
+        let agreed = agreed.map_err(|error| match is_due {
+            true => executor.refuse_to_agree(&self.shared.control, error),
+            false => error,
+        });
+        let Some((id, members)) = agreed? else { return Ok(None) };
+        let heritage = Inherited::from(&executor, &members, &self.shared.config, config, cancel.clone());
+        drop(executor);
+        let place = members.iter().position(|member| *member == self.rank()).unwrap_or_default() as u32;
+        let size = members.len() as u32;
+        let control = Control::join_while(&id, place, size, &config.control, || cancel.check(self.rank()))?;
+        Self::over(control, self.local_rank, config, heritage).map(Some)
+    }
+
+    /// Where the ranks of the new communicator that this one is in meet, and which they are.
+    fn agree(
+        &self,
+        executor: &mut Executor,
+        kind: u64,
+        wish: Wish,
+        config: &Config,
+    ) -> Result<Option<(UniqueId, Vec<u32>)>> {
+        let control = &self.shared.control;
         config.check().map_err(|error| executor.refuse_to_agree(control, error))?;
         executor.collective(control, Request::agreeing(kind))?;
         let wishes = control.exchange(&wish.to_bytes())?;
         let wishes = wishes.iter().enumerate().map(|(rank, bytes)| Wish::from_bytes(rank, bytes));
         let wishes = wishes.collect::<Result<Vec<Wish>>>()?;
         let members = members(&wishes, wish.color);
-        let place = members.iter().position(|member| *member == self.rank());
         // The first member of each new communicator holds its rendezvous.
-        let made = (place == Some(0)).then(|| UniqueId::create_for_members(&config.control));
-        let told = match &made {
+        let holds = members.first() == Some(&self.rank());
+        let told = match holds.then(|| UniqueId::create_for_members(&config.control)) {
             None => String::new(),
             Some(Ok(id)) => id.to_string(),
             Some(Err(error)) => format!("{REFUSED}{error}"),
         };
         let told = control.exchange(told.as_bytes())?;
-        let Some(rank) = place else { return Ok(None) };
-        let said = String::from_utf8_lossy(&told[members[0] as usize]).into_owned();
+        let Some(first) = members.first() else { return Ok(None) };
+        let said = String::from_utf8_lossy(&told[*first as usize]).into_owned();
         if let Some(reason) = said.strip_prefix(REFUSED) {
-            let what = format!("rank {}: rank {} could not hold the rendezvous of a split", self.rank(), members[0]);
+            let what = format!("rank {}: rank {first} could not hold the rendezvous of a split", self.rank());
             return Err(Error::System { what, reason: reason.to_owned() });
         }
-        let heritage = Inherited::from(&executor, &members, &self.shared.config, config, cancel.clone());
-        drop(executor);
-        let (id, size): (UniqueId, _) = (said.parse()?, members.len() as u32);
-        let control = Control::join_while(&id, rank as u32, size, &config.control, || cancel.check(self.rank()))?;
-        Self::over(control, self.local_rank, config, heritage).map(Some)
+        Ok(Some((said.parse()?, members)))
     }
 
     /// A communicator of the same ranks.

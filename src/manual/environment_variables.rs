@@ -73,7 +73,7 @@
 //! |---|---|
 //! | `NCCL_ALGO` | as `SERRIED_ALGO`; names and entries that serried has nothing for are left out |
 //! | `NCCL_SOCKET_NTHREADS`, `NCCL_NSOCKS_PERTHREAD` | numbers, whose product is that of sockets per pair of ranks |
-//! | `NCCL_SHM_DISABLE`, `NCCL_IB_DISABLE` | `1`: no shared memory between ranks, no RDMA |
+//! | `NCCL_SHM_DISABLE`, `NCCL_IB_DISABLE` | a number; unless it is 0: no shared memory between ranks, no RDMA |
 //! | `NCCL_NET` | `Socket` or `IB` |
 //! | `NCCL_COMM_ID` | `address:port` at which rank 0 waits |
 //! | `NCCL_CONF_FILE` | a file of such variables, in place of `~/.nccl.conf` |

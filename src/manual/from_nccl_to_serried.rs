@@ -30,14 +30,15 @@
 //! # What differs
 //!
 //! * **Memory is the host's, and a call has ended when it returns**, or when the GroupEnd does that it belongs to. In a process that has CUDA's driver when it makes a
-//!   communicator, a call first waits for what its stream holds (`cuStreamSynchronize`); elsewhere streams are not looked at. Memory of a CUDA device is
+//!   communicator, a call first waits for what its stream holds (`cuStreamSynchronize`; of the default stream, on a thread that has a context); elsewhere
+//!   streams are not looked at. Memory of a CUDA device is
 //!   refused with `ncclInvalidUsage`; managed memory is the host's, too.
 //! * **`ncclGetLastError` has a sentence** that names rank, peer and call, of this thread's last failure.
 //! * **Ranks that disagree get an error** (`ncclInvalidUsage`) that names both calls, where NCCL hangs or corrupts.
 //! * **A dead rank is known in milliseconds**, whatever the timeouts of the network are; the other ranks get `ncclRemoteError`. `ncclCommShrink` with
 //!   `NCCL_SHRINK_ABORT` goes on without it, and `ncclCommGrow` takes a new rank in.
 //! * **`ncclCommAbort` ends joining**, too, by the handle that the caller's place has from the start, and what is being made of a communicator: the blocked call
-//!   returns `ncclInvalidUsage`, or `ncclRemoteError` where it waited in a call of the aborted one.
+//!   returns `ncclInvalidUsage`. Who aborts what is being made while the ranks of its parent still agree on it breaks the parent, too.
 //! * **Handles are checked**: one that is foreign, stale or destroyed is `ncclInvalidArgument`.
 //! * **Buffers that overlap** otherwise than in place are refused. In a group, the collectives on one communicator are made in the order of their calls, and may
 //!   use the same memory; messages, and calls on different communicators, that use what another call of the group writes are refused.
@@ -79,13 +80,14 @@
 //! | `NCCL_SOCKET_NTHREADS`, `NCCL_NSOCKS_PERTHREAD` | their product is the number of sockets per pair of ranks, 16 at most; a negative one is as unset |
 //! | `NCCL_IB_HCA`, `NCCL_IB_GID_INDEX`, `NCCL_IB_ADDR_FAMILY`, `NCCL_IB_ADDR_RANGE`, `NCCL_IB_ROCE_VERSION_NUM` | as in NCCL |
 //! | `NCCL_IB_TIMEOUT`, `NCCL_IB_RETRY_CNT`, `NCCL_IB_TC`, `NCCL_IB_SL`, `NCCL_IB_QPS_PER_CONNECTION` | as in NCCL; retries are 6 unless set. `NCCL_IB_TC` wins over the `trafficClass` of a communicator's settings |
-//! | `NCCL_IB_DISABLE` | 0, or another number: no RDMA |
+//! | `NCCL_IB_DISABLE` | unless 0: no RDMA |
 //! | `NCCL_NET` | `Socket`: no RDMA; `IB`: no TCP, so shared memory inside of hosts and RDMA between them, and `ncclInvalidUsage` on a rank whose RDMA does not work |
-//! | `NCCL_SHM_DISABLE` | 0, or another number: no shared memory between ranks |
+//! | `NCCL_SHM_DISABLE` | unless 0: no shared memory between ranks |
 //! | `NCCL_ALGO` | the algorithms that may run, with `^` and by collective as there; names and entries that serried has nothing for are left out, and named in the warning |
 //! | `NCCL_COMM_ID` | `address:port` at which rank 0 waits: then every rank makes the id by itself |
 //! | `NCCL_PROTO`, `NCCL_BUFFSIZE`, `NCCL_MIN_NCHANNELS`, `NCCL_MAX_NCHANNELS`, `NCCL_TOPO_FILE`, `NCCL_TOPO_DUMP_FILE`, `NCCL_P2P_DISABLE`, `NCCL_CROSS_NIC`, and every other | no meaning |
 //!
+//! Numbers are decimal or, with `0x`, hexadecimal; where NCCL would take its default instead of what is no number, here that is an error.
 //! What is set and has no meaning is named in one warning, by rank 0 of the first communicator. `ncclParamGet…` reads all variables that have one.
 //!
 //! # What it costs

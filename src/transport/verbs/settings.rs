@@ -119,7 +119,12 @@ fn parsed<T: FromStr<Err = &'static str>>((name, text): &(&str, String)) -> Resu
 
 fn number((name, text): &(&str, String), low: i64, high: i64) -> Result<i64> {
     let wrong = || setting(name, text, format!("expected a number from {low} to {high}"));
-    text.trim().parse().ok().filter(|number| (low..=high).contains(number)).ok_or_else(wrong)
+    // NCCL reads both ways of writing it.
+    let number = match text.trim().strip_prefix("0x") {
+        Some(digits) => i64::from_str_radix(digits, 16),
+        None => text.trim().parse(),
+    };
+    number.ok().filter(|number| (low..=high).contains(number)).ok_or_else(wrong)
 }
 
 fn setting(name: &str, value: &str, why: String) -> Error {
