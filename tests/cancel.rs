@@ -87,18 +87,23 @@ fn a_rank_that_waits_for_the_rendezvous_is_cancelled() {
 #[test]
 fn a_rank_that_holds_the_rendezvous_is_cancelled() {
     let port = port_of(&TcpListener::bind("127.0.0.1:0").expect("loopback has a port"));
-    for _ in 0..2 {
-        let config = config();
-        ends_by(
-            || Communicator::launched(&launch(0, port), &config),
-            || {
-                while TcpStream::connect(("127.0.0.1", port)).is_err() {
-                    std::thread::yield_now();
-                }
-                config.control.cancel.cancel();
-            },
-        );
-    }
+    let alone = config();
+    ends_by(
+        || Communicator::launched(&launch(0, port), &alone),
+        || {
+            while TcpStream::connect(("127.0.0.1", port)).is_err() {
+                std::thread::yield_now();
+            }
+            alone.control.cancel.cancel();
+        },
+    );
+    let begun = Instant::now();
+    let join = |rank| Communicator::launched(&launch(rank, port), &config()).expect("both come");
+    std::thread::scope(|scope| {
+        scope.spawn(|| join(1));
+        join(0);
+    });
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 /// The other rank is there, but takes no part in what follows. What it hears if this one is cancelled so much later than it has joined: nothing but a
@@ -248,14 +253,13 @@ fn a_communicator_grows_or_is_aborted_while_it_waits_for_new_ranks() {
     let comm = Communicator::create(&id(), 0, 1, &config()).expect("it is alone");
     std::thread::scope(|scope| {
         let grows = scope.spawn(|| comm.grow(&id(), 2, &config()));
+        // why: that it is on its way for so long is what is tested
+        std::thread::sleep(Duration::from_millis(300));
         let begun = Instant::now();
-        while !grows.is_finished() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "it goes on");
-            comm.abort();
-            // why: it is the pace of a loop that looks
-            std::thread::sleep(AGAIN);
-        }
+        comm.abort();
         let error = grows.join().expect("no panic").expect_err("it was ended");
         assert!(matches!(error, Error::Cancelled { .. }), "{error}");
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     });
+    assert!(comm.grow(&id(), 2, &config()).expect_err("aborted").to_string().contains("aborted"));
 }

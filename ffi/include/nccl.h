@@ -282,7 +282,7 @@ SERRIED_NCCL(ncclResult_t, ncclCommDestroy, (ncclComm_t comm));
 /* Ends the calls that run, on all ranks; joining, by the handle that is there already; and the making of others of comm. What is aborted while
  * the ranks of its parent agree on it breaks the parent, which waits for this rank. */
 SERRIED_NCCL(ncclResult_t, ncclCommAbort, (ncclComm_t comm));
-/* Ends the calls that run, on all ranks; what is left is shrinking and destroying it. */
+/* Ends the calls that run, on all ranks; what is left is splitting, shrinking and destroying it. */
 SERRIED_NCCL(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags));
 SERRIED_NCCL(ncclResult_t, ncclCommGetAsyncError, (ncclComm_t comm, ncclResult_t *asyncError));
 SERRIED_NCCL(ncclResult_t, ncclCommCount, (const ncclComm_t comm, int *count));

@@ -12,7 +12,7 @@ use serried::{Cancel, CollectiveKind, Communicator, Config, UniqueId};
 use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// All communicators of the process.
@@ -274,19 +274,35 @@ impl Comm {
         self.state.load(Ordering::Acquire) & REVOKED != 0
     }
 
-    /// Ends every call that runs, here and on the other ranks, with an error; and joining, its own and of what is made of it.
+    /// Ends every call that runs, here and on the other ranks, with an error; and joining, its own and of what is made of it, now or later.
     pub(crate) fn abort(&self) {
-        self.stop(ABORTED);
-        let offspring = std::mem::take(&mut *self.offspring.lock().unwrap_or_else(PoisonError::into_inner));
-        offspring.cancel();
+        self.state.fetch_or(ABORTED, Ordering::AcqRel);
+        // First, so that what ends by this communicator's failure knows why.
+        self.offspring().cancel();
         self.settings.config.control.cancel.cancel();
+        self.stop(ABORTED);
+    }
+
+    /// The same, but what is made of it from now on goes on, unless it was aborted before: a communicator of those that are left.
+    pub(crate) fn make_way(&self) {
+        {
+            let mut offspring = self.offspring();
+            if !offspring.is_cancelled() {
+                std::mem::take(&mut *offspring).cancel();
+            }
+        }
+        self.stop(ABORTED);
     }
 
     /// The settings of one that is made of this from now on: an abort of either ends that.
     pub(crate) fn settings_of_child(&self) -> Settings {
         let mut settings = self.settings.clone();
-        settings.config.control.cancel = self.offspring.lock().unwrap_or_else(PoisonError::into_inner).child();
+        settings.config.control.cancel = self.offspring().child();
         settings
+    }
+
+    fn offspring(&self) -> MutexGuard<'_, Cancel> {
+        self.offspring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stop(&self, why: u32) {

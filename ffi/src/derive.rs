@@ -148,7 +148,7 @@ unsafe fn shrink(
     let mut settings = unsafe { settings(&parent, config) }?;
     let origin = (parent.membership.key(), parent.count_shrunk(&staying), &staying);
     if flags == SHRINK_ABORT {
-        parent.abort();
+        parent.make_way();
         // This abort is not the one that ends it.
         settings.config.control.cancel = parent.settings_of_child().config.control.cancel;
     }

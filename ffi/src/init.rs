@@ -9,7 +9,6 @@ use crate::group;
 use crate::making::{Making, make};
 use crate::meeting::{Meeting, fresh_id, new_id};
 use crate::types::{ncclComm_t, ncclConfig_t, ncclUniqueId};
-use serried::Cancel;
 use std::ffi::c_int;
 use std::time::Duration;
 
@@ -90,8 +89,8 @@ fn join_all(devices: &[c_int], places: &mut [ncclComm_t]) -> Result<(), Failure>
     let meeting = Meeting::of(&id)?;
     let size = devices.len() as u32;
     let makings = (0..size).zip(devices).zip(places.iter_mut()).map(|((rank, device), place)| {
-        let mut settings = Settings { device: *device, ..settings.clone() };
-        settings.config.control.cancel = Cancel::default();
+        // All or none: what ends one's joining ends all.
+        let settings = Settings { device: *device, ..settings.clone() };
         let (meeting, config) = (meeting.clone(), settings.config.clone());
         let made = Comm::new(settings, Membership::of(&id.internal));
         let join = move || meeting.join(rank, size, &config).map(Some);

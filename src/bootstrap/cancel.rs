@@ -39,11 +39,14 @@ impl Cancel {
             state.is_cancelled = true;
             (std::mem::take(&mut state.waiting), std::mem::take(&mut state.children))
         };
-        for control in waiting {
-            let (peer, cause) = (control.rank(), Cause::Reported("its user has cancelled joining".into()));
-            control.report(Failure { peer, cause, reporter: peer });
-        }
+        waiting.iter().for_each(Self::tell);
         children.iter().filter_map(Weak::upgrade).for_each(|child| Self(child).cancel());
+    }
+
+    /// Tells the other ranks that this one gives up.
+    pub(crate) fn tell(control: &Control) {
+        let (peer, cause) = (control.rank(), Cause::Reported("its user has cancelled joining".into()));
+        control.report(Failure { peer, cause, reporter: peer });
     }
 
     /// Whether that was done.

@@ -11,12 +11,18 @@ use std::time::Instant;
 
 /// What is measured: where one overtakes the other, and beyond.
 const SIZES: [usize; 7] = [8, 2 << 10, 8 << 10, 32 << 10, 128 << 10, 512 << 10, 2 << 20];
-/// All that a rank reads in a call is no more than this, or it takes too long.
-const READ_BYTES_MOST: usize = 8 << 20;
-/// Rounds, of which the fastest counts: whatever disturbs one only makes it slower.
-const ROUNDS: usize = 6;
+/// All that a rank reads in a call is no more than this: beyond, reading everything has long been overtaken.
+const READ_BYTES_MOST: usize = 4 << 20;
+/// Rounds, of which the fastest counts: whatever disturbs one only makes it slower. Fewer where they move more than so much, all ranks together.
+const ROUNDS: (usize, usize) = (2, 6);
+const MOVED_BYTES_MOST: usize = 96 << 20;
 /// Calls a round, of all ranks together: of few ranks a call is over in the time that a clock takes.
-const CALLS: u32 = 32;
+const CALLS: usize = 32;
+
+fn rounds(algorithm: Algorithm, bytes: usize, ranks: usize) -> usize {
+    let each = if algorithm == Algorithm::Direct { ranks } else { 2 };
+    (MOVED_BYTES_MOST / (bytes * ranks * each)).clamp(ROUNDS.0, ROUNDS.1)
+}
 
 /// Measures, as all ranks do.
 pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result<Network> {
@@ -29,9 +35,9 @@ pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result
     let mut buffer = vec![0; SIZES[SIZES.len() - 1]];
     let mut mine = vec![fold_byte_ns()];
     for (algorithm, bytes) in &points {
-        let calls = if *bytes > SIZES[2] { 1 } else { (CALLS as usize / ranks).max(1) };
+        let calls = if *bytes > SIZES[2] { 1 } else { (CALLS / ranks).max(1) };
         let (choice, mut fastest) = (Choice::in_room(*algorithm), f64::INFINITY);
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds(*algorithm, *bytes, ranks) {
             let began = Instant::now();
             for _ in 0..calls {
                 executor.try_all_reduce(control, &choice, &mut buffer[..*bytes])?;

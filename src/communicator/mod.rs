@@ -141,7 +141,12 @@ impl Communicator {
     fn prepare(control: &Control, local_rank: u32, config: &Config, parent: Inherited) -> Result<Executor> {
         let parents = parent.cancel.clone();
         let prepare = || Executor::prepare(control, local_rank, config, parent);
-        config.control.cancel.over(control, || parents.over(control, prepare))
+        config.control.cancel.over(control, || parents.over(control, prepare)).inspect_err(|error| {
+            // Ranks that have met it do not wait for its goodbye.
+            if matches!(error, Error::Cancelled { .. }) {
+                Cancel::tell(control);
+            }
+        })
     }
 
     /// Does what waits for the other ranks. When `cancel` is cancelled meanwhile, this communicator is aborted, and the error is [`Error::Cancelled`]: for callers

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::tune::network::Network;
 use crate::tune::{Candidates, Choice, Measured, Reach};
 use crate::types::CollectiveKind;
+use std::time::Instant;
 
 /// What the ranks know then, all of them the same; all of them call this before anything else.
 ///
@@ -43,16 +44,19 @@ pub(super) fn network(
         return Measured::parse(&text, &unknown).map(Some).map_err(odd);
     }
     executor.begin_measuring();
+    let began = Instant::now();
     let candidates = if executor.has_room() {
         asked(measure_room(executor, control)?)
     } else {
         let links = measure_links(executor, control)?;
+        tracing::debug!(after = ?began.elapsed(), "the links are measured");
         calibrate(executor, control, asked(links))?
     };
+    tracing::debug!(after = ?began.elapsed(), "calls are measured");
     // Before what follows is told, so that nobody's first call comes earlier.
     executor.forget_calls();
     let measured = Measured { best: best(&candidates, control)?, candidates };
-    tracing::debug!(%measured, "measured");
+    tracing::debug!(%measured, after = ?began.elapsed(), "measured and priced");
     saved.inspect(|saved| saved.write(&measured, config.probe_age));
     Ok(Some(measured))
 }

@@ -44,7 +44,7 @@ impl Communicator {
     /// numbers that follow. This one stays as it is.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if `size` is not more than this one's; otherwise as of [`create`](Self::create).
+    /// [`Error::InvalidArgument`] if `size` is not more than this one's; the error that broke this one, if it is broken; otherwise as of [`create`](Self::create).
     pub fn grow(&self, id: &UniqueId, size: u32, config: &Config) -> Result<Self> {
         let (rank, old) = (self.rank(), self.size());
         if size <= old {
@@ -52,6 +52,9 @@ impl Communicator {
             return Err(Error::InvalidArgument { what });
         }
         let cancel = self.shared.offspring().clone();
+        if let Some(failure) = self.shared.control.verdict() {
+            return Err(failure.error(rank, Operation::Init));
+        }
         let control = Control::join_while(id, rank, size, &config.control, || cancel.check(rank))?;
         Self::over(control, self.local_rank(), config, Inherited::of_none(cancel))
     }

@@ -38,7 +38,8 @@
 //! * **A dead rank is known in milliseconds**, whatever the timeouts of the network are; the other ranks get `ncclRemoteError`. `ncclCommShrink` with
 //!   `NCCL_SHRINK_ABORT` goes on without it, and `ncclCommGrow` takes a new rank in.
 //! * **`ncclCommAbort` ends joining**, too, by the handle that the caller's place has from the start, and what is being made of a communicator: the blocked call
-//!   returns `ncclInvalidUsage`. Who aborts what is being made while the ranks of its parent still agree on it breaks the parent, too.
+//!   returns `ncclInvalidUsage`. Who aborts what is being made while the ranks of its parent still agree on it breaks the parent,
+//!   too; later, the other ranks of what was to be made wait for this one until their time limit. What a call waits for on a CUDA stream is not ended.
 //! * **Handles are checked**: one that is foreign, stale or destroyed is `ncclInvalidArgument`.
 //! * **Buffers that overlap** otherwise than in place are refused. In a group, the collectives on one communicator are made in the order of their calls, and may
 //!   use the same memory; messages, and calls on different communicators, that use what another call of the group writes are refused.
