@@ -42,6 +42,7 @@ type Deed = Box<dyn FnOnce(&Comm) -> Result<(), Failure>>;
 /// So many bytes that are put, or none with a signal alone.
 struct Put {
     comm: Arc<Comm>,
+    peer: u32,
     bytes: usize,
     deed: Deed,
 }
@@ -107,9 +108,9 @@ pub(crate) fn keep_stream(stream: cudaStream_t) {
 }
 
 /// Puts so many bytes or signals, or keeps that for the end of the group.
-pub(crate) fn put(comm: Arc<Comm>, bytes: usize, deed: Deed) -> Result<(), Failure> {
+pub(crate) fn put(comm: Arc<Comm>, (peer, bytes): (u32, usize), deed: Deed) -> Result<(), Failure> {
     if is_open() {
-        KEPT.with_borrow_mut(|kept| kept.puts.push(Put { comm, bytes, deed }));
+        KEPT.with_borrow_mut(|kept| kept.puts.push(Put { comm, peer, bytes, deed }));
         return Ok(());
     }
     deed(&comm)
@@ -375,13 +376,13 @@ fn estimate_us(items: &[Item], puts: &[Put]) -> Result<f64, Failure> {
             Item::Call(_, plan, operator) => communicator.estimate(&unsafe { request(plan, operator.as_ref()) }?),
             Item::Refused(..) => Duration::ZERO,
             Item::Send(_, letter) | Item::Receive(_, letter) => {
-                communicator.estimate_message(letter.data.range().len())
+                communicator.estimate_message(letter.peer, letter.data.range().len())
             }
         };
         add(item.comm(), takes);
     }
-    for Put { comm, bytes, .. } in puts {
-        add(comm, comm.ready()?.estimate_message(*bytes));
+    for Put { comm, peer, bytes, .. } in puts {
+        add(comm, comm.ready()?.estimate_message(*peer, *bytes));
     }
     Ok(parts.into_iter().map(|(_, sum)| sum).max().unwrap_or_default().as_secs_f64() * 1e6)
 }

@@ -187,7 +187,7 @@ struct Put {
 unsafe fn put(comm: Arc<Comm>, put: Put) -> Result<(), Failure> {
     group::put(
         comm,
-        put.data.range().len(),
+        (put.peer, put.data.range().len()),
         Box::new(move |comm| {
             let Put { data, peer, window, offset, signal } = put;
             let window =
@@ -286,7 +286,7 @@ export! {
             Ok((comm, peer, signal(sigIdx, ctx)?))
         };
         let (comm, peer, signal) = checked().inspect_err(group::refuse)?;
-        group::put(comm, 0, Box::new(move |comm| Ok(comm.ready()?.signal(peer, signal)?)))
+        group::put(comm, (peer, 0), Box::new(move |comm| Ok(comm.ready()?.signal(peer, signal)?)))
     }
 
     /// Waits until each signal has come from its peer as often as is said, and takes so many away. In a group, after everything else of it.

@@ -207,9 +207,9 @@ impl Communicator {
         self.shared.executor().tables().estimate(request.kind, request.bytes(self.size()))
     }
 
-    /// The same of a message of `bytes` to or from another rank.
-    pub fn estimate_message(&self, bytes: usize) -> Duration {
-        self.shared.executor().tables().estimate_message(bytes)
+    /// The same of a message of `bytes` to or from `peer`.
+    pub fn estimate_message(&self, peer: u32, bytes: usize) -> Duration {
+        self.shared.executor().tables().estimate_message(self.rank(), peer, bytes)
     }
 
     /// Whether the communicator is still whole, without calling anything.

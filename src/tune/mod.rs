@@ -142,9 +142,15 @@ impl Tables {
         )
     }
 
-    /// What a message of so many bytes between two ranks is expected to take.
-    pub fn estimate_message(&self, bytes: usize) -> Duration {
-        estimate::message(self.reach, bytes)
+    /// What a message of so many bytes between two ranks is expected to take: by what was measured of their link or, where nothing was, by a rule of thumb.
+    pub fn estimate_message(&self, one: u32, other: u32, bytes: usize) -> Duration {
+        let is_known = |rank: &u32| *rank < self.grouping.size();
+        let network = self.candidates().map(|candidates| &candidates.network);
+        let link = network.filter(|_| [one, other].iter().all(is_known)).map(|network| network.link(one, other));
+        match link.filter(|link| link.latency_ns > 0.0) {
+            None => estimate::message(self.reach, bytes),
+            Some(link) => Duration::from_nanos((link.latency_ns + link.byte_ns * bytes as f64) as u64),
+        }
     }
 
     /// Says which algorithm was chosen for which sizes, to whoever listens.
@@ -245,6 +251,7 @@ fn sliced(kind: CollectiveKind, algorithm: Algorithm, grouping: &Grouping, slot_
 mod tests {
     use super::*;
     use crate::engine::{Extent, Layout, Part};
+    use crate::tune::network::Network;
 
     #[test]
     fn every_message_of_every_choice_fits_its_slot() {
@@ -265,6 +272,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_message_takes_what_was_measured_of_its_link() {
+        let text = "serried network 1\nhosts 0 0 1\ninside 2000 100 1 0.1 2\nbetween 10000 1000 8 0.1 2\nshared 1 8\nfold 0.1\nmachines 0 1\ncores 8 8\ncrowded 0\n";
+        let network: Network = text.parse().expect("a network");
+        let (grouping, reach, allowed) =
+            (Arc::new(network.grouping.clone()), Reach::Links { slot_bytes: 1 << 16 }, Allowed::default());
+        let candidates = Candidates { network, reach, allowed };
+        let cells = candidates.cells();
+        let best = cells.into_iter().filter_map(|(kind, bytes)| candidates.best(kind, bytes)).collect();
+        let tables = Tables::new(grouping.clone(), reach, &allowed, Some(Measured { candidates, best }));
+        let takes = |one, other| tables.estimate_message(one, other, 1000).as_nanos();
+        assert_eq!((takes(0, 1), takes(2, 1)), (3000, 18000));
+        let unmeasured = Tables::new(grouping, reach, &allowed, None).estimate_message(0, 1, 1000);
+        assert_eq!(tables.estimate_message(0, 3, 1000), unmeasured, "there is no rank 3");
     }
 
     fn fits(
