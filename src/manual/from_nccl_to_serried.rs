@@ -94,8 +94,8 @@
 //! # What it costs
 //!
 //! `ncclAllReduce` of 8 bytes takes longer than the Rust call by 37 ns on a communicator of one rank, and by as much on one of two ranks on cores of their own
-//! (`cargo bench --bench overhead`, on two cores of a Xeon, Cascade Lake, 2.5 GHz). On an AMD EPYC (Zen 3) in a virtual machine it is 3 to 4 ns with one rank and 29 to 40 with
-//! two; while the host runs both of its processors on one core, where every call takes twice as long, 20 and 61 to 69.
+//! (`cargo bench --bench overhead`, on two cores of a Xeon, Cascade Lake, 2.5 GHz). On an AMD EPYC (Zen 3) in a virtual machine, six runs: 3 to 20 ns with one rank; with two, 29 to 40 in
+//! four of them, and 61 and 69 in two in which the Rust call took about twice as long as in the fastest, too, perhaps since the host ran both ranks on one core.
 //!
 //! # PyTorch
 //!
