@@ -3,10 +3,11 @@
 
 use crate::errors::Failure;
 use crate::types::cudaStream_t;
-use crate::{group, ncclResult_t};
+use crate::{environment, group, ncclResult_t};
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::{Duration, Instant};
 
 /// CUDA's driver, under the name by which programs load it.
 const LIBRARY: &CStr = c"libcuda.so.1";
@@ -19,8 +20,12 @@ const IS_MANAGED: c_int = 8;
 
 /// `cuPointerGetAttribute`.
 type Ask = unsafe extern "C" fn(*mut c_void, c_int, u64) -> c_int;
-/// `cuStreamSynchronize`.
-type Synchronize = unsafe extern "C" fn(cudaStream_t) -> c_int;
+/// `cuStreamQuery`, and what it says of a stream that holds something: `CUDA_ERROR_NOT_READY`.
+type Query = unsafe extern "C" fn(cudaStream_t) -> c_int;
+const NOT_READY: c_int = 600;
+
+/// How often a stream is asked after it was found to hold something.
+const ASK: Duration = Duration::from_micros(50);
 
 /// The default stream by its other names: `CU_STREAM_LEGACY` and `CU_STREAM_PER_THREAD`.
 const DEFAULT_STREAMS: std::ops::RangeInclusive<usize> = 0..=2;
@@ -32,7 +37,7 @@ const HOLDS_NOTHING: [c_int; 4] = [3, 4, 201, 709];
 /// The driver's functions.
 struct Driver {
     ask: Ask,
-    synchronize: Synchronize,
+    query: Query,
 }
 
 /// The driver, once a communicator was made while the process had it; never freed.
@@ -44,21 +49,21 @@ pub(crate) fn look_for_driver() {
         return;
     }
     // SAFETY: all names end in a zero byte; RTLD_NOLOAD runs no code of the driver. The handle is kept, so that the functions stay.
-    let [ask, synchronize] = unsafe {
+    let [ask, query] = unsafe {
         let library = libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOLOAD | libc::RTLD_LAZY);
         if library.is_null() {
             return;
         }
-        [c"cuPointerGetAttribute", c"cuStreamSynchronize"].map(|name| libc::dlsym(library, name.as_ptr()))
+        [c"cuPointerGetAttribute", c"cuStreamQuery"].map(|name| libc::dlsym(library, name.as_ptr()))
     };
-    if ask.is_null() || synchronize.is_null() {
+    if ask.is_null() || query.is_null() {
         return;
     }
     // SAFETY: they are the functions of these names, which have these types.
     let driver = unsafe {
         Driver {
             ask: std::mem::transmute::<*mut c_void, Ask>(ask),
-            synchronize: std::mem::transmute::<*mut c_void, Synchronize>(synchronize),
+            query: std::mem::transmute::<*mut c_void, Query>(query),
         }
     };
     // If another thread was here at the same time, one of two that are the same stays.
@@ -103,14 +108,27 @@ impl Driver {
     }
 
     fn wait_for(&self, stream: cudaStream_t) -> Result<(), Failure> {
-        // SAFETY: the driver stays loaded; a stream is null or the caller's, who promises that CUDA knows it.
-        match unsafe { (self.synchronize)(stream) } {
-            0 => Ok(()),
-            nothing if DEFAULT_STREAMS.contains(&stream.addr()) && HOLDS_NOTHING.contains(&nothing) => Ok(()),
-            error => {
-                let what = format!("waiting for what stream {stream:p} holds: CUDA error {error}");
-                Err(Failure::new(ncclResult_t::UnhandledCudaError, what))
+        let failed = |result, why: String| {
+            Err(Failure::new(result, format!("waiting for what stream {stream:p} holds before the call: {why}")))
+        };
+        let mut limit = None;
+        loop {
+            // SAFETY: the driver stays loaded; a stream is null or the caller's, who promises that CUDA knows it.
+            match unsafe { (self.query)(stream) } {
+                0 => return Ok(()),
+                nothing if DEFAULT_STREAMS.contains(&stream.addr()) && HOLDS_NOTHING.contains(&nothing) => {
+                    return Ok(());
+                }
+                NOT_READY => {}
+                error => return failed(ncclResult_t::UnhandledCudaError, format!("CUDA error {error}")),
             }
+            // A call may take so long.
+            let (begun, most) =
+                *limit.get_or_insert_with(|| (Instant::now(), environment::config().unwrap_or_default().timeout));
+            if begun.elapsed() > most {
+                return failed(ncclResult_t::Timeout, format!("it was not done within {most:?}"));
+            }
+            std::thread::sleep(ASK);
         }
     }
 

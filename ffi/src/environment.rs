@@ -100,9 +100,10 @@ const NUMBERS: [(&str, &str); 4] = [
     ("NCCL_IB_DISABLE", "SERRIED_IB_HCA"),
 ];
 
-fn number(text: &str) -> Option<i64> {
+/// A number, decimal or hexadecimal.
+pub(crate) fn number(text: &str) -> Option<i128> {
     match text.trim().strip_prefix("0x") {
-        Some(digits) => i64::from_str_radix(digits, 16).ok(),
+        Some(digits) => i128::from_str_radix(digits, 16).ok(),
         None => text.trim().parse().ok(),
     }
 }

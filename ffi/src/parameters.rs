@@ -64,11 +64,7 @@ fn show(at: &'static LocalKey<RefCell<CString>>, text: String) -> *const c_char 
 fn integer<T: TryFrom<i128>>(handle: ncclParamHandle_t) -> Result<T, Failure> {
     let key = key_of(handle)?;
     let text = value(key);
-    let parsed = match text.trim().strip_prefix("0x") {
-        Some(digits) => i128::from_str_radix(digits, 16).ok(),
-        None => text.trim().parse().ok(),
-    };
-    let fits = parsed.and_then(|number| T::try_from(number).ok());
+    let fits = environment::number(&text).and_then(|number| T::try_from(number).ok());
     fits.ok_or_else(|| Failure::argument(format!("{}={text:?} is no number of this type", key.to_string_lossy())))
 }
 

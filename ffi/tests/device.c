@@ -9,11 +9,20 @@ static ncclComm_t comm;
 static cudaStream_t of_stream;
 static int result;
 
-/* What a stream holds: work on host memory. */
+static int queries;
+
+/* What a stream holds: work on host memory, which takes a while. */
 static int copy(void *stream) {
   CHECK(stream == (void *)of_stream);
+  if (++queries % 3 != 0) return 600;
   host[0] = 7;
   return result;
+}
+
+/* What never ends. */
+static int hang(void *stream) {
+  (void)stream;
+  return 600;
 }
 
 /* A call comes after what its stream holds, and a group after what all of its streams hold when it ends. */
@@ -40,6 +49,10 @@ static void streams(int (**work)(void *)) {
   FAILS(ncclAllReduce(host, sum, 4, ncclFloat, ncclSum, comm, stream), ncclUnhandledCudaError, "CUDA error 201");
   of_stream = NULL;
   OK(ncclAllReduce(host, sum, 4, ncclFloat, ncclSum, comm, NULL));
+  *work = hang;
+  CHECK(setenv("SERRIED_TIMEOUT", "0.1", 1) == 0);
+  FAILS(ncclAllReduce(host, sum, 4, ncclFloat, ncclSum, comm, stream), ncclTimeout, "not done within 100ms");
+  CHECK(unsetenv("SERRIED_TIMEOUT") == 0);
   *work = NULL;
 }
 

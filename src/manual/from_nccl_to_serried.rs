@@ -30,7 +30,7 @@
 //! # What differs
 //!
 //! * **Memory is the host's, and a call has ended when it returns**, or when the GroupEnd does that it belongs to. In a process that has CUDA's driver when it makes a
-//!   communicator, a call first waits for what its stream holds (`cuStreamSynchronize`; of the default stream, on a thread that has a context); elsewhere
+//!   communicator, a call first waits for what its stream holds (`cuStreamQuery`, for `SERRIED_TIMEOUT` at most; of the default stream, on a thread that has a context); elsewhere
 //!   streams are not looked at. Memory of a CUDA device is
 //!   refused with `ncclInvalidUsage`; managed memory is the host's, too.
 //! * **`ncclGetLastError` has a sentence** that names rank, peer and call, of this thread's last failure.
@@ -39,7 +39,7 @@
 //!   `NCCL_SHRINK_ABORT` goes on without it, and `ncclCommGrow` takes a new rank in.
 //! * **`ncclCommAbort` ends joining**, too, by the handle that the caller's place has from the start, and what is being made of a communicator: the blocked call
 //!   returns `ncclInvalidUsage`. Who aborts what is being made while the ranks of its parent still agree on it breaks the parent,
-//!   too; later, the other ranks of what was to be made wait for this one until their time limit. What a call waits for on a CUDA stream is not ended.
+//!   too; later, the other ranks of what was to be made wait for this one until their time limit. Waiting for a CUDA stream is not ended before that limit.
 //! * **Handles are checked**: one that is foreign, stale or destroyed is `ncclInvalidArgument`.
 //! * **Buffers that overlap** otherwise than in place are refused. In a group, the collectives on one communicator are made in the order of their calls, and may
 //!   use the same memory; messages, and calls on different communicators, that use what another call of the group writes are refused.

@@ -153,7 +153,7 @@ fn ranks_meet_at_a_given_address() {
 
 /// CUDA's driver, as far as the library asks it: every address from the given one on is a device's, and every stream holds the same piece of work.
 const DRIVER: &str = "#include <stdint.h>\nuint64_t first_of_device = UINT64_MAX;\n\
-    int (*work)(void *stream);\nint cuStreamSynchronize(void *stream) { return work == 0 ? 0 : work(stream); }\n\
+    int (*work)(void *stream);\nint cuStreamQuery(void *stream) { return work == 0 ? 0 : work(stream); }\n\
     int cuPointerGetAttribute(void *data, int attribute, uint64_t pointer) {\n\
     \x20 if (pointer < first_of_device) return 1;\n\
     \x20 if (attribute == 2) *(unsigned *)data = 2; else *(char *)data = 0;\n  return 0;\n}\n";
