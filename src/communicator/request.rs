@@ -47,6 +47,7 @@ impl<'a> Request<'a> {
     }
 
     /// The type of the elements.
+    #[inline]
     pub(super) fn data_type(&self) -> DataType {
         self.reduction.data_type()
     }
@@ -124,12 +125,14 @@ impl<'a> Request<'a> {
     }
 
     /// This rank's part in the call.
+    #[inline]
     pub(super) fn part(&self, rank: u32) -> Part {
         Part { kind: self.kind, root: self.root, rank, in_place: self.input.is_none() }
     }
 
     /// The elements of the message or, if all are the same, of a block. Uneven blocks give a number that nothing else gives, so that ranks whose
     /// counts differ find out.
+    #[inline]
     pub(super) fn count(&self, size: u32) -> u64 {
         match self.counts {
             Counts::Even => self.even_count(size) as u64,
@@ -140,6 +143,7 @@ impl<'a> Request<'a> {
     }
 
     /// Bytes of the message or of the largest block.
+    #[inline]
     pub(super) fn bytes(&self, size: u32) -> usize {
         let elements = match self.counts {
             Counts::Even | Counts::Agreed(_) => self.even_count(size),
@@ -149,6 +153,7 @@ impl<'a> Request<'a> {
         elements * self.data_type().size()
     }
 
+    #[inline]
     fn even_count(&self, size: u32) -> usize {
         let bytes = match (self.kind, self.input) {
             (CollectiveKind::Reduce, Some(input)) => input.len(),
@@ -160,6 +165,7 @@ impl<'a> Request<'a> {
     }
 
     /// What input and output hold; `starts` is room for where uneven blocks begin.
+    #[inline]
     pub(super) fn extents<'b>(&self, ranks: u32, starts: &'b mut [Vec<usize>; 2]) -> [Extent<'b>; 2]
     where
         'a: 'b,
@@ -186,8 +192,9 @@ impl<'a> Request<'a> {
     #[inline]
     pub(super) fn check(&self, rank: u32, size: u32) -> Result<()> {
         let whole = self.output.len() & (self.data_type().size() - 1) == 0;
-        if self.kind == CollectiveKind::AllReduce
+        if !self.kind.is_of_blocks()
             && whole
+            && self.root < size
             && matches!(self.counts, Counts::Even)
             && self.input.is_none_or(|input| input.len() == self.output.len())
         {

@@ -13,11 +13,12 @@
 
 use super::descriptor::{self, State};
 use super::direct::{Shown, Slot};
-use super::layout::{EXCHANGE_BYTES, LINE_BYTES};
+use super::layout::{AHEAD_TURNS, EXCHANGE_BYTES, LINE_BYTES};
 use super::shape::{Shape, Slice, Wants};
 use super::{Room, Scene};
 use crate::engine::{Extent, Part, Watch};
 use crate::reduce::{Kernels, copy_cached};
+use crate::transport::shm::Ahead;
 use crate::transport::shm::line::LINE_PAYLOAD_BYTES;
 use crate::{Call, Result};
 use std::ops::Range;
@@ -146,19 +147,32 @@ impl Room {
     fn led_turn(&mut self, scene: &Scene<'_>, task: &mut Task<'_>, slice: Slice) -> Result<()> {
         self.settle_for_lead(scene.watch)?;
         self.turn = self.turn.wrapping_add(1);
-        let (shape, turn, tag) = (task.shape, self.turn, scene.flag(self.turn));
-        if shape.shows() {
+        let (turn, tag, shows) = (self.turn, scene.flag(self.turn), task.shape.shows());
+        if shows {
             self.show_slice(task, slice, Slot::lead(self.me, turn), tag);
         }
         self.come(scene.call, tag);
         self.ring();
+        let later = turn.wrapping_add(AHEAD_TURNS);
+        if shows && self.is_free_ahead() {
+            let bytes = if task.shape.shows_each() { slice.width * self.size() } else { slice.width };
+            self.ask_for(Slot::lead(self.me, later), bytes, 0..bytes, Ahead::Write);
+        }
         let turn = Turn { tag, slice, slot: |_: &Self, seat| Slot::lead(seat, turn) };
-        match shape.wants() {
-            Wants::Nobody => task.keep_own(slice),
-            Wants::One(seat) => self.take(scene, task, seat, turn)?,
-            Wants::Everybody if shape.reduces() => self.take_and_reduce(scene, task, turn)?,
+        match task.shape.wants() {
+            Wants::Nobody => {
+                task.keep_own(slice);
+                return Ok(());
+            }
+            Wants::One(seat) => {
+                let (shown, at) = self.shown_for_me(task, seat, &turn);
+                self.ask_for(Slot::lead(seat, later), shown.bytes, at.clone(), Ahead::Read);
+                self.take_shown(scene, task, seat, slice, shown, at)?;
+            }
+            Wants::Everybody if task.shape.reduces() => self.take_and_reduce(scene, task, turn)?,
             Wants::Everybody => self.take_from_all(scene, task, turn)?,
         }
+        self.saw_one();
         Ok(())
     }
 
@@ -226,9 +240,20 @@ impl Room {
         turn: Turn<S>,
     ) -> Result<()> {
         let (shown, at) = self.shown_for_me(task, seat, &turn);
-        self.look(scene, seat, shown, |all| {
-            copy_cached(&mut task.dst[turn.slice.of(&task.shape.taken(seat))], &all[at])
-        })
+        self.take_shown(scene, task, seat, turn.slice, shown, at)
+    }
+
+    #[inline]
+    fn take_shown(
+        &self,
+        scene: &Scene<'_>,
+        task: &mut Task<'_>,
+        seat: usize,
+        slice: Slice,
+        shown: Shown,
+        at: Range<usize>,
+    ) -> Result<()> {
+        self.look(scene, seat, shown, |all| copy_cached(&mut task.dst[slice.of(&task.shape.taken(seat))], &all[at]))
     }
 
     /// Takes what each of the others shows for this rank, those after it first, so that not all read the same.

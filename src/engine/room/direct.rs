@@ -21,12 +21,14 @@
 //! unseen: [`Room::begin_turn`] sees them before anything is shown here, so that whoever is in turn t has seen that all have finished turn t − 2, and of two ranks that
 //! the peer has finished reading what it was last shown. Calls that take other ways change nothing.
 
-use super::layout::{EXCHANGE_BYTES, LEADS, PARITIES, exchange_at, line_at};
+use super::layout::{AHEAD_BYTES, EXCHANGE_BYTES, LEADS, PARITIES, exchange_at, line_at};
 use super::wait::Awaited;
 use super::{Buffers, Room, Scene};
 use crate::Result;
 use crate::reduce::copy_cached;
+use crate::transport::shm::Ahead;
 use crate::transport::shm::line::{LINE_PAYLOAD_BYTES, SHORT_BYTES};
+use std::ops::Range;
 
 /// Where in a line its tag is.
 const TAG_AT: usize = LINE_PAYLOAD_BYTES;
@@ -112,6 +114,19 @@ impl Room {
         } else {
             copy_cached(region.bytes_mut(exchange_at(slot.index), input.len()), input);
             region.line(at).publish_short(&[], tag);
+        }
+    }
+
+    /// Asks for the part `at` of a small slot before its turn.
+    #[inline]
+    pub(super) fn ask_for(&self, slot: Slot, bytes: usize, at: Range<usize>, ahead: Ahead) {
+        if at.len() > AHEAD_BYTES {
+            return;
+        }
+        let region = &self.regions[slot.region];
+        region.ask_for_line(line_at(slot.index), ahead);
+        if bytes > LINE_PAYLOAD_BYTES {
+            region.ask_for_bytes(exchange_at(slot.index) + at.start, at.len(), ahead);
         }
     }
 

@@ -61,6 +61,12 @@ pub(super) const fn line_at(index: usize) -> usize {
 /// way by choice still moves in few turns. (One way between two cores, slots of 8 KiB to 128 KiB are level.)
 pub(super) const EXCHANGE_BYTES: usize = 32 << 10;
 
+/// So much of a slot is asked for two turns before its own: then neither a giver's stores nor a taker's loads wait for each line by itself. (Two ranks, 8 B to 512 B:
+/// a fifth off, and a third where cores are far apart. Of 32 slots with more in them, lines have left the caches by then.)
+pub(super) const AHEAD_BYTES: usize = 2 << 10;
+/// How many turns before its own a slot is asked for.
+pub(super) const AHEAD_TURNS: u32 = 2;
+
 /// Where slot number `index` begins.
 pub(super) const fn exchange_at(index: usize) -> usize {
     index * EXCHANGE_BYTES

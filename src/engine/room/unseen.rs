@@ -13,9 +13,11 @@ use std::sync::atomic::Ordering;
 /// Turns, and pieces of a carried call, whose ends this rank has not seen.
 #[derive(Debug, Default)]
 pub(super) struct Unseen {
-    /// The calls of the turns whose tags were not all seen, by turn modulo their number.
-    turns: [Option<Call>; LEADS],
-    /// How many.
+    /// Of the turns whose tags were not all seen, by turn modulo their number: the tags,
+    tags: [u64; LEADS],
+    /// and the calls.
+    calls: [Option<Call>; LEADS],
+    /// How many turns.
     count: u32,
     /// The last call whose pieces this rank gave without seeing them taken, and the number of its last piece.
     pieces: Option<(Call, u32)>,
@@ -26,13 +28,22 @@ impl Room {
     #[inline]
     pub(super) fn come(&mut self, call: &Call, tag: u64) {
         self.regions[self.me].word(came_at(self.turn)).store(tag, Ordering::Release);
-        self.unseen.turns[self.turn as usize % LEADS] = Some(*call);
+        self.unseen.tags[self.turn as usize % LEADS] = tag;
+        self.unseen.calls[self.turn as usize % LEADS] = Some(*call);
         self.unseen.count += 1;
     }
 
     /// Remembers that pieces were given whose taking was not seen.
     pub(super) fn leave_pieces(&mut self, call: &Call, number: u32) {
         self.unseen.pieces = Some((*call, number));
+    }
+
+    /// This rank has seen what another shows in this turn. If there is no third, and the turns before were seen, then all are.
+    #[inline]
+    pub(super) fn saw_one(&mut self) {
+        if self.size() == 2 && self.unseen.count == 1 {
+            self.unseen.count = 0;
+        }
     }
 
     /// Everybody has come to this rank's call: nothing of earlier ones is unseen.
@@ -65,6 +76,12 @@ impl Room {
         Ok(())
     }
 
+    /// Whether the slot of the turn after the next can be written already: the turn that last used it is seen.
+    #[inline]
+    pub(super) fn is_free_ahead(&self) -> bool {
+        self.unseen.count < LEADS as u32 - 1
+    }
+
     #[inline]
     fn first_unseen(&self) -> u32 {
         self.turn.wrapping_sub(self.unseen.count).wrapping_add(1)
@@ -74,12 +91,15 @@ impl Room {
     fn see_turns(&mut self, count: u32, watch: &dyn Watch) -> Result<()> {
         for _ in 0..count {
             let turn = self.first_unseen();
-            let call = self.unseen.turns[turn as usize % LEADS].take().expect("a turn that was left");
-            let scene = scene_of(&call, watch);
+            let place = turn as usize % LEADS;
+            let tag = self.unseen.tags[place];
             // A peer that is further on has left the tag of another turn there since; it has seen this rank's tag of the turn then, and found no mismatch.
-            let awaited =
-                |peer| Awaited { peer, region: peer, at: came_at(turn), flag: scene.flag(turn), or_later: true };
-            self.wait_for_others(&scene, awaited)?;
+            let awaited = |peer| Awaited { peer, region: peer, at: came_at(turn), flag: tag, or_later: true };
+            // They are there as a rule, and a call is then nothing to wait for.
+            if !self.have_all_arrived(awaited) {
+                let call = self.unseen.calls[place].expect("a turn that was left");
+                self.wait_for_others(&scene_of(&call, watch), awaited)?;
+            }
             self.unseen.count -= 1;
         }
         Ok(())

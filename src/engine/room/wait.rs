@@ -104,6 +104,12 @@ impl Room {
         (0..self.size()).filter(|peer| *peer != self.me).try_for_each(|peer| self.wait(scene, awaited(peer)))
     }
 
+    /// Whether there is nobody to wait for.
+    #[inline]
+    pub(super) fn have_all_arrived(&self, awaited: impl Fn(usize) -> Awaited) -> bool {
+        (0..self.size()).all(|peer| peer == self.me || self.arrived(awaited(peer)))
+    }
+
     #[inline]
     fn arrived(&self, awaited: Awaited) -> bool {
         awaited.is(self.regions[awaited.region].word(awaited.at).load(Ordering::Acquire))

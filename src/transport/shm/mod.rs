@@ -3,11 +3,13 @@
 //! What lives here may use `unsafe`, so that what runs over it ([`crate::engine`]) need not. It knows nothing of calls,
 //! schedules or reductions.
 
+pub mod ahead;
 pub mod line;
 pub mod link;
 pub mod process;
 pub mod region;
 
+pub use ahead::Ahead;
 pub use line::Line;
 pub use link::ShmLink;
 pub use process::Process;

@@ -14,7 +14,7 @@
 
 #![allow(unsafe_code)]
 
-use super::Line;
+use super::{Ahead, Line};
 use crate::{Error, Result};
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
@@ -159,6 +159,19 @@ impl Region {
         assert!(at.is_multiple_of(64) && at < self.words && self.words - at >= 64, "a line outside of its region");
         // SAFETY: inside of the mapping, aligned to a line (head and mapping are), and only touched atomically.
         unsafe { Line::at(self.map.add(HEAD_BYTES + at)) }
+    }
+
+    /// Asks for the cache line at byte `at` of the words.
+    #[inline]
+    pub fn ask_for_line(&self, at: usize, ahead: Ahead) {
+        ahead.ask(self.map.as_ptr().wrapping_add(HEAD_BYTES + at));
+    }
+
+    /// Asks for the cache lines of `len` bytes from byte `at` of the bytes on.
+    #[inline]
+    pub fn ask_for_bytes(&self, at: usize, len: usize, ahead: Ahead) {
+        let start = self.payload().as_ptr().wrapping_add(at);
+        (0..len).step_by(64).for_each(|at| ahead.ask(start.wrapping_add(at)));
     }
 
     /// Payload to read: `len` bytes from byte `at` of the bytes on. The protocol must say that nobody writes there meanwhile.
