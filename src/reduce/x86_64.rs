@@ -19,7 +19,11 @@ use f16c::{Eight, Sixteen};
 pub(super) static AVX2: InstructionSet = InstructionSet {
     name: "avx2",
     available: Avx2::available,
-    copy: generic::copy,
+    copy: |out, src| match copy::strings_are_slow(out, src) {
+        false => generic::copy(out, src),
+        // SAFETY: this set is used only where `available` found its features, of which this is one.
+        true => unsafe { copy::copy_avx(out, src) },
+    },
     stream,
     table: generic::table::<Avx2>(f16c::row::<Avx2, Eight>()),
 };
@@ -30,11 +34,11 @@ pub(super) static AVX512: InstructionSet = InstructionSet {
     available: Avx512::available,
     copy: |out, src| {
         // SAFETY: this set is used only where `available` found its features.
-        unsafe { copy::copy(out, src) }
+        unsafe { copy::copy_avx512(out, src) }
     },
     stream: |out, src| {
         // SAFETY: the same.
-        unsafe { copy::stream(out, src) }
+        unsafe { copy::stream_avx512(out, src) }
     },
     table: generic::table::<Avx512>(f16c::row::<Avx512, Sixteen>()),
 };

@@ -290,7 +290,7 @@ impl Room {
             self.look(scene, seat, shown, |all| {
                 let result = &mut task.dst[turn.slice.of(&task.shape.taken(seat))];
                 match seat {
-                    0 => result.copy_from_slice(&all[at]),
+                    0 => copy_cached(result, &all[at]),
                     _ => (scene.kernels.reduce)(result, &all[at]),
                 }
                 if let Some(finish) = scene.kernels.finish.filter(|_| seat + 1 == self.size()) {

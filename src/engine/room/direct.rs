@@ -187,7 +187,7 @@ impl Room {
         // The own input is read from the own slot like any other: in place, `dst` no longer has it when its turn comes.
         let dst = &mut *buffers.dst;
         let len = dst.len();
-        self.look(scene, 0, Shown { slot: self.slot(0), bytes: len, tag }, |first| dst.copy_from_slice(first))?;
+        self.look(scene, 0, Shown { slot: self.slot(0), bytes: len, tag }, |first| copy_cached(dst, first))?;
         for rank in 1..self.size() {
             self.look(scene, rank, Shown { slot: self.slot(rank), bytes: len, tag }, |input| {
                 (scene.kernels.reduce)(dst, input)

@@ -67,9 +67,13 @@ pub(super) const AHEAD_BYTES: usize = 2 << 10;
 /// How many turns before its own a slot is asked for.
 pub(super) const AHEAD_TURNS: u32 = 2;
 
+/// Where slots begin: half a page off where large buffers do, which is a page's start or, by the C library's allocator, 16 bytes later. Some CPUs' string instructions
+/// are very slow where the output begins so few bytes after the input, modulo a page (see [`copy_cached`](crate::reduce::copy_cached)).
+const SLOTS_AT: usize = 2 << 10;
+
 /// Where slot number `index` begins.
 pub(super) const fn exchange_at(index: usize) -> usize {
-    index * EXCHANGE_BYTES
+    SLOTS_AT + index * EXCHANGE_BYTES
 }
 
 /// Slots of *two-shot* and of calls that are carried: one that is filled, one that is folded, one that is gathered, and one of slack.
@@ -83,12 +87,12 @@ pub(super) const fn piece_bytes_max(ranks: usize) -> usize {
 
 /// Where the slot of *two-shot*'s piece number `piece` begins.
 pub(super) const fn ring_at(ranks: usize, piece: usize) -> usize {
-    SLOTS * EXCHANGE_BYTES + piece % RING_SLOTS * piece_bytes_max(ranks)
+    exchange_at(SLOTS) + piece % RING_SLOTS * piece_bytes_max(ranks)
 }
 
 /// Payload bytes of a region.
 pub(super) const fn payload_bytes(ranks: usize) -> usize {
-    SLOTS * EXCHANGE_BYTES + RING_SLOTS * piece_bytes_max(ranks)
+    exchange_at(SLOTS) + RING_SLOTS * piece_bytes_max(ranks)
 }
 
 /// What a fold of more than two inputs does at a time: small beside an L1 cache, large beside the cost of a call.
