@@ -17,7 +17,6 @@ use crate::engine::wait::{Backoff, End};
 use crate::engine::{Engine, Job, Layout, Stop, Work};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::memory;
-use crate::reduce::{Reduction, kernels};
 use crate::schedule::{Algorithm, Grouping, Program, Schedule, Step};
 use crate::transport::tcp::TcpSettings;
 use crate::transport::{Fault, Link, Transport};
@@ -44,7 +43,7 @@ pub(super) struct Executor {
     /// Which ranks share a host.
     pub(super) grouping: Arc<Grouping>,
     tables: Tables,
-    room: Option<Room>,
+    pub(super) room: Option<Room>,
     engine: Engine<Link>,
     /// Which links, by peer, are streams.
     streams: Vec<bool>,
@@ -63,11 +62,11 @@ pub(super) struct Executor {
     lending: Option<Lending>,
     tcp: TcpSettings,
     sockets: Option<u32>,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     /// The smallest slot among the kinds of link that ranks may use.
     pub(super) slot_bytes: usize,
     /// Collective calls so far.
-    sequence: u64,
+    pub(super) sequence: u64,
     /// Calls are made to measure, and no user's.
     is_measuring: bool,
     pub(super) counters: Counters,
@@ -124,6 +123,7 @@ impl Executor {
         if config.probe != Probe::Off && (2..=RANKS_MOST).contains(&size) && is_linked {
             let measured = network(&mut executor, control, config, reach, parent)?;
             executor.tables = Tables::new(executor.grouping.clone(), reach, &allowed, measured);
+            executor.read_as_measured();
         }
         if rank == 0 {
             executor.tables.tell();
@@ -180,24 +180,6 @@ impl Executor {
         self.room.iter_mut().for_each(Room::forget_calls);
         self.sequence = 0;
         self.counters = Counters::new(self.size);
-    }
-
-    /// An allreduce of bytes by this choice: to see what it takes.
-    pub(super) fn try_all_reduce(&mut self, control: &Control, choice: &Choice, bytes: &mut [u8]) -> Result<()> {
-        self.sequence += 1;
-        let (kind, data_type, count) = (CollectiveKind::AllReduce, DataType::F32, bytes.len() / size_of::<f32>());
-        let call = Call::new(kind, self.sequence, 0, count as u64, data_type, Op::Sum as u8, choice.algorithm as u8);
-        let done = match &mut self.room {
-            Some(room) => {
-                let watch = CallWatch::new(control, self.timeout, &[], self.sequence).silent();
-                room.all_reduce(&call, kernels(data_type, Op::Sum), None, bytes, &watch)
-            }
-            None => {
-                let sum = Reduction::of(data_type, Op::Sum);
-                self.over_links(control, call, choice, Request::all_reduce(sum, None, bytes))
-            }
-        };
-        done.map_err(|error| self.fail(control, error))
     }
 
     /// Where a rank listens, best first.
@@ -353,7 +335,13 @@ impl Executor {
     }
 
     #[inline(never)]
-    fn over_links(&mut self, control: &Control, call: Call, choice: &Choice, request: Request<'_>) -> Result<()> {
+    pub(super) fn over_links(
+        &mut self,
+        control: &Control,
+        call: Call,
+        choice: &Choice,
+        request: Request<'_>,
+    ) -> Result<()> {
         let Request { kind, root, reduction, .. } = request;
         let grouping = self.grouping.clone();
         let program = Program::new(kind, root, choice.algorithm, self.rank, &grouping)

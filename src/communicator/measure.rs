@@ -194,6 +194,7 @@ fn network(grouping: &Grouping, machines: Vec<u32>, cores: Vec<u32>, rounds: &[R
         fold_byte_ns: median(all.iter().map(|numbers| numbers[0]).collect()),
         grouping: grouping.clone(),
         calls: Vec::new(),
+        reads: None,
         room: Vec::new(),
     }
 }

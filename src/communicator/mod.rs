@@ -25,6 +25,7 @@ mod split;
 mod started;
 mod starting;
 mod survivors;
+mod trial;
 mod watch;
 
 pub use config::{Config, Probe, TransportChoice};

@@ -13,6 +13,7 @@
 //! cores 8 8                              of each machine
 //! crowded 6000                           what ranks wait longer for a message where they are more than cores
 //! call tree 1.25                         what small allreduces by an algorithm took, over what the lines above make of them
+//! reads 65536 2097152                    where all ranks share a host's memory: the blocks, in bytes, that one rank is to take and reads from where they lie
 //! room direct 8:330 32768:9100           what calls of so many bytes took in shared memory, where all ranks share a host
 //! ```
 
@@ -20,7 +21,7 @@ use crate::schedule::Algorithm;
 use crate::types::Grouping;
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 
 /// A kind of link.
@@ -78,6 +79,8 @@ pub struct Network {
     pub crowded_ns: f64,
     /// What small allreduces by some algorithms took, over what all the above makes of them.
     pub calls: Vec<(Algorithm, f64)>,
+    /// Where all ranks share a host's memory, the blocks by bytes that one rank is to take and reads from where they lie, if that was measured.
+    pub reads: Option<Range<usize>>,
     /// Where all ranks share a host's memory and allreduces run there, what they take; empty elsewhere.
     pub room: Vec<Curve>,
 }
@@ -96,6 +99,7 @@ impl Network {
             cores: vec![1],
             crowded_ns: 0.0,
             calls: Vec::new(),
+            reads: None,
             room: Vec::new(),
         }
     }
@@ -114,6 +118,7 @@ impl Network {
             crowded_ns: self.crowded_ns,
             // A call is another among fewer ranks.
             calls: if is_whole { self.calls.clone() } else { Vec::new() },
+            reads: self.reads.clone().filter(|_| is_whole),
             room: if is_whole { self.room.clone() } else { Vec::new() },
             ..Self::unknown(grouping.clone())
         }
@@ -205,6 +210,9 @@ impl fmt::Display for Network {
         for (algorithm, longer) in &self.calls {
             writeln!(f, "call {algorithm} {longer}")?;
         }
+        if let Some(Range { start, end }) = &self.reads {
+            writeln!(f, "reads {start} {end}")?;
+        }
         for Curve { algorithm, points } in &self.room {
             writeln!(f, "room {algorithm}{}", words(points.iter().map(|(bytes, ns)| format!("{bytes}:{ns}"))))?;
         }
@@ -250,8 +258,11 @@ impl FromStr for Network {
         let crowded_ns = line("crowded")?.next().map_or_else(|| Err("nothing of crowds".to_owned()), cost)?;
         let (calls, rooms): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("call "));
         let calls = calls.into_iter().map(call).collect::<Result<_, _>>()?;
+        let (reads, rooms): (Vec<&str>, Vec<&str>) = rooms.into_iter().partition(|line| line.starts_with("reads "));
+        let reads = reads.first().map(|line| range(line)).transpose()?;
         let room = rooms.into_iter().map(curve).collect::<Result<_, _>>()?;
-        Ok(Self { grouping, inside, between, shared_byte_ns, fold_byte_ns, machines, cores, crowded_ns, calls, room })
+        let known = Self { inside, between, shared_byte_ns, fold_byte_ns, ..Self::unknown(grouping) };
+        Ok(Self { machines, cores, crowded_ns, calls, reads, room, ..known })
     }
 }
 
@@ -290,6 +301,12 @@ fn call(line: &str) -> Result<(Algorithm, f64), String> {
     Ok((algorithm, cost(longer)?))
 }
 
+fn range(line: &str) -> Result<Range<usize>, String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [_, start, end] = words[..] else { return Err(format!("{line:?} is not of blocks that are read")) };
+    Ok(number(start)?..number(end)?)
+}
+
 fn curve(line: &str) -> Result<Curve, String> {
     let mut words = line.split_whitespace();
     let odd = || format!("{line:?} is no curve of a room");
@@ -321,6 +338,7 @@ mod tests {
             cores: vec![8, 4],
             crowded_ns: 6e3,
             calls: vec![(Algorithm::Tree, 1.25)],
+            reads: Some(65_536..262_144),
             room: vec![Curve { algorithm: Algorithm::TwoShot, points: vec![(8, 400.0), (4096, 1000.5)] }],
         }
     }
@@ -330,8 +348,9 @@ mod tests {
         let part = network().among(&[2, 0]);
         assert_eq!((&part.grouping, &part.shared_byte_ns), (&Grouping::new(&[0, 1]), &vec![80.0, 8.25]));
         assert_eq!((part.between, part.calls.len(), part.room.len()), (network().between, 0, 0));
+        assert_eq!(part.reads, None);
         let all = network().among(&[1, 0, 2]);
-        assert_eq!((all.calls, all.room), (network().calls, network().room));
+        assert_eq!((all.calls, all.reads, all.room), (network().calls, network().reads, network().room));
     }
 
     #[test]
@@ -361,6 +380,8 @@ mod tests {
             ("cores 8 4", "cores 8 0", "not all on machines"),
             ("call tree 1.25", "call tree", "not of calls"),
             ("call tree", "call bush", "\"bush\" is no algorithm"),
+            ("reads 65536 262144", "reads 65536", "not of blocks"),
+            ("reads 65536", "reads x", "is no number"),
             ("room twoshot", "room rung", "no curve"),
             ("8:400", "9000:400", "no curve"),
         ] {

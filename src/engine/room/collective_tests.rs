@@ -116,7 +116,7 @@ fn roots_that_run_ahead_keep_their_slots_apart() {
 
 /// An all-gather that is read, as the first call; what it ends with, and the room.
 fn gather_by_reading(room: &mut Room, patience: Duration) -> Result<()> {
-    room.let_read();
+    room.read_blocks_of(READ_BYTES);
     let elements = 64 << 10;
     let part = Part { kind: CollectiveKind::AllGather, root: 0, rank: room.me as u32, in_place: false };
     let extent = Extent::Blocks { ranks: 2, elements };

@@ -35,12 +35,14 @@ mod unseen;
 mod wait;
 
 pub use choice::{DIRECT, TWO_SHOT};
+pub use read::READ_BYTES;
 
 use crate::engine::Watch;
 use crate::reduce::Kernels;
 use crate::transport::shm::Region;
 use crate::{Call, Error, Result};
 use descriptor::State;
+use std::ops::Range;
 use unseen::Unseen;
 use wait::Waiter;
 
@@ -73,8 +75,8 @@ pub struct Room {
     /// Where a fold of more than two inputs grows before it is handed out.
     scratch: Box<[u8]>,
     waiter: Waiter,
-    /// All ranks can read each other's memory.
-    reads: bool,
+    /// The blocks that are read from where they lie; none, unless all ranks can read each other's memory.
+    reads: Range<usize>,
     /// Why no further call can be made.
     broken: Option<Error>,
 }
@@ -157,7 +159,7 @@ impl Room {
             places: Vec::with_capacity(n),
             scratch: vec![0; layout::SCRATCH_BYTES].into(),
             waiter: Waiter::default(),
-            reads: false,
+            reads: 0..0,
             broken: None,
         })
     }
@@ -167,9 +169,14 @@ impl Room {
         (0..self.size()).filter(|seat| *seat != self.me).all(|seat| read::is_readable(&self.regions[seat]))
     }
 
-    /// Lets large collectives that only move data do it so: once all ranks have said that they can.
-    pub fn let_read(&mut self) {
-        self.reads = true;
+    /// Lets blocks that have one taker be read, if they have so many bytes: once all ranks have said that they can, and the same on all of them.
+    pub fn read_blocks_of(&mut self, bytes: Range<usize>) {
+        self.reads = bytes;
+    }
+
+    /// The blocks that are read.
+    pub fn reads(&self) -> Range<usize> {
+        self.reads.clone()
     }
 
     /// Calls are numbered anew from here, by all ranks: none is shown for others to compare. Before the next call all ranks have to hear of each other by other ways.

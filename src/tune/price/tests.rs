@@ -22,6 +22,7 @@ fn network(sizes: &[u32]) -> Network {
         cores: vec![64],
         crowded_ns: 0.0,
         calls: Vec::new(),
+        reads: None,
         room: Vec::new(),
     }
 }
