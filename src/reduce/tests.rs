@@ -246,6 +246,27 @@ fn copies_write_every_byte_and_no_other() {
 }
 
 #[test]
+fn copies_are_right_however_far_their_sides_are_apart() {
+    const PAGE: usize = 4096;
+    let mut bits = Bits(3);
+    let source: Vec<u8> = (0..20_000).map(|_| bits.next() as u8).collect();
+    for set in available() {
+        // Where a string instruction may be slow, and on both sides of it.
+        for apart in [0, 1, 16, 31, 32, 2048, PAGE - 1] {
+            for bytes in [1024, 4100, 16_384] {
+                let mut out = vec![0x5a; bytes + 2 * PAGE];
+                let input = &source[5..5 + bytes];
+                let start = (input.as_ptr().addr() + apart).wrapping_sub(out.as_ptr().addr()) % PAGE;
+                (set.copy)(&mut out[start..start + bytes], input);
+                let around = out[..start].iter().chain(&out[start + bytes..]);
+                assert!(&out[start..start + bytes] == input, "{}: {bytes} with {apart} between", set.name);
+                assert!(around.copied().all(|byte| byte == 0x5a), "{}: {bytes} with {apart} between", set.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn interleaving_does_all_three_and_nothing_else() {
     let mut bits = Bits(4);
     let source: Vec<u8> = (0..40_000).map(|_| bits.next() as u8).collect();

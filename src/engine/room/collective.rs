@@ -8,7 +8,7 @@
 //! Where everybody takes from everybody, everybody waits for everybody, and the slots' safety rests on that, as in `direct`. Where there is a root, a taker may want
 //! nothing of most ranks, and a root nothing of anybody. Those turns have slots of their own, [`LEADS`](super::layout::LEADS) to a rank. A rank remembers the
 //! turns whose tags it has not all seen, and sees those of turn t before it shows anything in turn t + LEADS − 1: all have finished turn t − 1 then, and
-//! nobody reads the slot of that turn, which is the one to be written. So a root may be LEADS − 1 turns ahead of those that it gives to, in a call of many turns or in
+//! nobody reads the slot of that turn, which is the one to be written. (Of two ranks, the tag in the other's slot will do for the word in which it says that it came.) So a root may be LEADS − 1 turns ahead of those that it gives to, in a call of many turns or in
 //! several calls, and only then waits.
 
 use super::descriptor::{self, State};

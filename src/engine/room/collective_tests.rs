@@ -170,3 +170,32 @@ fn a_giver_that_goes_on_to_no_other_call_is_found_by_those_that_disagree() {
     assert!(matches!(errors[1], None | Some(Error::Mismatch { rank: 11, peer: 12, .. })), "{errors:?}");
     assert!(matches!(errors[2], Some(Error::Mismatch { rank: 12, .. })), "{errors:?}");
 }
+
+/// A broadcast of a few bytes, as the call `sequence`.
+fn lead(room: &mut Room, sequence: u64, root: u32) -> Result<()> {
+    let part = Part { kind: CollectiveKind::Broadcast, root, rank: room.me as u32, in_place: true };
+    let call = Call::new(part.kind, sequence, root, 8, DataType::U8, Op::Sum as u8, DIRECT);
+    let kernels = kernels(DataType::U8, Op::Sum);
+    room.collective(&call, part, Extent::Message(8), kernels, 1, None, &mut [0; 8], &Deadline::after(DEADLINE))
+}
+
+#[test]
+fn what_two_ranks_disagreed_about_is_found_however_well_they_agree_later() {
+    // Up to far more calls than a root may be ahead; or one in which each waits for the other.
+    for (agreed, is_met) in [(1, true), (5, true), (100, false), (100, true)] {
+        let errors = in_room(2, |mut room| {
+            // Both take themselves for the root, and wait for nobody.
+            let me = room.me as u32;
+            lead(&mut room, 1, me)?;
+            (2..2 + agreed).try_for_each(|sequence| lead(&mut room, sequence, 0))?;
+            if is_met {
+                let call = Call::all_reduce(2 + agreed, 8, DataType::U8, Op::Sum, DIRECT);
+                let kernels = kernels(DataType::U8, Op::Sum);
+                room.all_reduce(&call, kernels, None, &mut [0; 8], &Deadline::after(DEADLINE))?;
+            }
+            Ok(())
+        });
+        let found = |result: &Result<()>| matches!(result, Err(Error::Mismatch { .. }));
+        assert!(errors.iter().all(found), "{agreed} calls, {is_met}: {errors:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Where everything is in a rank's region, and how a message is cut. Pure arithmetic.
 
+use crate::transport::shm::SLOTS_AT;
+
 /// A cache line.
 pub(super) const LINE_BYTES: usize = 64;
 /// Bytes that ranks on different cores write apart: two lines, since lines are fetched in pairs.
@@ -61,15 +63,11 @@ pub(super) const fn line_at(index: usize) -> usize {
 /// way by choice still moves in few turns. (One way between two cores, slots of 8 KiB to 128 KiB are level.)
 pub(super) const EXCHANGE_BYTES: usize = 32 << 10;
 
-/// So much of a slot is asked for two turns before its own: then neither a giver's stores nor a taker's loads wait for each line by itself. (Two ranks, 8 B to 512 B:
-/// a fifth off, and a third where cores are far apart. Of 32 slots with more in them, lines have left the caches by then.)
-pub(super) const AHEAD_BYTES: usize = 2 << 10;
-/// How many turns before its own a slot is asked for.
+/// How many turns before its own a slot is asked for: then neither a giver's stores nor a taker's loads wait for each line by itself. (Two ranks, 8 B to 512 B: a fifth
+/// off, and a third where cores are far apart.)
 pub(super) const AHEAD_TURNS: u32 = 2;
-
-/// Where slots begin: half a page off where large buffers do, which is a page's start or, by the C library's allocator, 16 bytes later. Some CPUs' string instructions
-/// are very slow where the output begins so few bytes after the input, modulo a page (see [`copy_cached`](crate::reduce::copy_cached)).
-const SLOTS_AT: usize = 2 << 10;
+/// Slots that show more than so much are not asked for: of 32 of them, lines have left the caches by their turn.
+pub(super) const AHEAD_BYTES: usize = 2 << 10;
 
 /// Where slot number `index` begins.
 pub(super) const fn exchange_at(index: usize) -> usize {

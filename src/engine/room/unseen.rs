@@ -1,7 +1,7 @@
 //! What a rank has not seen the end of. Where a call has a root, a rank may want nothing of others: it says that it came, goes on to the next call, and looks only
 //! later, for several turns at once, whether all came to the same one: with those tags in one line, that is one line from each other core for eight calls.
 
-use super::layout::{LEADS, TURNS_A_LINE, came_at};
+use super::layout::{AHEAD_TURNS, LEADS, TURNS_A_LINE, came_at};
 use super::wait::Awaited;
 use super::{Room, Scene};
 use crate::engine::Watch;
@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering;
 /// Turns, and pieces of a carried call, whose ends this rank has not seen.
 #[derive(Debug, Default)]
 pub(super) struct Unseen {
-    /// Of the turns whose tags were not all seen, by turn modulo their number: the tags,
+    /// The tags of the turns that were not all seen, by turn modulo their number.
     tags: [u64; LEADS],
-    /// and the calls.
+    /// The calls of these, to say what ranks disagree about.
     calls: [Option<Call>; LEADS],
     /// How many turns.
     count: u32,
@@ -38,7 +38,8 @@ impl Room {
         self.unseen.pieces = Some((*call, number));
     }
 
-    /// This rank has seen what another shows in this turn. If there is no third, and the turns before were seen, then all are.
+    /// This rank has seen what another shows in this turn: its slot's tag says what its word of the turn would, that it has come to this call and ended all turns before. If
+    /// there is no third, nothing is left to look for, unless of the turns before: the calls that the two made then may differ.
     #[inline]
     pub(super) fn saw_one(&mut self) {
         if self.size() == 2 && self.unseen.count == 1 {
@@ -76,10 +77,10 @@ impl Room {
         Ok(())
     }
 
-    /// Whether the slot of the turn after the next can be written already: the turn that last used it is seen.
+    /// Whether nobody reads the slot that is asked for ahead: the turn after the one that last used it is seen.
     #[inline]
     pub(super) fn is_free_ahead(&self) -> bool {
-        self.unseen.count < LEADS as u32 - 1
+        self.unseen.count < LEADS as u32 - AHEAD_TURNS
     }
 
     #[inline]

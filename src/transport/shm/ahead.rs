@@ -15,7 +15,7 @@ pub enum Ahead {
 }
 
 impl Ahead {
-    /// Asks for the line that `at` is in. Where a CPU has no such instruction, this does nothing.
+    /// Asks for the line that `at` is in. On an architecture whose instruction for it is not known here, this does nothing.
     #[inline]
     pub fn ask(self, at: *const u8) {
         // SAFETY: hints. They change nothing that a program can see, and never fault, wherever they point.

@@ -12,7 +12,7 @@
 //! No system calls, no locks; each word has one writer. The peer is not trusted: what it says is checked against what it may
 //! say, and a region's accessors bound every access. That the peer is alive is for others to watch.
 
-use super::Region;
+use super::{Region, SLOTS_AT};
 use crate::transport::{Capabilities, Fault, Head, Interest, LANES, Transport};
 use crate::{Error, Result};
 use crossbeam_utils::CachePadded;
@@ -25,10 +25,6 @@ const SLOT_BYTES: usize = 64 << 10;
 /// Slots a lane has: one being read while the other is being filled. All slots of a link's both directions, 1 MiB, stay
 /// within an L2 cache.
 const CREDITS: usize = 2;
-
-/// Where slots begin: half a page off where large buffers do, which is a page's start or, by the C library's allocator, 16 bytes later. Some CPUs' string instructions,
-/// by which memory is copied, are very slow where the output begins so few bytes after the input, modulo a page (Zen 3: 2.8 GB/s instead of 47).
-const SLOTS_AT: usize = 2 << 10;
 
 /// How much is copied before the receiver is told: small enough to overlap the two sides' work within a slot, large enough
 /// that the notice's line travels seldom.

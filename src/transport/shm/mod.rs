@@ -13,4 +13,4 @@ pub use ahead::Ahead;
 pub use line::Line;
 pub use link::ShmLink;
 pub use process::Process;
-pub use region::{Card, Region, room_bytes};
+pub use region::{Card, Region, SLOTS_AT, room_bytes};

@@ -30,6 +30,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 const HEAD_BYTES: usize = 128;
 /// Both parts begin at multiples of it.
 const PAGE_BYTES: usize = 4096;
+/// Where in a region's bytes slots for copies should begin: half a page off where large buffers do, which is a page's start or, by the C library's allocator, 16 bytes later. Some
+/// CPUs' string instructions, by which memory is copied, are very slow where the output begins 1 to 31 bytes after the input, modulo a page (Zen 3: 2.8 GB/s instead of 47).
+pub const SLOTS_AT: usize = PAGE_BYTES / 2;
 /// No region is larger: 2⁴⁶ bytes is beyond any host, and sums of two such sizes cannot overflow.
 const PART_BYTES_MAX: u64 = 1 << 46;
 
@@ -170,8 +173,8 @@ impl Region {
     /// Asks for the cache lines of `len` bytes from byte `at` of the bytes on.
     #[inline]
     pub fn ask_for_bytes(&self, at: usize, len: usize, ahead: Ahead) {
-        let start = self.payload().as_ptr().wrapping_add(at);
-        (0..len).step_by(64).for_each(|at| ahead.ask(start.wrapping_add(at)));
+        let payload = self.payload().as_ptr();
+        (at / 64 * 64..at + len).step_by(64).for_each(|at| ahead.ask(payload.wrapping_add(at)));
     }
 
     /// Payload to read: `len` bytes from byte `at` of the bytes on. The protocol must say that nobody writes there meanwhile.
