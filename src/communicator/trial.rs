@@ -38,7 +38,8 @@ impl Executor {
     /// From now on, blocks are read that were found to be better read, in a room where they can be.
     pub(super) fn read_as_measured(&mut self) {
         let measured = self.tables().candidates().and_then(|candidates| candidates.network.reads.clone());
-        if let Some((room, bytes)) = self.room.as_mut().filter(|room| !room.reads().is_empty()).zip(measured) {
+        let measured = measured.filter(|_| self.can_read());
+        if let Some((room, bytes)) = self.room.as_mut().zip(measured) {
             room.read_blocks_of(bytes);
         }
     }
