@@ -4,6 +4,7 @@ use serried::schedule::Algorithm;
 use serried::tune::{Allowed, Choice};
 use serried::{CollectiveKind, Communicator, Config, Error, Op, Probe, TransportChoice, UniqueId};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Runs `body` on each of `configs.len()` ranks; what each gives, in order.
 fn ranks<T: Send>(configs: &[Config], body: impl Fn(Communicator) -> T + Sync) -> Vec<T> {
@@ -78,6 +79,38 @@ fn all_ranks_choose_alike_and_the_next_job_needs_not_measure() {
         assert!(ranks(&configs, fold).iter().all(|fold| *fold != 123.5), "nonsense is measured anew");
         let off = vec![Config { probe: Probe::Off, ..configs[0].clone() }; 3];
         assert!(ranks(&off, |comm| comm.candidates().is_none()).into_iter().all(|nothing| nothing));
+    }
+}
+
+#[test]
+fn a_root_waits_for_broadcasts_that_were_found_to_be_better_read_and_leaves_others() {
+    let directory = Directory::new("reads");
+    let configs = vec![config(TransportChoice::Shm, &directory.0); 2];
+    ranks(&configs, drop);
+    let file = directory.files().pop().expect("it was kept");
+    let kept = std::fs::read_to_string(&file).expect("it was kept");
+    if !kept.contains("\nreads ") {
+        println!("skipped: reading another process: the system allows none");
+        return;
+    }
+    for (reads, waits) in
+        [("reads 0 0 1000 500000", true), ("reads 0 0 0 0", false), ("reads 0 0 500000 900000", false)]
+    {
+        let of_reads = |line| if str::starts_with(line, "reads ") { reads } else { line };
+        std::fs::write(&file, kept.lines().map(of_reads).collect::<Vec<_>>().join("\n")).expect("it was kept");
+        let (through, news) = std::sync::mpsc::channel();
+        let news = std::sync::Mutex::new(news);
+        ranks(&configs, |comm| {
+            let mut data = vec![comm.rank() as u8; 100_000];
+            let patience = Duration::from_millis(if waits { 100 } else { 60_000 });
+            if comm.rank() == 1 {
+                let came = news.lock().expect("nobody else listens").recv_timeout(patience).is_ok();
+                assert_eq!(came, !waits, "{reads}: whether the root is through before anybody took");
+            }
+            comm.broadcast(&mut data, 0).expect("all ranks are well");
+            through.send(()).expect("the test listens");
+            assert!(data.iter().all(|byte| *byte == 0));
+        });
     }
 }
 

@@ -1,13 +1,14 @@
-//! Measuring what ranks that share a host's memory do there, by running it: allreduces, and all-to-alls whose blocks are read from where they lie or carried.
+//! Measuring what ranks that share a host's memory do there, by running it: allreduces, and all-to-alls and broadcasts that are read from where they lie or carried.
 
 use super::executor::Executor;
 use super::measure::{cores, fold_byte_ns, numbers};
 use crate::bootstrap::Control;
-use crate::engine::room::READ_BYTES;
+use crate::engine::room::READS;
 use crate::error::Result;
 use crate::schedule::Algorithm;
 use crate::tune::network::{Curve, LinkCost, Network};
 use crate::tune::{Choice, IN_ROOM};
+use crate::types::Reads;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -21,11 +22,16 @@ const MOVED_BYTES_MOST: usize = 96 << 20;
 /// Calls a round, of all ranks together: of few ranks a call is over in the time that a clock takes.
 const CALLS: usize = 32;
 
-/// Blocks that are read and carried, as long as all ranks together move no more than so much.
+/// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much.
 const BLOCKS: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
 const BLOCKS_MOVED_MOST: usize = 4 << 20;
+/// Broadcasts of two ranks that are, so many at a time that they move as much as the largest: the root gets ahead of the first. (Where more take the same pages, each read waits
+/// for the others', and was slower at every size.)
+const BROADCASTS: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 4 << 20];
+/// From here on they outgrow the caches, and are carried past them.
+const BROADCASTS_END: usize = 8 << 20;
 /// Rounds of each way, of which the fastest counts.
-const BLOCK_ROUNDS: usize = 4;
+const WAYS_ROUNDS: usize = 4;
 
 fn rounds(algorithm: Algorithm, bytes: usize, ranks: usize) -> usize {
     let each = if algorithm == Algorithm::Direct { ranks } else { 2 };
@@ -54,8 +60,8 @@ pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result
         }
         mine.push(fastest);
     }
-    let blocks = blocks(executor);
-    mine.extend(time_blocks(executor, control, &blocks)?);
+    let moves = Moves::of(executor);
+    mine.extend(moves.time(executor, control)?);
     let bytes: Vec<u8> = mine.iter().flat_map(|number| number.to_le_bytes()).collect();
     let all = control.exchange(&bytes)?;
     let all =
@@ -77,46 +83,69 @@ pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result
         cores: cores(&executor.grouping, &[0], executor.cards()),
         crowded_ns: 0.0,
         calls: Vec::new(),
-        reads: read_blocks(&blocks, |way| slowest(1 + points.len() + way)),
+        reads: moves.reads(|way| slowest(1 + points.len() + way)),
         room: IN_ROOM.map(curve).into(),
     })
 }
 
-/// The sizes of blocks of which both ways are run.
-fn blocks(executor: &Executor) -> Vec<usize> {
-    let ranks = executor.grouping.size() as usize;
-    let is_short = |bytes: &usize| executor.can_read() && bytes * ranks * ranks <= BLOCKS_MOVED_MOST;
-    BLOCKS.into_iter().filter(is_short).collect()
+/// What is run both ways, by bytes of a block or message.
+struct Moves {
+    blocks: Vec<usize>,
+    broadcasts: Vec<usize>,
 }
 
-/// By size, what an all-to-all takes that reads its blocks, and one that carries them.
-fn time_blocks(executor: &mut Executor, control: &Control, blocks: &[usize]) -> Result<Vec<f64>> {
-    let ranks = executor.grouping.size() as usize;
-    let all = blocks.last().map_or(0, |largest| largest * ranks);
-    let (given, mut taken) = (vec![1; all], vec![0; all]);
-    let mut fastest = Vec::new();
-    for bytes in blocks.iter().map(|block| block * ranks) {
-        let mut ways = [f64::INFINITY; 2];
-        for _ in 0..BLOCK_ROUNDS {
-            for (reads, fastest) in [true, false].into_iter().zip(&mut ways) {
-                let began = Instant::now();
-                executor.try_all_to_all(control, reads, &given[..bytes], &mut taken[..bytes])?;
-                *fastest = fastest.min(began.elapsed().as_nanos() as f64);
-            }
+impl Moves {
+    fn of(executor: &Executor) -> Self {
+        let (can_read, ranks) = (executor.can_read(), executor.grouping.size() as usize);
+        let is_short = |block: &usize| can_read && block * ranks * ranks <= BLOCKS_MOVED_MOST;
+        Self {
+            blocks: BLOCKS.into_iter().filter(is_short).collect(),
+            broadcasts: BROADCASTS.into_iter().filter(|_| can_read && ranks == 2).collect(),
         }
-        fastest.extend(ways);
     }
-    Ok(fastest)
+
+    /// What each takes that is read, and what it takes carried.
+    fn time(&self, executor: &mut Executor, control: &Control) -> Result<Vec<f64>> {
+        let ranks = executor.grouping.size() as usize;
+        let largest = |sizes: &[usize]| sizes.last().copied().unwrap_or(0);
+        let given = vec![1; largest(&self.blocks) * ranks];
+        let mut taken = vec![0; given.len().max(largest(&self.broadcasts))];
+        let blocks = self.blocks.iter().map(|block| (Some(&given[..block * ranks]), block * ranks, 1));
+        let all = largest(&self.broadcasts);
+        let broadcasts = self.broadcasts.iter().map(|bytes| (None, *bytes, all / bytes));
+        let mut fastest = Vec::new();
+        for (given, bytes, calls) in blocks.chain(broadcasts) {
+            // The root of a broadcast is through before the other, and waits for it in the next call.
+            let counts = given.is_some() || control.rank() != 0;
+            let mut ways = [f64::INFINITY; 2];
+            for _ in 0..WAYS_ROUNDS {
+                for (is_read, fastest) in [true, false].into_iter().zip(&mut ways) {
+                    let began = Instant::now();
+                    let taken = &mut taken[..bytes];
+                    (0..calls).try_for_each(|_| executor.try_to_move(control, is_read, given, taken))?;
+                    *fastest = if counts { fastest.min(began.elapsed().as_nanos() as f64) } else { 0.0 };
+                }
+            }
+            fastest.extend(ways);
+        }
+        Ok(fastest)
+    }
+
+    /// What is better read; `ns` says what the ways took.
+    fn reads(&self, ns: impl Fn(usize) -> f64) -> Option<Reads> {
+        let blocks = better_read(&self.blocks, READS.blocks.end, &ns)?;
+        let broadcast = better_read(&self.broadcasts, BROADCASTS_END, |way| ns(2 * self.blocks.len() + way));
+        Some(Reads { blocks, broadcast: broadcast.unwrap_or(READS.broadcast) })
+    }
 }
 
-/// The blocks that are better read: from the first size on, and up to the one after the last, of which that was seen. `ns` says what the ways took.
-fn read_blocks(blocks: &[usize], ns: impl Fn(usize) -> f64) -> Option<Range<usize>> {
+/// From the first size on that is better read, and up to the one after the last: `end` after the largest. `None` if no size was run.
+fn better_read(sizes: &[usize], end: usize, ns: impl Fn(usize) -> f64) -> Option<Range<usize>> {
     let is_read = |at: &usize| ns(2 * at) < ns(2 * at + 1);
-    let (first, last) = ((0..blocks.len()).find(is_read), (0..blocks.len()).rfind(is_read));
-    // Beyond what was seen, it is as for the largest.
-    let after = |last: usize| blocks.get(last + 1).copied().unwrap_or(READ_BYTES.end);
-    let read = first.zip(last).map(|(first, last)| blocks[first]..after(last));
-    (!blocks.is_empty()).then(|| read.unwrap_or(0..0))
+    let (first, last) = ((0..sizes.len()).find(is_read), (0..sizes.len()).rfind(is_read));
+    let after = |last: usize| sizes.get(last + 1).copied().unwrap_or(end);
+    let read = first.zip(last).map(|(first, last)| sizes[first]..after(last));
+    (!sizes.is_empty()).then(|| read.unwrap_or(0..0))
 }
 
 #[cfg(test)]
@@ -124,17 +153,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_read_where_that_was_seen_to_be_faster() {
-        let blocks = [64, 256, 1024];
+    fn what_was_seen_to_be_faster_read_is() {
+        let (sizes, end) = ([64, 256, 1024], 5000);
         for (ns, expected) in [
-            ([1.0, 2.0, 1.0, 2.0, 1.0, 2.0], 64..READ_BYTES.end),
+            ([1.0, 2.0, 1.0, 2.0, 1.0, 2.0], 64..end),
             ([2.0, 1.0, 1.0, 2.0, 2.0, 1.0], 256..1024),
             ([1.0, 2.0, 2.0, 1.0, 2.0, 1.0], 64..256),
-            ([2.0, 1.0, 2.0, 1.0, 1.0, 2.0], 1024..READ_BYTES.end),
+            ([2.0, 1.0, 2.0, 1.0, 1.0, 2.0], 1024..end),
             ([2.0, 1.0, 1.0, 1.0, 2.0, 1.0], 0..0),
         ] {
-            assert_eq!(read_blocks(&blocks, |way| ns[way]), Some(expected), "{ns:?}");
+            assert_eq!(better_read(&sizes, end, |way| ns[way]), Some(expected), "{ns:?}");
         }
-        assert_eq!(read_blocks(&[], |_| 0.0), None);
+        assert_eq!(better_read(&[], end, |_| 0.0), None);
     }
 }

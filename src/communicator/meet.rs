@@ -3,7 +3,7 @@
 use super::card::Card;
 use super::config::{Config, TransportChoice};
 use crate::bootstrap::Control;
-use crate::engine::room::{RANKS_MAX, READ_BYTES, Room};
+use crate::engine::room::{self, RANKS_MAX, Room};
 use crate::error::{Error, Result};
 use crate::topology::{self, HostId};
 use crate::transport::shm::{Region, ShmLink};
@@ -132,7 +132,7 @@ fn enter_room(control: &Control, own: Region, cards: &[Card], transport: Transpo
     match (room, refusal) {
         (Ok(mut room), None) => {
             if answers.iter().all(|answer| answer.as_slice() == READS.as_bytes()) {
-                room.read_blocks_of(READ_BYTES);
+                room.read(room::READS);
             }
             // Every rank has opened the own region, and none will again.
             room.close_descriptor();

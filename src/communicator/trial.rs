@@ -4,12 +4,12 @@ use super::executor::Executor;
 use super::request::Request;
 use super::watch::CallWatch;
 use crate::bootstrap::Control;
-use crate::engine::room::{DIRECT, READ_BYTES};
+use crate::engine::room::{DIRECT, READS, Room};
 use crate::engine::{Extent, Part};
 use crate::error::Result;
 use crate::reduce::{Reduction, kernels};
 use crate::tune::Choice;
-use crate::types::{Call, CollectiveKind, DataType, Op};
+use crate::types::{Call, CollectiveKind, DataType, Op, Reads};
 
 impl Executor {
     /// An allreduce of bytes by this choice: to see what it takes.
@@ -30,39 +30,41 @@ impl Executor {
         done.map_err(|error| self.fail(control, error))
     }
 
-    /// Whether blocks can be read from where they lie.
+    /// Whether ranks can read each other's memory.
     pub(super) fn can_read(&self) -> bool {
-        self.room.as_ref().is_some_and(|room| !room.reads().is_empty())
+        self.room.as_ref().is_some_and(Room::can_read)
     }
 
-    /// From now on, blocks are read that were found to be better read, in a room where they can be.
+    /// From now on, in a room where that can be, what was found to be better read is.
     pub(super) fn read_as_measured(&mut self) {
         let measured = self.tables().candidates().and_then(|candidates| candidates.network.reads.clone());
-        let measured = measured.filter(|_| self.can_read());
-        if let Some((room, bytes)) = self.room.as_mut().zip(measured) {
-            room.read_blocks_of(bytes);
+        if let Some((room, reads)) = self.room.as_mut().filter(|room| room.can_read()).zip(measured) {
+            room.read(reads);
         }
     }
 
-    /// An all-to-all of blocks in a room, which are read or not.
-    pub(super) fn try_all_to_all(
+    /// An all-to-all of what is given, or where nothing is a broadcast by rank 0, in a room in which it is read or not.
+    pub(super) fn try_to_move(
         &mut self,
         control: &Control,
-        reads: bool,
-        input: &[u8],
-        output: &mut [u8],
+        is_read: bool,
+        given: Option<&[u8]>,
+        taken: &mut [u8],
     ) -> Result<()> {
         self.sequence += 1;
-        let kind = CollectiveKind::AllToAll;
-        let elements = input.len() / self.size as usize;
-        let call = Call::new(kind, self.sequence, 0, elements as u64, DataType::U8, Op::Sum as u8, DIRECT);
-        let part = Part { kind, root: 0, rank: self.rank, in_place: false };
-        let extent = Extent::Blocks { ranks: self.size, elements };
+        let blocks = Extent::Blocks { ranks: self.size, elements: taken.len() / self.size as usize };
+        let (kind, extent) = match given {
+            Some(_) => (CollectiveKind::AllToAll, blocks),
+            None => (CollectiveKind::Broadcast, Extent::Message(taken.len())),
+        };
+        let part = Part { kind, root: 0, rank: self.rank, in_place: given.is_none() };
+        let call = Call::new(kind, self.sequence, 0, taken.len() as u64, DataType::U8, Op::Sum as u8, DIRECT);
         let watch = CallWatch::new(control, self.timeout, &[], self.sequence).silent();
         let room = self.room.as_mut().expect("ranks that share memory");
-        room.read_blocks_of(if reads { READ_BYTES } else { 0..0 });
-        let done = room.collective(&call, part, extent, kernels(DataType::U8, Op::Sum), 1, Some(input), output, &watch);
-        room.read_blocks_of(READ_BYTES);
+        let all = 0..usize::MAX;
+        room.read(if is_read { Reads { blocks: all.clone(), broadcast: all } } else { Reads::default() });
+        let done = room.collective(&call, part, extent, kernels(DataType::U8, Op::Sum), 1, given, taken, &watch);
+        room.read(READS);
         done.map_err(|error| self.fail(control, error))
     }
 }

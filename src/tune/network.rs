@@ -13,15 +13,15 @@
 //! cores 8 8                              of each machine
 //! crowded 6000                           what ranks wait longer for a message where they are more than cores
 //! call tree 1.25                         what small allreduces by an algorithm took, over what the lines above make of them
-//! reads 65536 2097152                    where all ranks share a host's memory: the blocks, in bytes, that one rank is to take and reads from where they lie
+//! reads 65536 2097152 0 0                where all ranks share a host's memory: the blocks that one rank is to take, and the broadcasts, in bytes, which are read from where they lie
 //! room direct 8:330 32768:9100           what calls of so many bytes took in shared memory, where all ranks share a host
 //! ```
 
 use crate::schedule::Algorithm;
-use crate::types::Grouping;
+use crate::types::{Grouping, Reads};
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// A kind of link.
@@ -79,8 +79,8 @@ pub struct Network {
     pub crowded_ns: f64,
     /// What small allreduces by some algorithms took, over what all the above makes of them.
     pub calls: Vec<(Algorithm, f64)>,
-    /// Where all ranks share a host's memory, the blocks by bytes that one rank is to take and reads from where they lie, if that was measured.
-    pub reads: Option<Range<usize>>,
+    /// Where all ranks share a host's memory, what is read from where it lies, if that was measured.
+    pub reads: Option<Reads>,
     /// Where all ranks share a host's memory and allreduces run there, what they take; empty elsewhere.
     pub room: Vec<Curve>,
 }
@@ -210,8 +210,8 @@ impl fmt::Display for Network {
         for (algorithm, longer) in &self.calls {
             writeln!(f, "call {algorithm} {longer}")?;
         }
-        if let Some(Range { start, end }) = &self.reads {
-            writeln!(f, "reads {start} {end}")?;
+        if let Some(Reads { blocks, broadcast }) = &self.reads {
+            writeln!(f, "reads {} {} {} {}", blocks.start, blocks.end, broadcast.start, broadcast.end)?;
         }
         for Curve { algorithm, points } in &self.room {
             writeln!(f, "room {algorithm}{}", words(points.iter().map(|(bytes, ns)| format!("{bytes}:{ns}"))))?;
@@ -258,8 +258,9 @@ impl FromStr for Network {
         let crowded_ns = line("crowded")?.next().map_or_else(|| Err("nothing of crowds".to_owned()), cost)?;
         let (calls, rooms): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("call "));
         let calls = calls.into_iter().map(call).collect::<Result<_, _>>()?;
-        let (reads, rooms): (Vec<&str>, Vec<&str>) = rooms.into_iter().partition(|line| line.starts_with("reads "));
-        let reads = reads.first().map(|line| range(line)).transpose()?;
+        let (lines_of_reads, rooms): (Vec<&str>, Vec<&str>) =
+            rooms.into_iter().partition(|line| line.starts_with("reads "));
+        let reads = lines_of_reads.first().map(|line| reads(line)).transpose()?;
         let room = rooms.into_iter().map(curve).collect::<Result<_, _>>()?;
         let known = Self { inside, between, shared_byte_ns, fold_byte_ns, ..Self::unknown(grouping) };
         Ok(Self { machines, cores, crowded_ns, calls, reads, room, ..known })
@@ -301,10 +302,12 @@ fn call(line: &str) -> Result<(Algorithm, f64), String> {
     Ok((algorithm, cost(longer)?))
 }
 
-fn range(line: &str) -> Result<Range<usize>, String> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let [_, start, end] = words[..] else { return Err(format!("{line:?} is not of blocks that are read")) };
-    Ok(number(start)?..number(end)?)
+fn reads(line: &str) -> Result<Reads, String> {
+    let numbers: Vec<usize> = line.split_whitespace().skip(1).map(number).collect::<Result<_, _>>()?;
+    let [first, end, first_broadcast, end_broadcast] = numbers[..] else {
+        return Err(format!("{line:?} is not of what is read"));
+    };
+    Ok(Reads { blocks: first..end, broadcast: first_broadcast..end_broadcast })
 }
 
 fn curve(line: &str) -> Result<Curve, String> {
@@ -338,7 +341,7 @@ mod tests {
             cores: vec![8, 4],
             crowded_ns: 6e3,
             calls: vec![(Algorithm::Tree, 1.25)],
-            reads: Some(65_536..262_144),
+            reads: Some(Reads { blocks: 65_536..262_144, broadcast: 1 << 20..usize::MAX }),
             room: vec![Curve { algorithm: Algorithm::TwoShot, points: vec![(8, 400.0), (4096, 1000.5)] }],
         }
     }
@@ -380,7 +383,7 @@ mod tests {
             ("cores 8 4", "cores 8 0", "not all on machines"),
             ("call tree 1.25", "call tree", "not of calls"),
             ("call tree", "call bush", "\"bush\" is no algorithm"),
-            ("reads 65536 262144", "reads 65536", "not of blocks"),
+            ("reads 65536 262144 1048576", "reads 65536 262144", "not of what is read"),
             ("reads 65536", "reads x", "is no number"),
             ("room twoshot", "room rung", "no curve"),
             ("8:400", "9000:400", "no curve"),

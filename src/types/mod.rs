@@ -8,6 +8,7 @@ mod element;
 mod float8;
 mod grouping;
 mod op;
+mod reads;
 
 pub use algorithm::Algorithm;
 pub use call::{Call, CollectiveKind};
@@ -15,3 +16,4 @@ pub use element::{DataType, Element};
 pub use float8::{F8E4M3, F8E5M2};
 pub use grouping::Grouping;
 pub use op::Op;
+pub use reads::Reads;

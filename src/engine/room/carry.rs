@@ -10,7 +10,7 @@
 //! After the last piece a giver goes on without waiting for the others, and remembers that: before slots of the ring are filled again, in whatever call, it sees
 //! that they have taken all, or a turn has shown that they have come to a later call.
 
-use super::choice::{self, Stores};
+use super::choice;
 use super::collective::Task;
 use super::layout::{FILLED_AT, RING_SLOTS, SCRATCH_BYTES, TAKEN_AT, ring_at};
 use super::shape::Slice;
@@ -27,7 +27,6 @@ struct Pieces {
     /// Bytes of the message, or of each block, that a piece has.
     width: usize,
     count: usize,
-    stores: Stores,
 }
 
 impl Pieces {
@@ -45,8 +44,7 @@ impl Room {
         self.wait_for_tags(scene, tag)?;
         self.saw_everybody();
         let width = choice::carried_bytes(self.size(), blocks, shape.longest);
-        let stores = choice::stores(self.size(), task.dst.len(), !(shape.part.in_place && shape.reduces()));
-        let pieces = Pieces { width, count: shape.longest.div_ceil(width), stores };
+        let pieces = Pieces { width, count: shape.longest.div_ceil(width) };
         for step in 0..=pieces.count {
             if step < pieces.count {
                 self.fill_piece(scene, task, &pieces, step)?;
@@ -139,7 +137,7 @@ impl Room {
     ) -> Result<()> {
         let (region, at) = self.filled(scene, task, pieces, piece, seat)?;
         let place = pieces.slice(piece).of(&task.shape.taken(seat));
-        copy(&mut task.dst[place], self.regions[region].bytes(at.start, at.len()), pieces.stores);
+        copy(&mut task.dst[place], self.regions[region].bytes(at.start, at.len()), task.stores);
         Ok(())
     }
 
@@ -163,7 +161,7 @@ impl Room {
             let own = task.input(own.start + begin..own.start + begin + len);
             let input = |seat: usize| if seat == *me { own } else { regions[seat].bytes(at + begin, len) };
             fold_in_order(scene.kernels, regions.len(), strip, input);
-            copy(&mut task.dst[place.start + begin..place.start + begin + len], strip, pieces.stores);
+            copy(&mut task.dst[place.start + begin..place.start + begin + len], strip, task.stores);
         }
         Ok(())
     }

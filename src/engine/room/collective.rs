@@ -11,10 +11,12 @@
 //! nobody reads the slot of that turn, which is the one to be written. (Of two ranks, the tag in the other's slot will do for the word in which it says that it came.) So a root may be LEADS − 1 turns ahead of those that it gives to, in a call of many turns or in
 //! several calls, and only then waits.
 
+use super::choice::{self, Stores};
 use super::descriptor::{self, State};
 use super::direct::{Shown, Slot};
 use super::layout::{AHEAD_TURNS, EXCHANGE_BYTES, LINE_BYTES};
 use super::shape::{Shape, Slice, Wants};
+use super::two_shot::copy;
 use super::{Room, Scene};
 use crate::engine::{Extent, Part, Watch};
 use crate::reduce::{Kernels, copy_cached};
@@ -34,6 +36,8 @@ struct Turn<S> {
 /// One rank's buffers in one call.
 pub(super) struct Task<'a> {
     pub(super) shape: Shape<'a>,
+    /// How what is only moved is written.
+    pub(super) stores: Stores,
     src: Option<&'a [u8]>,
     pub(super) dst: &'a mut [u8],
 }
@@ -54,7 +58,7 @@ impl Task<'_> {
             && (self.shape.wants() == Wants::Everybody || self.shape.part.rank == self.shape.part.root)
         {
             let (given, taken) = (slice.of(&self.shape.given(me)), slice.of(&self.shape.taken(me)));
-            copy_cached(&mut self.dst[taken], &src[given]);
+            copy(&mut self.dst[taken], &src[given], self.stores);
         }
     }
 
@@ -98,12 +102,13 @@ impl Room {
         }
         self.let_go();
         let shape = Shape::new(part, extent, element, self.size());
-        let mut task = Task { shape, src, dst };
+        let stores = choice::stores(self.size(), dst.len(), !(part.in_place && shape.reduces()));
+        let mut task = Task { shape, stores, src, dst };
         let scene = Scene { call, fingerprint: call.fingerprint(), kernels, watch };
         let blocks = if shape.shows_each() { self.size() } else { 1 };
         let done = match () {
-            () if shape.part.kind.has_root() => self.led_turns(&scene, &mut task, blocks),
             () if self.is_read(&shape) => self.read_across(&scene, &mut task),
+            () if shape.part.kind.has_root() => self.led_turns(&scene, &mut task, blocks),
             () if shape.longest * blocks <= EXCHANGE_BYTES => self.turn(&scene, &mut task),
             () => self.carry(&scene, &mut task, blocks),
         };
@@ -253,7 +258,9 @@ impl Room {
         shown: Shown,
         at: Range<usize>,
     ) -> Result<()> {
-        self.look(scene, seat, shown, |all| copy_cached(&mut task.dst[slice.of(&task.shape.taken(seat))], &all[at]))
+        self.look(scene, seat, shown, |all| {
+            copy(&mut task.dst[slice.of(&task.shape.taken(seat))], &all[at], task.stores)
+        })
     }
 
     /// Takes what each of the others shows for this rank, those after it first, so that not all read the same.

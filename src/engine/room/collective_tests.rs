@@ -67,56 +67,62 @@ impl Planned {
     }
 }
 
+/// Runs a random plan of so many calls on `n` ranks, of which what `reads` says is read from where it lies.
+fn run_plan(n: usize, calls: usize, reads: Option<Reads>) {
+    let mut random = Random(n as u64);
+    let mut plan: Vec<Planned> = Vec::new();
+    for _ in 0..calls {
+        let next = Planned::random(&mut random, n, plan.last().copied());
+        plan.push(next);
+    }
+    in_room(n, |mut room| {
+        // Numbers go round on the way.
+        (room.turn, room.pieces) = (u32::MAX - 100, u32::MAX - 40);
+        room.reads = reads.clone().filter(|_| room.can_read_all());
+        let watch = Deadline::after(DEADLINE);
+        let mut pace = Random(room.me as u64);
+        for (sequence, planned) in (1..).zip(&plan) {
+            let Planned { kind, root, bytes } = *planned;
+            // Each rank is late in turn, for some calls.
+            if (sequence / 64) as usize % n == room.me {
+                (0..pace.below(8)).for_each(|_| std::thread::yield_now());
+            }
+            let part = Part { kind, root: root as u32, rank: room.me as u32, in_place: false };
+            let elements = bytes / 4;
+            let extent = match kind {
+                CollectiveKind::Broadcast | CollectiveKind::Reduce => Extent::Message(elements),
+                _ => Extent::Blocks { ranks: n as u32, elements },
+            };
+            let call = Call::new(kind, sequence, root as u32, elements as u64, DataType::I32, Op::Sum as u8, DIRECT);
+            let due = planned.due(sequence, room.me, n);
+            let (given, mut taken) = (planned.given(sequence, room.me, n), vec![0xee; due.len()]);
+            let kernels = kernels(DataType::I32, Op::Sum);
+            room.collective(&call, part, extent, kernels, 4, Some(&given), &mut taken, &watch)
+                .expect("all ranks follow the plan");
+            assert!(taken == due, "rank {} of {n}, call {sequence}: {planned:?}", room.me);
+        }
+    });
+}
+
 #[test]
 fn roots_that_run_ahead_keep_their_slots_apart() {
     for (n, calls) in [(2, 800), (3, 400), (5, 150)] {
-        let mut random = Random(n as u64);
-        let mut plan: Vec<Planned> = Vec::new();
-        for _ in 0..calls {
-            let next = Planned::random(&mut random, n, plan.last().copied());
-            plan.push(next);
+        run_plan(n, calls, None);
+    }
+}
+
+#[test]
+fn what_is_read_from_where_it_lies_is_whole_between_calls_that_go_other_ways() {
+    for reads in [0..usize::MAX, 40..20_000] {
+        for (n, calls) in [(2, 400), (3, 200), (5, 100)] {
+            run_plan(n, calls, Some(Reads { blocks: reads.clone(), broadcast: reads.clone() }));
         }
-        in_room(n, |mut room| {
-            // Numbers go round on the way.
-            (room.turn, room.pieces) = (u32::MAX - 100, u32::MAX - 40);
-            let watch = Deadline::after(DEADLINE);
-            let mut pace = Random(room.me as u64);
-            for (sequence, planned) in (1..).zip(&plan) {
-                let Planned { kind, root, bytes } = *planned;
-                // Each rank is late in turn, for some calls.
-                if (sequence / 64) as usize % n == room.me {
-                    (0..pace.below(8)).for_each(|_| std::thread::yield_now());
-                }
-                let part = Part { kind, root: root as u32, rank: room.me as u32, in_place: false };
-                let elements = bytes / 4;
-                let extent = match kind {
-                    CollectiveKind::Broadcast | CollectiveKind::Reduce => Extent::Message(elements),
-                    _ => Extent::Blocks { ranks: n as u32, elements },
-                };
-                let call =
-                    Call::new(kind, sequence, root as u32, elements as u64, DataType::I32, Op::Sum as u8, DIRECT);
-                let due = planned.due(sequence, room.me, n);
-                let (given, mut taken) = (planned.given(sequence, room.me, n), vec![0xee; due.len()]);
-                room.collective(
-                    &call,
-                    part,
-                    extent,
-                    kernels(DataType::I32, Op::Sum),
-                    4,
-                    Some(&given),
-                    &mut taken,
-                    &watch,
-                )
-                .expect("all ranks follow the plan");
-                assert!(taken == due, "rank {} of {n}, call {sequence}: {planned:?}", room.me);
-            }
-        });
     }
 }
 
 /// An all-gather that is read, as the first call; what it ends with, and the room.
 fn gather_by_reading(room: &mut Room, patience: Duration) -> Result<()> {
-    room.read_blocks_of(READ_BYTES);
+    room.read(READS);
     let elements = 64 << 10;
     let part = Part { kind: CollectiveKind::AllGather, root: 0, rank: room.me as u32, in_place: false };
     let extent = Extent::Blocks { ranks: 2, elements };

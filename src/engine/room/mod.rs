@@ -35,14 +35,14 @@ mod unseen;
 mod wait;
 
 pub use choice::{DIRECT, TWO_SHOT};
-pub use read::READ_BYTES;
+pub use read::READS;
 
 use crate::engine::Watch;
 use crate::reduce::Kernels;
 use crate::transport::shm::Region;
+use crate::types::Reads;
 use crate::{Call, Error, Result};
 use descriptor::State;
-use std::ops::Range;
 use unseen::Unseen;
 use wait::Waiter;
 
@@ -75,8 +75,8 @@ pub struct Room {
     /// Where a fold of more than two inputs grows before it is handed out.
     scratch: Box<[u8]>,
     waiter: Waiter,
-    /// The blocks that are read from where they lie; none, unless all ranks can read each other's memory.
-    reads: Range<usize>,
+    /// What is read from where it lies; `None`, unless all ranks can read each other's memory.
+    reads: Option<Reads>,
     /// Why no further call can be made.
     broken: Option<Error>,
 }
@@ -159,7 +159,7 @@ impl Room {
             places: Vec::with_capacity(n),
             scratch: vec![0; layout::SCRATCH_BYTES].into(),
             waiter: Waiter::default(),
-            reads: 0..0,
+            reads: None,
             broken: None,
         })
     }
@@ -169,14 +169,14 @@ impl Room {
         (0..self.size()).filter(|seat| *seat != self.me).all(|seat| read::is_readable(&self.regions[seat]))
     }
 
-    /// Lets blocks that have one taker be read, if they have so many bytes: once all ranks have said that they can, and the same on all of them.
-    pub fn read_blocks_of(&mut self, bytes: Range<usize>) {
-        self.reads = bytes;
+    /// From now on, so much is read from where it lies: once all ranks have said that they can, and the same on all of them.
+    pub fn read(&mut self, reads: Reads) {
+        self.reads = Some(reads);
     }
 
-    /// The blocks that are read.
-    pub fn reads(&self) -> Range<usize> {
-        self.reads.clone()
+    /// Whether ranks have said that they can read each other's memory.
+    pub fn can_read(&self) -> bool {
+        self.reads.is_some()
     }
 
     /// Calls are numbered anew from here, by all ranks: none is shown for others to compare. Before the next call all ranks have to hear of each other by other ways.

@@ -8,18 +8,18 @@
 use super::collective::Task;
 use super::direct::Shown;
 use super::layout::{GONE_AT, PROCESS_AT, TAKEN_AT};
-use super::shape::{Shape, Slice};
+use super::shape::{Shape, Slice, Wants};
 use super::{Room, Scene};
 use crate::transport::shm::{Process, Region};
+use crate::types::{CollectiveKind, Reads};
 use crate::{Error, Result};
-use std::ops::Range;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-/// The blocks that are read where nothing was measured. Between two ranks the system's way of reading costs less than a second copy from here on (64 KiB are level), and no
+/// What is read where nothing was measured. Between two ranks the system's way of reading costs less than a second copy from 64 KiB on (where they are level), and no
 /// longer where memory is what both ways wait for: the second copy is then out of a cache, and the first goes past it. (Cascade Lake. On Zen 3, four ranks and
 /// blocks of 128 KiB, reading takes half as long again with cores near, and six tenths of the time with cores far apart: so it is measured.)
-pub const READ_BYTES: Range<usize> = 64 << 10..2 << 20;
+pub const READS: Reads = Reads { blocks: 64 << 10..2 << 20, broadcast: 0..0 };
 
 /// How long the news may take of what kept a rank from being read, and how often it is asked for.
 const NEWS: Duration = Duration::from_millis(500);
@@ -59,34 +59,48 @@ fn process_of(region: &Region) -> Process {
 }
 
 impl Room {
-    /// Whether a call without a root is better read than carried; all ranks say the same. It is where a byte has one taker, and so is copied once instead of twice. (What
-    /// goes to three is copied three times instead of four, and the system's copies take longer: all_gather of 4 ranks, 128 KiB: 50 µs read, 20 carried; 8 MiB: 5.2 and
-    /// 3.9 ms. With a root, where only some take and others only give, two cores that each move a byte once are faster than one that does all of it: broadcast
-    /// to one rank, 2 MiB: 250 µs in turns, 350 read.)
+    /// Whether a call is better read than carried; all ranks say the same. For calls in which all give, it is only asked where a byte has one taker, and so is copied once instead
+    /// of twice. (What goes to three is copied three times instead of four, and the system's copies take longer: all_gather of 4 ranks, 128 KiB: 50 µs read, 20 carried; 8 MiB:
+    /// 5.2 and 3.9 ms.) A broadcast is carried by two cores that each move a byte once, or read by one that does all of it: which is faster depends on how far they are apart.
     pub(super) fn is_read(&self, shape: &Shape<'_>) -> bool {
-        let has_one_taker = self.size() == 2 || shape.shows_each();
-        !shape.reduces() && has_one_taker && self.reads.contains(&shape.longest)
+        let Some(reads) = &self.reads else { return false };
+        match shape.part.kind {
+            CollectiveKind::Broadcast => reads.broadcast.contains(&shape.longest),
+            kind if kind.has_root() || kind.reduces() => false,
+            _ => (self.size() == 2 || shape.shows_each()) && reads.blocks.contains(&shape.longest),
+        }
     }
 
     pub(super) fn read_across(&mut self, scene: &Scene<'_>, task: &mut Task<'_>) -> Result<()> {
         let shape = task.shape;
         let tag = self.begin_turn(scene)?;
+        let gives = shape.gives(self.me);
         let first = if shape.shows_each() { shape.given(0) } else { shape.given_to_all() };
-        let address = task.input(first).as_ptr() as u64;
+        let address = if gives { task.input(first).as_ptr() as u64 } else { 0 };
         self.show(self.slot(self.me), &address.to_ne_bytes(), tag);
         self.ring();
         self.wait_for_tags(scene, tag)?;
         self.saw_everybody();
         task.keep_own(Slice { index: 0, width: shape.longest });
-        let mut others = (self.me + 1..self.size()).chain(0..self.me);
-        others.try_for_each(|seat| self.read(scene, task, seat, tag))?;
+        match shape.wants() {
+            Wants::Nobody => {}
+            Wants::One(seat) => self.read_from(scene, task, seat, tag)?,
+            Wants::Everybody => {
+                let mut others = (self.me + 1..self.size()).chain(0..self.me);
+                others.try_for_each(|seat| self.read_from(scene, task, seat, tag))?
+            }
+        }
         self.pieces = self.pieces.wrapping_add(1);
         self.raise(scene, TAKEN_AT, self.pieces);
-        self.wait_until_taken(scene, self.pieces)
+        if gives {
+            return self.wait_until_taken(scene, self.pieces);
+        }
+        self.leave_pieces(scene.call, self.pieces);
+        Ok(())
     }
 
     /// Reads what `seat` has for this rank.
-    fn read(&self, scene: &Scene<'_>, task: &mut Task<'_>, seat: usize, tag: u64) -> Result<()> {
+    fn read_from(&self, scene: &Scene<'_>, task: &mut Task<'_>, seat: usize, tag: u64) -> Result<()> {
         let shape = task.shape;
         let start = if shape.shows_each() { shape.given(self.me).start - shape.given(0).start } else { 0 };
         let mut address = 0;
