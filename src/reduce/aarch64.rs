@@ -16,6 +16,7 @@ pub(super) static NEON: InstructionSet = InstructionSet {
     name: "neon",
     available: || true,
     copy: generic::copy,
+    copy_shared: generic::copy,
     stream,
     table: generic::table::<Baseline>(conversions::row()),
 };

@@ -12,6 +12,7 @@ pub(super) static BASELINE: InstructionSet = InstructionSet {
     name: "baseline",
     available: || true,
     copy,
+    copy_shared: copy,
     stream: super::stream_anywhere,
     table: table::<Baseline>(row::<Baseline, Binary16>()),
 };

@@ -1,6 +1,6 @@
 //! The kernels of every available instruction set against an oracle that works on one element, spelled out from the contract.
 
-use super::{INSTRUCTION_SETS, InstructionSet, copy_cached, copy_streaming};
+use super::{INSTRUCTION_SETS, InstructionSet, copy_cached, copy_shared, copy_streaming};
 use crate::types::{DataType, Op};
 use proptest::prelude::*;
 
@@ -227,10 +227,11 @@ fn every_length_and_misalignment() {
 fn copies_write_every_byte_and_no_other() {
     let mut bits = Bits(2);
     let source: Vec<u8> = (0..40_000).map(|_| bits.next() as u8).collect();
-    let sets = available().flat_map(|set| [(set.name, set.copy), (set.name, set.stream)]);
+    let sets = available().flat_map(|set| [set.copy, set.copy_shared, set.stream].map(|copy| (set.name, copy)));
     let copies = sets.chain([
         ("cached", copy_cached as fn(&mut [u8], &[u8])),
-        ("streaming", copy_streaming as fn(&mut [u8], &[u8])),
+        ("shared", copy_shared),
+        ("streaming", copy_streaming),
     ]);
     for (name, copy) in copies {
         for bytes in [0, 1, 63, 64, 65, 255, 256, 257, 1024, 1100, 4095, 4096, 4104, 8192, 8256, 12_000, 20_000] {

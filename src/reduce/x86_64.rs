@@ -24,6 +24,10 @@ pub(super) static AVX2: InstructionSet = InstructionSet {
         // SAFETY: this set is used only where `available` found its features, of which this is one.
         true => unsafe { copy::copy_avx(out, src) },
     },
+    copy_shared: |out, src| {
+        // SAFETY: the same.
+        unsafe { copy::copy_avx(out, src) }
+    },
     stream,
     table: generic::table::<Avx2>(f16c::row::<Avx2, Eight>()),
 };
@@ -34,6 +38,10 @@ pub(super) static AVX512: InstructionSet = InstructionSet {
     available: Avx512::available,
     copy: |out, src| {
         // SAFETY: this set is used only where `available` found its features.
+        unsafe { copy::copy_avx512(out, src) }
+    },
+    copy_shared: |out, src| {
+        // SAFETY: the same.
         unsafe { copy::copy_avx512(out, src) }
     },
     stream: |out, src| {

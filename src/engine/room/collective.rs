@@ -19,7 +19,7 @@ use super::shape::{Shape, Slice, Wants};
 use super::two_shot::copy;
 use super::{Room, Scene};
 use crate::engine::{Extent, Part, Watch};
-use crate::reduce::{Kernels, copy_cached};
+use crate::reduce::{Kernels, copy_cached, copy_shared, copy_streaming};
 use crate::transport::shm::Ahead;
 use crate::transport::shm::line::LINE_PAYLOAD_BYTES;
 use crate::{Call, Result};
@@ -259,7 +259,11 @@ impl Room {
         at: Range<usize>,
     ) -> Result<()> {
         self.look(scene, seat, shown, |all| {
-            copy(&mut task.dst[slice.of(&task.shape.taken(seat))], &all[at], task.stores)
+            let out = &mut task.dst[slice.of(&task.shape.taken(seat))];
+            match task.stores {
+                Stores::Cached => copy_shared(out, &all[at]),
+                Stores::Streaming => copy_streaming(out, &all[at]),
+            }
         })
     }
 
