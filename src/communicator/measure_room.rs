@@ -25,8 +25,8 @@ const CALLS: usize = 32;
 /// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much.
 const BLOCKS: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
 const BLOCKS_MOVED_MOST: usize = 4 << 20;
-/// Broadcasts of two ranks that are, so many at a time that they move as much as the largest: the root gets ahead of the first. (Where more take the same pages, each read waits
-/// for the others', and was slower at every size.)
+/// Broadcasts of two ranks that are read and carried, of each size as many in a row as move what one of the largest does, for the root of the first ones gets ahead. (Among more ranks
+/// reading was slower nearly everywhere.)
 const BROADCASTS: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 4 << 20];
 /// From here on they outgrow the caches, and are carried past them.
 const BROADCASTS_END: usize = 8 << 20;
@@ -100,7 +100,7 @@ impl Moves {
         let is_short = |block: &usize| can_read && block * ranks * ranks <= BLOCKS_MOVED_MOST;
         Self {
             blocks: BLOCKS.into_iter().filter(is_short).collect(),
-            broadcasts: BROADCASTS.into_iter().filter(|_| can_read && ranks == 2).collect(),
+            broadcasts: if can_read && ranks == 2 { BROADCASTS.into() } else { Vec::new() },
         }
     }
 
@@ -109,21 +109,27 @@ impl Moves {
         let ranks = executor.grouping.size() as usize;
         let largest = |sizes: &[usize]| sizes.last().copied().unwrap_or(0);
         let given = vec![1; largest(&self.blocks) * ranks];
-        let mut taken = vec![0; given.len().max(largest(&self.broadcasts))];
+        // Memory that was never touched would be measured as well.
+        let mut taken = vec![2; given.len().max(largest(&self.broadcasts))];
         let blocks = self.blocks.iter().map(|block| (Some(&given[..block * ranks]), block * ranks, 1));
         let all = largest(&self.broadcasts);
         let broadcasts = self.broadcasts.iter().map(|bytes| (None, *bytes, all / bytes));
         let mut fastest = Vec::new();
         for (given, bytes, calls) in blocks.chain(broadcasts) {
-            // The root of a broadcast is through before the other, and waits for it in the next call.
-            let counts = given.is_some() || control.rank() != 0;
+            // The root of a broadcast is through before the other, and waits for it in the next call. Its bytes are new each time: others would be in the other's cache.
+            let leads = given.is_none() && control.rank() == 0;
             let mut ways = [f64::INFINITY; 2];
             for _ in 0..WAYS_ROUNDS {
                 for (is_read, fastest) in [true, false].into_iter().zip(&mut ways) {
                     let began = Instant::now();
                     let taken = &mut taken[..bytes];
-                    (0..calls).try_for_each(|_| executor.try_to_move(control, is_read, given, taken))?;
-                    *fastest = if counts { fastest.min(began.elapsed().as_nanos() as f64) } else { 0.0 };
+                    for call in 0..calls {
+                        if leads {
+                            taken.fill(call as u8);
+                        }
+                        executor.try_to_move(control, is_read, given, taken)?;
+                    }
+                    *fastest = if leads { 0.0 } else { fastest.min(began.elapsed().as_nanos() as f64) };
                 }
             }
             fastest.extend(ways);

@@ -1,5 +1,5 @@
 //! Every collective but the allreduce, in *turns*, as *direct* does it: each rank shows what it has, and takes what it wants of what others show. Calls without a
-//! root that are larger than a slot go other ways (see [`super::carry`] and [`super::read`]); those with one take turn after turn.
+//! root that are larger than a slot go other ways (see [`super::carry`] and [`super::read`]); those with one take turn after turn, but for a broadcast that is read.
 //!
 //! A byte is written once by its giver and read once by each taker, and by nobody else; that is the floor without memory that both map.
 //!

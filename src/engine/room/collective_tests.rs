@@ -9,7 +9,8 @@ use crate::{DataType, Op};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-const KINDS: [CollectiveKind; 7] = [
+const KINDS: [CollectiveKind; 8] = [
+    CollectiveKind::AllReduce,
     CollectiveKind::Broadcast,
     CollectiveKind::Reduce,
     CollectiveKind::Gather,
@@ -58,7 +59,7 @@ impl Planned {
         match kind {
             CollectiveKind::Reduce | CollectiveKind::Gather if rank != root => Vec::new(),
             CollectiveKind::Broadcast => from(root),
-            CollectiveKind::Reduce => expected(sequence, n, bytes, sum),
+            CollectiveKind::AllReduce | CollectiveKind::Reduce => expected(sequence, n, bytes, sum),
             CollectiveKind::Scatter => block(&from(root)),
             CollectiveKind::ReduceScatter => block(&expected(sequence, n, n * bytes, sum)),
             CollectiveKind::AllToAll => all(&|giver| block(&from(giver))),
@@ -67,21 +68,22 @@ impl Planned {
     }
 }
 
-/// Runs a random plan of so many calls on `n` ranks, of which what `reads` says is read from where it lies.
-fn run_plan(n: usize, calls: usize, reads: Option<Reads>) {
+/// So many random calls of `n` ranks.
+fn random_plan(n: usize, calls: usize) -> Vec<Planned> {
     let mut random = Random(n as u64);
-    let mut plan: Vec<Planned> = Vec::new();
-    for _ in 0..calls {
-        let next = Planned::random(&mut random, n, plan.last().copied());
-        plan.push(next);
-    }
+    let next = |before: &Option<Planned>| Some(Some(Planned::random(&mut random, n, *before)));
+    std::iter::successors(Some(None), next).flatten().take(calls).collect()
+}
+
+/// Runs the plan on `n` ranks; what `reads` says is read from where it lies.
+fn run_plan(n: usize, plan: &[Planned], reads: Option<Reads>) {
     in_room(n, |mut room| {
         // Numbers go round on the way.
         (room.turn, room.pieces) = (u32::MAX - 100, u32::MAX - 40);
         room.reads = reads.clone().filter(|_| room.can_read_all());
         let watch = Deadline::after(DEADLINE);
         let mut pace = Random(room.me as u64);
-        for (sequence, planned) in (1..).zip(&plan) {
+        for (sequence, planned) in (1..).zip(plan) {
             let Planned { kind, root, bytes } = *planned;
             // Each rank is late in turn, for some calls.
             if (sequence / 64) as usize % n == room.me {
@@ -90,15 +92,21 @@ fn run_plan(n: usize, calls: usize, reads: Option<Reads>) {
             let part = Part { kind, root: root as u32, rank: room.me as u32, in_place: false };
             let elements = bytes / 4;
             let extent = match kind {
-                CollectiveKind::Broadcast | CollectiveKind::Reduce => Extent::Message(elements),
+                CollectiveKind::AllReduce | CollectiveKind::Broadcast | CollectiveKind::Reduce => {
+                    Extent::Message(elements)
+                }
                 _ => Extent::Blocks { ranks: n as u32, elements },
             };
-            let call = Call::new(kind, sequence, root as u32, elements as u64, DataType::I32, Op::Sum as u8, DIRECT);
+            let way = if sequence % 2 == 0 { DIRECT } else { TWO_SHOT };
+            let call = Call::new(kind, sequence, root as u32, elements as u64, DataType::I32, Op::Sum as u8, way);
             let due = planned.due(sequence, room.me, n);
             let (given, mut taken) = (planned.given(sequence, room.me, n), vec![0xee; due.len()]);
             let kernels = kernels(DataType::I32, Op::Sum);
-            room.collective(&call, part, extent, kernels, 4, Some(&given), &mut taken, &watch)
-                .expect("all ranks follow the plan");
+            match kind {
+                CollectiveKind::AllReduce => room.all_reduce(&call, kernels, Some(&given), &mut taken, &watch),
+                _ => room.collective(&call, part, extent, kernels, 4, Some(&given), &mut taken, &watch),
+            }
+            .expect("all ranks follow the plan");
             assert!(taken == due, "rank {} of {n}, call {sequence}: {planned:?}", room.me);
         }
     });
@@ -107,7 +115,7 @@ fn run_plan(n: usize, calls: usize, reads: Option<Reads>) {
 #[test]
 fn roots_that_run_ahead_keep_their_slots_apart() {
     for (n, calls) in [(2, 800), (3, 400), (5, 150)] {
-        run_plan(n, calls, None);
+        run_plan(n, &random_plan(n, calls), None);
     }
 }
 
@@ -115,8 +123,18 @@ fn roots_that_run_ahead_keep_their_slots_apart() {
 fn what_is_read_from_where_it_lies_is_whole_between_calls_that_go_other_ways() {
     for reads in [0..usize::MAX, 40..20_000] {
         for (n, calls) in [(2, 400), (3, 200), (5, 100)] {
-            run_plan(n, calls, Some(Reads { blocks: reads.clone(), broadcast: reads.clone() }));
+            run_plan(n, &random_plan(n, calls), Some(Reads { blocks: reads.clone(), broadcast: reads.clone() }));
         }
+    }
+}
+
+#[test]
+fn large_calls_with_a_root_are_whole() {
+    // Past the caches, and with a last turn of a few bytes.
+    let bytes = (8 << 20) + 4 * 77;
+    let kinds = [CollectiveKind::Broadcast, CollectiveKind::Scatter, CollectiveKind::Gather, CollectiveKind::Reduce];
+    for n in [2, 3] {
+        run_plan(n, &kinds.map(|kind| Planned { kind, root: n - 1, bytes }), None);
     }
 }
 

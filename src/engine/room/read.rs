@@ -92,11 +92,8 @@ impl Room {
         }
         self.pieces = self.pieces.wrapping_add(1);
         self.raise(scene, TAKEN_AT, self.pieces);
-        if gives {
-            return self.wait_until_taken(scene, self.pieces);
-        }
-        self.leave_pieces(scene.call, self.pieces);
-        Ok(())
+        // Who only took leaves nothing in slots, and sets the flag for no other call before its giver is in that as well.
+        if gives { self.wait_until_taken(scene, self.pieces) } else { Ok(()) }
     }
 
     /// Reads what `seat` has for this rank.

@@ -41,7 +41,8 @@ The columns, in microseconds:
   measured      the median of several rounds, the slowest rank's (with --measure)
 The way that is chosen has a star. Slices and lanes say how a message is cut: so many bytes at a time, so many at once on their way.
 
-Regret is what a choice takes beyond the best of all ways, of the time of the best. Beside it stand those of other tuners: this one without
+Regret is what a choice takes beyond the best of all ways, of the time of the best. Each half of the rounds says which is the best, and the other half
+what it takes: a way that was fast by chance makes no regret (and may make it less than nothing). Beside it stand those of other tuners: this one without
 measuring (SERRIED_PROBE=off), one that always takes the ring, and one that chooses between ring and tree by constants, as made for GPUs on a fast network.
 
 Environment: as for the library; SERRIED_PROBE=anew measures the network again, SERRIED_ALGO narrows the ways.";
@@ -121,7 +122,7 @@ fn as_rank(flags: &Flags, config: &Config) -> Result<ExitCode, Failure> {
         let own = story.block_bytes(story.rows[index].bytes);
         let choice = communicator.choice(kind, own)?;
         let row = &mut story.rows[index];
-        row.chosen = row.place(Way { choice, price: candidates.predict(kind, own, &choice), measured_us: None });
+        row.chosen = row.place(Way { choice, price: candidates.predict(kind, own, &choice), measured: None });
     }
     if flags.measure {
         trial::run(&communicator, flags.collective, &mut story)?;

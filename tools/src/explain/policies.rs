@@ -42,7 +42,7 @@ mod tests {
     fn constants_take_the_tree_for_what_is_small_among_many_and_the_ring_for_what_is_large() {
         let way = |algorithm, slice_bytes| {
             let choice = Choice { algorithm, slice_bytes, lanes: 2 };
-            Way { choice, price: None, measured_us: None }
+            Way { choice, price: None, measured: None }
         };
         let ways = [way(Algorithm::Ring, 100), way(Algorithm::Tree, 200), way(Algorithm::Ring, 400)];
         let hosts = Grouping::new(&(0..16).collect::<Vec<u32>>());

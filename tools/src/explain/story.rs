@@ -18,7 +18,28 @@ pub(crate) struct Way {
     pub(crate) choice: Choice,
     /// `None` where nothing was measured that tells.
     pub(crate) price: Option<Price>,
-    pub(crate) measured_us: Option<f64>,
+    pub(crate) measured: Option<Measured>,
+}
+
+/// What a way took when it was run, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Measured {
+    /// The median of all rounds.
+    pub(crate) us: f64,
+    /// Of every other round, from the first and from the second on.
+    halves: [f64; 2],
+}
+
+impl Measured {
+    /// Of what it took in each round, of which there are two or more.
+    pub(crate) fn of(rounds: &[f64]) -> Self {
+        let median = |mut times: Vec<f64>| {
+            times.sort_by(f64::total_cmp);
+            (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0
+        };
+        let half = |first| median(rounds.iter().copied().skip(first).step_by(2).collect());
+        Self { us: median(rounds.to_vec()), halves: [half(0), half(1)] }
+    }
 }
 
 /// One size.
@@ -62,7 +83,7 @@ impl Story {
         let kind = collective.kind();
         for bytes in sizes(min, max) {
             let own = story.block_bytes(bytes);
-            let price = |choice| Way { choice, price: candidates.predict(kind, own, &choice), measured_us: None };
+            let price = |choice| Way { choice, price: candidates.predict(kind, own, &choice), measured: None };
             let mut ways: Vec<Way> = candidates.of(kind, own).into_iter().map(&price).collect();
             let ns = |way: &Way| way.price.map_or(f64::INFINITY, |price| price.total_ns);
             ways.sort_by(|one, other| ns(one).total_cmp(&ns(other)));
@@ -102,7 +123,7 @@ impl Story {
     pub(crate) fn predicted_well(&self) -> (usize, usize) {
         let matter = self.rows.iter().flat_map(|row| {
             let best = row.best_us().unwrap_or(0.0);
-            row.ways.iter().filter(move |way| way.measured_us.is_some_and(|us| us <= MATTERS * best))
+            row.ways.iter().filter(move |way| way.measured_us().is_some_and(|us| us <= MATTERS * best))
         });
         let errors: Vec<f64> = matter.filter_map(Way::error).collect();
         (errors.len(), errors.iter().filter(|error| error.abs() <= GOOD).count())
@@ -144,19 +165,30 @@ impl Row {
     }
 
     fn best_us(&self) -> Option<f64> {
-        self.ways.iter().filter_map(|way| way.measured_us).min_by(f64::total_cmp)
+        self.ways.iter().filter_map(Way::measured_us).min_by(f64::total_cmp)
     }
 
-    /// What taking this way costs beyond the best, of the best.
+    /// What taking this way costs beyond the best, of the best. Of many ways that take the same, one looks faster by chance, and every choice worse for it: so which is the best
+    /// is asked of each half of the rounds, and what it takes of the other. (Where chance is all, the mean of many is 0, and a single one may be below.)
     pub(crate) fn regret(&self, way: usize) -> Option<f64> {
-        Some(self.ways.get(way)?.measured_us? / self.best_us()? - 1.0)
+        let mine = self.ways.get(way)?.measured?.halves;
+        let all: Vec<[f64; 2]> = self.ways.iter().filter_map(|way| Some(way.measured?.halves)).collect();
+        let beyond = |half: usize| {
+            let best = all.iter().min_by(|one, other| one[1 - half].total_cmp(&other[1 - half]))?;
+            Some(mine[half] / best[half] - 1.0)
+        };
+        Some((beyond(0)? + beyond(1)?) / 2.0)
     }
 }
 
 impl Way {
+    pub(crate) fn measured_us(&self) -> Option<f64> {
+        self.measured.map(|measured| measured.us)
+    }
+
     /// How far the prediction is off, of what was measured.
     pub(crate) fn error(&self) -> Option<f64> {
-        let measured = self.measured_us?;
+        let measured = self.measured_us()?;
         Some((self.price?.total_ns / 1e3 - measured) / measured)
     }
 
@@ -168,7 +200,7 @@ impl Way {
             json!({ "total_us": us(price.total_ns), "latency_us": us(price.latency_ns),
                     "bandwidth_us": us(price.bandwidth_ns), "reduction_us": us(price.reduction_ns) })
         });
-        json!({ "algorithm": algorithm.name(), "slice_bytes": slice, "lanes": lanes, "predicted": price, "measured_us": self.measured_us })
+        json!({ "algorithm": algorithm.name(), "slice_bytes": slice, "lanes": lanes, "predicted": price, "measured_us": self.measured_us() })
     }
 }
 
@@ -180,7 +212,7 @@ mod tests {
     fn way(algorithm: Algorithm, predicted_us: f64, measured_us: f64) -> Way {
         let price = Price { total_ns: predicted_us * 1e3, ..Price::default() };
         let choice = Choice { algorithm, slice_bytes: 1 << 20, lanes: 2 };
-        Way { choice, price: Some(price), measured_us: Some(measured_us) }
+        Way { choice, price: Some(price), measured: Some(Measured::of(&[measured_us; 2])) }
     }
 
     fn story(rows: Vec<Row>) -> Story {
@@ -205,8 +237,23 @@ mod tests {
     }
 
     #[test]
+    fn what_chance_made_look_faster_is_no_regret() {
+        let rounds = |rounds: &[f64]| Way { measured: Some(Measured::of(rounds)), ..way(Algorithm::Tree, 1.0, 1.0) };
+        // Each has a half in which it is the fastest by chance.
+        let row = |ways| Row { bytes: 8, ways, chosen: 0, unmeasured: 0 };
+        let alike = row(vec![rounds(&[10.0; 6]), rounds(&[8.0, 12.0, 8.0, 12.0, 8.0, 12.0])]);
+        let regret = |row: &Row, way| row.regret(way).expect("measured");
+        assert!((regret(&alike, 0) + 1.0 / 12.0).abs() < 1e-9, "{alike:?}");
+        let better = row(vec![rounds(&[10.0; 6]), rounds(&[5.0, 4.0, 5.0, 4.0, 5.0, 4.0])]);
+        assert!((regret(&better, 0) - 1.25).abs() < 1e-9 && regret(&better, 1) == 0.0, "{better:?}");
+        // One disturbed round of a half changes nothing.
+        let disturbed = row(vec![rounds(&[10.0, 10.0, 90.0, 10.0, 10.0, 10.0]), rounds(&[5.0; 6])]);
+        assert!((regret(&disturbed, 0) - 1.0).abs() < 1e-9, "{disturbed:?}");
+    }
+
+    #[test]
     fn what_was_not_measured_has_no_verdict() {
-        let unmeasured = Way { measured_us: None, ..way(Algorithm::Ring, 1.0, 1.0) };
+        let unmeasured = Way { measured: None, ..way(Algorithm::Ring, 1.0, 1.0) };
         let story = story(vec![Row { bytes: 8, ways: vec![unmeasured], chosen: 0, unmeasured: 0 }]);
         assert_eq!((story.verdicts(), story.predicted_well()), (vec![], (0, 0)));
     }
@@ -215,7 +262,7 @@ mod tests {
     fn a_choice_of_other_slices_is_a_way_of_its_own() {
         let mut row = Row { bytes: 8, ways: vec![way(Algorithm::Ring, 1.0, 1.0)], chosen: 0, unmeasured: 0 };
         let other = way(Algorithm::Ring, 2.0, 1.0);
-        let other = Way { choice: Choice { slice_bytes: 4096, ..other.choice }, measured_us: None, ..other };
+        let other = Way { choice: Choice { slice_bytes: 4096, ..other.choice }, measured: None, ..other };
         assert_eq!((row.place(other.clone()), row.place(other), row.ways.len()), (1, 1, 2));
         assert_eq!(row.regret(1), None);
     }

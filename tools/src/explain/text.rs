@@ -16,7 +16,7 @@ pub(super) fn story(story: &Story, all: bool) -> String {
     for line in story.network.to_string().lines().skip(1) {
         text += &format!("# {line}\n");
     }
-    let is_measured = story.rows.iter().any(|row| row.ways.iter().any(|way| way.measured_us.is_some()));
+    let is_measured = story.rows.iter().any(|row| row.ways.iter().any(|way| way.measured.is_some()));
     let mut heading =
         vec!["size", "", "algorithm", "slices", "lanes", "predicted", "latency", "bandwidth", "reduction"];
     if is_measured {
@@ -38,7 +38,7 @@ fn lines(row: &Row, all: bool, is_measured: bool) -> Vec<Vec<String>> {
         cells.extend(way(&row.ways[place]));
         if is_measured {
             let way = &row.ways[place];
-            cells.push(way.measured_us.map_or_else(String::new, us));
+            cells.push(way.measured_us().map_or_else(String::new, us));
             cells.push(way.error().map_or_else(String::new, percent));
             cells.push(row.regret(place).map_or_else(String::new, percent));
         }
@@ -90,5 +90,6 @@ fn us(us: f64) -> String {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.0} %", 100.0 * share)
+    // Without the sign of a zero.
+    format!("{:.0} %", (100.0 * share).round() + 0.0)
 }

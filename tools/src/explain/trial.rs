@@ -1,6 +1,6 @@
 //! Runs every way of every size, on all ranks, and notes what each took.
 
-use super::story::Story;
+use super::story::{Measured, Story};
 use crate::perf::Collective;
 use crate::perf::buffers::{Buffer, Kind};
 use crate::perf::calls::{Average, Call, Calls, agree, barrier};
@@ -10,8 +10,8 @@ use serried::{Communicator, Op, Result};
 use std::time::Instant;
 use zerocopy::IntoBytes;
 
-/// Rounds, each of all ways in turn, of which the median counts: whatever disturbs one way disturbs its neighbours.
-const ROUNDS: usize = 5;
+/// Rounds, each of all ways in turn, of which the median counts: whatever disturbs one way disturbs its neighbours. Even, for two halves.
+const ROUNDS: usize = 6;
 /// About how long one way is run in a round.
 const ROUND_US: f64 = 8_000.0;
 /// And how often, at least and at most.
@@ -54,9 +54,8 @@ pub(super) fn run(communicator: &Communicator, collective: Collective, story: &m
                 times.push(agree(communicator, mine, Average::Max)?);
             }
         }
-        for (way, mut times) in row.ways.iter_mut().zip(times) {
-            times.sort_by(f64::total_cmp);
-            way.measured_us = Some(times[times.len() / 2]);
+        for (way, times) in row.ways.iter_mut().zip(times) {
+            way.measured = Some(Measured::of(&times));
         }
     }
     Ok(())
