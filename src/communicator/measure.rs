@@ -24,12 +24,16 @@ const BURST: usize = 24;
 const PIECE_BYTES: usize = 128 << 10;
 /// The most of them in a row.
 const PIECES_MOST: usize = 16;
-/// Where so few take as long as a stream may, a link is slow, and may be held back by a shaper.
-const PIECES_SLOW: usize = 3;
-/// About how long they take, if not even one takes longer.
+/// About how long they take.
 const STREAM: Duration = Duration::from_millis(1);
 /// So many tries, of which one counts.
-const STREAMS: usize = 3;
+const TRIES: usize = 3;
+/// Where no more pieces than so many take that long, a link is slow: a stream is no shorter then, and lasts so long if it can. A shaper may let some bytes pass before it holds back, a fifth of a
+/// piece by default, and threads that wait for a core may add half a millisecond, however long the stream is.
+const PIECES_SLOW: usize = 3;
+const STREAM_SLOW: Duration = Duration::from_millis(5);
+/// So many tries of that.
+const TRIES_SLOW: usize = 2;
 /// Bytes that are reduced, some times over, to see how fast that is: what comes off a link is in a cache.
 const FOLD_BYTES: usize = 128 << 10;
 const FOLDS: usize = 8;
@@ -99,10 +103,10 @@ fn measure_round(executor: &mut Executor, control: &Control, round: Round, partn
         let found = pair.exchange()?;
         return together().map(|()| found);
     }
-    let (found, pieces) = pair.measure()?;
+    let (found, streams) = pair.measure()?;
     together()?;
     let shared = matches!(round, Round::Shared { .. });
-    let both_byte_ns = pair.both_ways_byte_ns(pieces, shared)?;
+    let both_byte_ns = pair.both_ways_byte_ns(found.latency_ns, streams, shared)?;
     Ok(Found { both_byte_ns, ..found })
 }
 
@@ -256,8 +260,8 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// What a link does one way, and how many large messages are a stream. Both ends come to the same numbers but for their clocks.
-    fn measure(&mut self) -> Result<(Found, usize)> {
+    /// What a link does one way, and what streams it is to carry. Both ends come to the same numbers but for their clocks.
+    fn measure(&mut self) -> Result<(Found, Streams)> {
         let mut ways = Vec::with_capacity(PINGS);
         for ping in 0..2 * PINGS {
             let began = Instant::now();
@@ -267,21 +271,30 @@ impl Pair<'_> {
             }
         }
         let latency_ns = least(ways);
-        let burst = least(some(|| self.there_and_back(1, BURST))?);
+        let burst = least(some(TRIES, || self.there_and_back(1, BURST))?);
         let busy_ns = ((burst - 2.0 * latency_ns) / (BURST - 1) as f64).max(0.0);
         let began = Instant::now();
         self.there_and_back(PIECE_BYTES, 1)?;
-        let pieces = self.agree((STREAM.as_nanos() as f64 / nanoseconds(began)) as usize)?;
-        let byte_ns =
-            byte_ns(latency_ns, pieces, |pieces| Ok(least(some(|| self.there_and_back(PIECE_BYTES, pieces))?)))?;
+        let streams = self.agree(Streams::of(nanoseconds(began)))?;
+        let times = some(streams.tries, || self.there_and_back(PIECE_BYTES, streams.pieces))?;
+        let byte_ns = streams.byte_ns(least(times), latency_ns);
         let slots = f64::from(self.executor.slots_to(self.peer));
-        Ok((Found { latency_ns, busy_ns, byte_ns, both_byte_ns: 0.0, slots }, pieces))
+        Ok((Found { latency_ns, busy_ns, byte_ns, both_byte_ns: 0.0, slots }, streams))
     }
 
     /// What a byte takes while as many go the other way. Of ranks that share something the fastest try may be the one that ran alone.
-    fn both_ways_byte_ns(&mut self, pieces: usize, shared: bool) -> Result<f64> {
-        let of = |times: Vec<f64>| if shared { median(times) } else { least(times) };
-        byte_ns(0.0, pieces, |pieces| Ok(of(some(|| self.both_ways(PIECE_BYTES, pieces))?)))
+    fn both_ways_byte_ns(&mut self, latency_ns: f64, streams: Streams, shared: bool) -> Result<f64> {
+        if streams.tries == TRIES_SLOW {
+            // What a shaper has saved up since the last stream.
+            self.both_ways(PIECE_BYTES, 1)?;
+        }
+        let stream = || {
+            self.both_ways(PIECE_BYTES, streams.pieces)?;
+            // Until both have all: or one begins the next while the other still takes this one, and neither counts those bytes.
+            self.both_ways(1, 1)
+        };
+        let times = some(streams.tries, stream)?;
+        Ok(streams.byte_ns(if shared { median(times) } else { least(times) }, latency_ns))
     }
 
     /// What a small message each way at once takes; nothing else.
@@ -325,27 +338,42 @@ impl Pair<'_> {
         executor.messages(control, both.collect())
     }
 
-    /// How many pieces both take: what the lower rank would.
-    fn agree(&mut self, pieces: usize) -> Result<usize> {
-        let mut agreed = [pieces.clamp(1, PIECES_MOST) as u8];
+    /// What streams both make: those that the lower rank would.
+    fn agree(&mut self, Streams { pieces, tries }: Streams) -> Result<Streams> {
+        let mut agreed = [pieces as u8, tries as u8];
         let peer = self.peer;
         let message = match self.is_first() {
             true => Message::send(DataType::U8, &agreed, peer),
             false => Message::recv(DataType::U8, &mut agreed, peer),
         };
         self.executor.messages(self.control, vec![message])?;
-        Ok(usize::from(agreed[0]).clamp(1, PIECES_MOST))
+        let [pieces, tries] = agreed.map(usize::from);
+        Ok(Streams { pieces: pieces.clamp(1, PIECES_MOST), tries: tries.clamp(1, TRIES) })
     }
 }
 
-/// What a byte takes in a stream that lasts, of what streams of so many pieces take. On a slow link it is what one of twice as many takes longer: bytes that a shaper
-/// lets pass before it holds back are in both. They were a fifth of the first at most; what is beyond was disturbed.
-fn byte_ns(latency_ns: f64, pieces: usize, mut stream: impl FnMut(usize) -> Result<f64>) -> Result<f64> {
-    let (ns, bytes) = (stream(pieces)?, (pieces * PIECE_BYTES) as f64);
-    // Large messages take most of it, whatever disturbed the small ones.
-    let on_its_way = (ns - 2.0 * latency_ns).max(ns / 2.0);
-    let lasting = if pieces > PIECES_SLOW { on_its_way } else { stream(2 * pieces)? - ns };
-    Ok(lasting.clamp(on_its_way / 2.0, 1.25 * on_its_way) / bytes)
+/// Large messages in a row, several times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Streams {
+    pieces: usize,
+    tries: usize,
+}
+
+impl Streams {
+    /// For a link on which one piece takes so long.
+    fn of(piece_ns: f64) -> Self {
+        let within = |time: Duration| (time.as_nanos() as f64 / piece_ns) as usize;
+        match within(STREAM) {
+            ..=PIECES_SLOW => Self { pieces: within(STREAM_SLOW).clamp(PIECES_SLOW, PIECES_MOST), tries: TRIES_SLOW },
+            pieces => Self { pieces: pieces.min(PIECES_MOST), tries: TRIES },
+        }
+    }
+
+    /// What a byte takes, of what a stream does.
+    fn byte_ns(self, ns: f64, latency_ns: f64) -> f64 {
+        // Large messages take most of it, whatever disturbed the small ones.
+        (ns - 2.0 * latency_ns).max(ns / 2.0) / (self.pieces * PIECE_BYTES) as f64
+    }
 }
 
 /// What a quarter of them do not exceed: in a crowd some are lucky, and what disturbs makes others longer.
@@ -355,12 +383,12 @@ pub(super) fn undisturbed(mut times: Vec<f64>) -> f64 {
 }
 
 /// What some tries take.
-fn some(mut what: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+fn some(tries: usize, mut what: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
     let one = |_| {
         let began = Instant::now();
         what().map(|()| nanoseconds(began))
     };
-    (0..STREAMS).map(one).collect()
+    (0..tries).map(one).collect()
 }
 
 fn nanoseconds(since: Instant) -> f64 {
@@ -399,6 +427,25 @@ mod tests {
             }
             assert!(sizes.len() == 1 || met.iter().all(|times| *times > 0), "every host of {sizes:?} meets another");
         }
+    }
+
+    #[test]
+    fn streams_last_on_slow_links_and_are_short_on_fast_ones() {
+        for (piece_ns, pieces, tries) in [
+            (40e3, 16, 3),
+            (100e3, 10, 3),
+            (240e3, 4, 3),
+            (300e3, 16, 2),
+            (1e6, 5, 2),
+            (1.1e6, 4, 2),
+            (11e6, 3, 2),
+            (0.0, 16, 3),
+        ] {
+            assert_eq!(Streams::of(piece_ns), Streams { pieces, tries }, "{piece_ns}");
+        }
+        let streams = Streams { pieces: 4, tries: 2 };
+        assert_eq!(streams.byte_ns(1e3 + 4.0 * PIECE_BYTES as f64, 0.5e3), 1.0);
+        assert_eq!(streams.byte_ns(1e6, 1e6), 0.5e6 / (4 * PIECE_BYTES) as f64, "the pings were disturbed");
     }
 
     #[test]
