@@ -284,10 +284,8 @@ impl Pair<'_> {
 
     /// What a byte takes while as many go the other way. Of ranks that share something the fastest try may be the one that ran alone.
     fn both_ways_byte_ns(&mut self, latency_ns: f64, streams: Streams, shared: bool) -> Result<f64> {
-        if streams.tries == TRIES_SLOW {
-            // What a shaper has saved up since the last stream.
-            self.both_ways(PIECE_BYTES, 1)?;
-        }
+        // A shaper has saved up some bytes since the last stream: they are let pass before the first.
+        self.both_ways(PIECE_BYTES, 1)?;
         let stream = || {
             self.both_ways(PIECE_BYTES, streams.pieces)?;
             // Until both have all: or one begins the next while the other still takes this one, and neither counts those bytes.

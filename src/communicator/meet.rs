@@ -132,7 +132,7 @@ fn enter_room(control: &Control, own: Region, cards: &[Card], transport: Transpo
     match (room, refusal) {
         (Ok(mut room), None) => {
             if answers.iter().all(|answer| answer.as_slice() == READS.as_bytes()) {
-                room.read(room::READS);
+                room.set_reads(room::READS);
             }
             // Every rank has opened the own region, and none will again.
             room.close_descriptor();

@@ -39,7 +39,7 @@ impl Executor {
     pub(super) fn read_as_measured(&mut self) {
         let measured = self.tables().candidates().and_then(|candidates| candidates.network.reads.clone());
         if let Some((room, reads)) = self.room.as_mut().filter(|room| room.can_read()).zip(measured) {
-            room.read(reads);
+            room.set_reads(reads);
         }
     }
 
@@ -62,9 +62,9 @@ impl Executor {
         let watch = CallWatch::new(control, self.timeout, &[], self.sequence).silent();
         let room = self.room.as_mut().expect("ranks that share memory");
         let all = 0..usize::MAX;
-        room.read(if is_read { Reads { blocks: all.clone(), broadcast: all } } else { Reads::default() });
+        room.set_reads(if is_read { Reads { blocks: all.clone(), broadcast: all } } else { Reads::default() });
         let done = room.collective(&call, part, extent, kernels(DataType::U8, Op::Sum), 1, given, taken, &watch);
-        room.read(READS);
+        room.set_reads(READS);
         done.map_err(|error| self.fail(control, error))
     }
 }

@@ -1,4 +1,4 @@
-//! What is reduced and how it is named: element types, operators, the description of one collective call, and which ranks share a host.
+//! What is reduced and how it is named: element types, operators, the description of one collective call, which ranks share a host, and what those read of each other's memory.
 //!
 //! This module depends on nothing else in the crate; everything may depend on it.
 

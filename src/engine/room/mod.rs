@@ -170,7 +170,7 @@ impl Room {
     }
 
     /// From now on, so much is read from where it lies: once all ranks have said that they can, and the same on all of them.
-    pub fn read(&mut self, reads: Reads) {
+    pub fn set_reads(&mut self, reads: Reads) {
         self.reads = Some(reads);
     }
 
