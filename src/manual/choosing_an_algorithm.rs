@@ -43,7 +43,8 @@
 //! That was with the best as one look at all rounds shows it, where every way that chance made fast adds to the regret. Since then one half of the rounds says which is the best, and the other what it takes (where ways differ by no more than chance, that may say a little less than it is). On two cores of an
 //! AMD EPYC (Zen 3), whose host moves them between one core, near and far, two runs of each then gave in the same order 6 and 2 %, 0 and -1 %, 5 and 7 %, 1 and 1 %, 16 and 28 %, 20 and 5 % (means; the worst
 //! size 0 to 54 %), and 0 to 94 % of predictions right: it depends on whether cores were measured where they then are. In the fifth setting one of the
-//! hosts' cables was measured as half as slow again as it was, so that trees were taken for rings: slow links have been measured by longer streams since, and three runs gave 0, -1 and 3 % there (worst 8 %), with 85 to 93 % of predictions right.
+//! hosts' cables was measured as half as slow again as it was, so that trees were taken for rings: slow links have been measured by longer streams since, and six runs gave 0, -1, 3, 0, 10
+//! and 12 % there (in the last two a single size had 59 and 55 %, the others 13 % at most), with 85 to 96 % of predictions right.
 //!
 //! At 1 Gb/s, of which TCP carries 0.1196 GB/s, an allreduce of four ranks on four hosts has a bus bandwidth of 0.1178 GB/s at 1 MiB and 0.119 from 2 MiB on (nccl-tests'), and one of 8 KiB takes 0.14 to 0.34 ms. With two
 //! ranks on each of two hosts, 1 to 16 MiB take 1 to 3 % longer than the message takes once over the wire, which is the least that must go there. With two such cables a host, both carry: 0.238 GB/s.
