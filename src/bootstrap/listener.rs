@@ -61,11 +61,12 @@ impl Listener {
         })
     }
 
-    /// Listens on the first of `ports` that is free on all of `addresses`.
+    /// Listens on the first of `ports` that is free on all of `addresses`, but for those that this host does not have.
     pub(super) fn bind_first(addresses: &[IpAddr], ports: &[u16]) -> Result<Self> {
         let mut failure = io::ErrorKind::AddrNotAvailable.into();
         for port in ports {
-            match addresses.iter().map(|address| listen((*address, *port).into())).collect() {
+            let tries = addresses.iter().map(|address| listen((*address, *port).into()));
+            match tries.filter(|tried| !tried.as_ref().is_err_and(is_missing)).collect() {
                 Ok(sockets) => match Self::of(sockets) {
                     Some(listener) => return Ok(listener),
                     None => break,
@@ -114,6 +115,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Whether this says that the host lacks the address, or all of its family: not that somebody else has the port.
+fn is_missing(failure: &io::Error) -> bool {
+    failure.kind() == io::ErrorKind::AddrNotAvailable
+        || failure.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 async fn accept(
