@@ -21,7 +21,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(500));
     let tables =
-        Tables::new(Arc::new(Grouping::one_host(4)), Reach::Links { slot_bytes: 1 << 19 }, &Allowed::default(), None);
+        Tables::new(Arc::new(Grouping::one_host(4)), Reach::Links { slot_bytes: 1 << 19 }, &Allowed::default());
     let calls = calls();
     let known: Vec<Choice> = calls.iter().map(|(kind, bytes)| *tables.choice(*kind, *bytes)).collect();
     let mut group = criterion.benchmark_group("choice");

@@ -224,7 +224,7 @@ impl Connector<'_> {
     /// A connection broke: the control plane may know why.
     fn lost(&self, peer: u32, reason: String) -> Error {
         let (rank, operation) = (self.control.rank(), Operation::Call(self.call));
-        if let Some(failure) = self.control.explain(peer, super::executor::VERDICT_GRACE) {
+        if let Some(failure) = self.control.explain(peer, crate::engine::VERDICT_GRACE) {
             return failure.error(rank, operation);
         }
         let cause = Cause::Link { with: rank, transport: "new".into(), reason };

@@ -14,7 +14,7 @@ use super::watch::CallWatch;
 use crate::bootstrap::{Control, Failure};
 use crate::engine::room::Room;
 use crate::engine::wait::{Backoff, End};
-use crate::engine::{Engine, Job, Layout, Stop, Work};
+use crate::engine::{Engine, Job, Layout, Stop, VERDICT_GRACE, Work};
 use crate::error::{Cause, Error, Operation, Result};
 use crate::memory;
 use crate::schedule::{Algorithm, Grouping, Program, Schedule, Step};
@@ -31,9 +31,6 @@ use zerocopy::IntoBytes;
 
 /// The place that events about links name as theirs.
 const LINKS: &str = "serried::transport::link";
-
-/// When a link breaks, the control plane usually knows why a moment later; a death is to be named within a second.
-pub(super) const VERDICT_GRACE: Duration = Duration::from_millis(500);
 
 /// Runs one communicator's calls.
 #[derive(Debug)]
@@ -95,7 +92,7 @@ impl Executor {
         let mut executor = Self {
             rank,
             size,
-            tables: Tables::new(grouping.clone(), reach, &allowed, None),
+            tables: Tables::new(grouping.clone(), reach, &allowed),
             grouping,
             room,
             engine: Engine::new((0..size).map(|_| None).collect()),
@@ -121,8 +118,9 @@ impl Executor {
         // What would connect nothing is told by the call that needs it.
         let is_linked = config.transport != TransportChoice::Shm || executor.grouping.hosts() == 1;
         if config.probe != Probe::Off && (2..=RANKS_MOST).contains(&size) && is_linked {
-            let measured = network(&mut executor, control, config, reach, parent)?;
-            executor.tables = Tables::new(executor.grouping.clone(), reach, &allowed, measured);
+            if let Some(measured) = network(&mut executor, control, config, reach, parent)? {
+                executor.tables.take(measured);
+            }
             executor.read_as_measured();
         }
         if rank == 0 {

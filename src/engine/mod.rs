@@ -20,6 +20,7 @@ mod watch;
 pub use batch::Batch;
 pub use job::Job;
 pub use layout::{Extent, Layout, Part};
+pub(crate) use watch::VERDICT_GRACE;
 pub use watch::Watch;
 
 use crate::schedule::Schedule;

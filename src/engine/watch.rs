@@ -2,6 +2,11 @@
 //! alive, the communicator its deadline); this module only has the question.
 
 use crate::{Call, Result};
+use std::time::Duration;
+
+/// What a rank sees break first (a link, memory that cannot be read) has a cause that the control plane hears of a moment later. So long that news is waited for; a
+/// death is to be named within a second.
+pub(crate) const VERDICT_GRACE: Duration = Duration::from_millis(500);
 
 /// Asked from time to time by every wait that lasts, never by one that ends soon.
 pub trait Watch {

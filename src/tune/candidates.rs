@@ -100,8 +100,13 @@ impl Candidates {
     /// The way that calls of `bytes` go by, on a table that was made of what is here: as those of the largest size that is priced and not above. `None` for what is
     /// not chosen by prices.
     pub fn choice(&self, kind: CollectiveKind, bytes: usize) -> Option<Choice> {
-        let mut cells = self.cells().into_iter().filter(|(one, priced)| *one == kind && *priced <= bytes);
-        cells.next_back().and_then(|(_, priced)| self.best(kind, priced))
+        let cells = self.cells();
+        Self::cell(&cells, kind, bytes).and_then(|cell| self.best(kind, cells[cell].1))
+    }
+
+    /// Which of the cells stands for calls of `bytes`.
+    pub(super) fn cell(cells: &[(CollectiveKind, usize)], kind: CollectiveKind, bytes: usize) -> Option<usize> {
+        cells.iter().rposition(|(one, priced)| *one == kind && *priced <= bytes)
     }
 
     /// Every algorithm for calls of `bytes` with its usual slices, and the time that it is predicted to take; the fastest first.

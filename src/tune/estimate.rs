@@ -75,7 +75,7 @@ mod tests {
         for reach in [Reach::Room { slot_bytes }, Reach::Links { slot_bytes }] {
             let estimate = |ranks: u32, kind, bytes| {
                 let grouping = Grouping::new(&vec![0; ranks as usize]);
-                Tables::new(grouping.into(), reach, &Allowed::default(), None).estimate(kind, bytes)
+                Tables::new(grouping.into(), reach, &Allowed::default()).estimate(kind, bytes)
             };
             for kind in CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send) {
                 assert_eq!(estimate(1, kind, 8), Duration::ZERO);

@@ -97,18 +97,20 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The tables for communicators whose ranks are grouped so, of what is `allowed`: as it was `measured`, where it was.
-    pub fn new(grouping: Arc<Grouping>, reach: Reach, allowed: &Allowed, measured: Option<Measured>) -> Self {
+    /// The tables for communicators whose ranks are grouped so, of what is `allowed`, by crossovers.
+    pub fn new(grouping: Arc<Grouping>, reach: Reach, allowed: &Allowed) -> Self {
         let straight = Table::new(CollectiveKind::AllToAll, &grouping, reach, &Algorithm::Direct.into());
         // Messages between two are sliced alike at every size.
         let kinds = CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send);
-        let table = |kind| {
-            let mut table = Table::new(kind, &grouping, reach, allowed);
-            measured.iter().for_each(|measured| table.take(kind, measured));
-            table
-        };
-        let tables = kinds.map(table).collect();
-        Self { grouping, reach, measured, tables, uneven_exchange: *straight.choice(usize::MAX) }
+        let tables = kinds.map(|kind| Table::new(kind, &grouping, reach, allowed)).collect();
+        Self { grouping, reach, measured: None, tables, uneven_exchange: *straight.choice(usize::MAX) }
+    }
+
+    /// From now on, what was measured to be the best is chosen.
+    pub fn take(&mut self, measured: Measured) {
+        let kinds = CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send);
+        kinds.zip(&mut self.tables).for_each(|(kind, table)| table.take(kind, &measured));
+        self.measured = Some(measured);
     }
 
     /// The choice for a call whose message, or whose largest block, has `bytes`.
@@ -195,8 +197,10 @@ impl Table {
     /// Takes over what was found to be the best for `kind`.
     fn take(&mut self, kind: CollectiveKind, measured: &Measured) {
         let cells = measured.candidates.cells();
-        for ((_, bytes), choice) in cells.iter().zip(&measured.best).filter(|((one, _), _)| *one == kind) {
-            self.0[Self::bucket(*bytes)..].fill(*choice);
+        for (bucket, choice) in self.0.iter_mut().enumerate() {
+            if let Some(cell) = Candidates::cell(&cells, kind, Self::smallest(bucket)) {
+                *choice = measured.best[cell];
+            }
         }
     }
 
@@ -283,11 +287,12 @@ mod tests {
         let candidates = Candidates { network, reach, allowed };
         let cells = candidates.cells();
         let best = cells.into_iter().filter_map(|(kind, bytes)| candidates.best(kind, bytes)).collect();
-        let tables = Tables::new(grouping.clone(), reach, &allowed, Some(Measured { candidates, best }));
+        let unmeasured = Tables::new(grouping, reach, &allowed);
+        let mut tables = unmeasured.clone();
+        tables.take(Measured { candidates, best });
         let takes = |one, other| tables.estimate_message(one, other, 1000).as_nanos();
         assert_eq!((takes(0, 1), takes(2, 1)), (3000, 18000));
-        let unmeasured = Tables::new(grouping, reach, &allowed, None).estimate_message(0, 1, 1000);
-        assert_eq!(tables.estimate_message(0, 3, 1000), unmeasured, "there is no rank 3");
+        assert_eq!(tables.estimate_message(0, 3, 1000), unmeasured.estimate_message(0, 1, 1000), "there is no rank 3");
     }
 
     fn fits(

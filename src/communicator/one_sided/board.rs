@@ -119,7 +119,7 @@ impl Board {
 /// The error for a peer whose stream has ended: the control plane may know why.
 pub(super) fn gone(control: &Control, operation: Operation, peer: u32, why: &str) -> Error {
     let rank = control.rank();
-    if let Some(failure) = control.explain(peer, crate::communicator::executor::VERDICT_GRACE) {
+    if let Some(failure) = control.explain(peer, crate::engine::VERDICT_GRACE) {
         return failure.error(rank, operation);
     }
     let cause = Cause::Link { with: rank, transport: "tcp".into(), reason: why.to_owned() };

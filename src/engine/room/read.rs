@@ -10,6 +10,7 @@ use super::direct::Shown;
 use super::layout::{GONE_AT, PROCESS_AT, TAKEN_AT};
 use super::shape::{Shape, Slice, Wants};
 use super::{Room, Scene};
+use crate::engine::VERDICT_GRACE;
 use crate::transport::shm::{Process, Region};
 use crate::types::{CollectiveKind, Reads};
 use crate::{Error, Result};
@@ -21,8 +22,7 @@ use std::time::{Duration, Instant};
 /// blocks of 128 KiB, reading takes half as long again with cores near, and six tenths of the time with cores far apart: so it is measured.)
 pub const READS: Reads = Reads { blocks: 64 << 10..2 << 20, broadcast: 0..0 };
 
-/// How long the news may take of what kept a rank from being read, and how often it is asked for.
-const NEWS: Duration = Duration::from_millis(500);
+/// How often news are asked for of what kept a rank from being read.
 const ASK: Duration = Duration::from_millis(2);
 
 /// Where in a region's words the address of the nonce, in the process that made the region, is; and the nonce.
@@ -115,7 +115,7 @@ impl Room {
             Err(error) => error.to_string(),
         };
         // Whatever made it give up, or ended its process, is the better news; it may be on its way.
-        let until = Instant::now() + NEWS;
+        let until = Instant::now() + VERDICT_GRACE;
         while Instant::now() < until {
             scene.watch.check(scene.call, self.ranks[seat])?;
             std::thread::sleep(ASK);
