@@ -17,7 +17,7 @@ const KIND: CollectiveKind = CollectiveKind::AllReduce;
 /// Calls that are all latency, by so many algorithms at most: those that are expected to take no longer than so many times the best, and need no more than so many times
 /// its links.
 const SMALL_BYTES: usize = 1 << 10;
-const TRIED: usize = 5;
+const TRIED: usize = 7;
 const NEAR: f64 = 3.0;
 const LINKS: usize = 2;
 /// Calls that are mostly bytes: the largest serves that is expected to take no longer than `LARGE_NS`, or the first.

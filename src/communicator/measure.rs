@@ -72,8 +72,16 @@ pub(super) fn measure_links(executor: &mut Executor, control: &Control) -> Resul
     let rank = control.rank();
     let rounds = Round::all(&grouping);
     let mut mine = vec![fold_byte_ns()];
-    for round in &rounds {
-        let found = measure_round(executor, control, *round, round.partner(rank, &grouping))?;
+    // Once, and before anybody measures: who waits for its turn is to be still. Memory that was never touched would be measured as well.
+    let mut memory = [1, 2].map(|byte| vec![byte; PIECES_MOST * PIECE_BYTES]);
+    let partners: Vec<Option<u32>> = rounds.iter().map(|round| round.partner(rank, &grouping)).collect();
+    for peer in partners.iter().flatten() {
+        // Whoever has no link yet makes it, all of them in the order of rounds: nobody waits in a circle.
+        Pair::of(executor, control, *peer, &mut memory).there_and_back(1, 1)?;
+    }
+    for (round, partner) in rounds.iter().zip(partners) {
+        let pair = partner.map(|peer| Pair::of(executor, control, peer, &mut memory));
+        let found = measure_round(control, *round, pair)?;
         mine.extend([found.latency_ns, found.busy_ns, found.byte_ns, found.both_byte_ns, found.slots]);
     }
     let bytes: Vec<u8> = mine.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -84,28 +92,21 @@ pub(super) fn measure_links(executor: &mut Executor, control: &Control) -> Resul
     Ok(network(&grouping, machines, cores, &rounds, &numbers.collect::<Result<Vec<_>>>()?))
 }
 
-/// One round, in which this rank measures with `partner` if it has one. Exchanges make all begin each part together: those who measure alone are
-/// disturbed by nobody's waiting, and those who share something do so throughout.
-fn measure_round(executor: &mut Executor, control: &Control, round: Round, partner: Option<u32>) -> Result<Found> {
+/// One round, in which this rank measures if it is of a pair. Exchanges make all begin each part together: those who measure alone are disturbed by nobody's waiting,
+/// and those who share something do so throughout.
+fn measure_round(control: &Control, round: Round, pair: Option<Pair<'_>>) -> Result<Found> {
     let together = || control.exchange(&[]).map(drop);
-    // Memory that was never touched would be measured as well.
-    let [given, taken] = [1, 2].map(|byte| partner.map(|_| vec![byte; PIECES_MOST * PIECE_BYTES]).unwrap_or_default());
-    let pair = partner.map(|peer| Pair { executor, control, rank: control.rank(), peer, given, taken });
     together()?;
     let Some(mut pair) = pair else {
-        (0..2).try_for_each(|_| together())?;
-        return Ok(Found::default());
+        return together().map(|()| Found::default());
     };
-    // Whoever has no link yet makes it.
-    pair.there_and_back(1, 1)?;
-    together()?;
     if round == Round::Crowded {
         let found = pair.exchange()?;
         return together().map(|()| found);
     }
-    let (found, streams) = pair.measure()?;
-    together()?;
     let shared = matches!(round, Round::Shared { .. });
+    let (found, streams) = if shared { pair.approach()? } else { pair.measure()? };
+    together()?;
     let both_byte_ns = pair.both_ways_byte_ns(found.latency_ns, streams, shared)?;
     Ok(Found { both_byte_ns, ..found })
 }
@@ -255,11 +256,21 @@ struct Pair<'a> {
     control: &'a Control,
     rank: u32,
     peer: u32,
-    given: Vec<u8>,
-    taken: Vec<u8>,
+    given: &'a mut [u8],
+    taken: &'a mut [u8],
 }
 
-impl Pair<'_> {
+impl<'a> Pair<'a> {
+    fn of(executor: &'a mut Executor, control: &'a Control, peer: u32, [given, taken]: &'a mut [Vec<u8>; 2]) -> Self {
+        Self { executor, control, rank: control.rank(), peer, given, taken }
+    }
+
+    /// What streams a link is to carry where only these are to be seen, and about what a message takes.
+    fn approach(&mut self) -> Result<(Found, Streams)> {
+        let latency_ns = least(some(TRIES, || self.there_and_back(1, 1))?) / 2.0;
+        Ok((Found { latency_ns, ..Found::default() }, self.streams()?))
+    }
+
     /// What a link does one way, and what streams it is to carry. Both ends come to the same numbers but for their clocks.
     fn measure(&mut self) -> Result<(Found, Streams)> {
         let mut ways = Vec::with_capacity(PINGS);
@@ -273,9 +284,7 @@ impl Pair<'_> {
         let latency_ns = least(ways);
         let burst = least(some(TRIES, || self.there_and_back(1, BURST))?);
         let busy_ns = ((burst - 2.0 * latency_ns) / (BURST - 1) as f64).max(0.0);
-        let began = Instant::now();
-        self.there_and_back(PIECE_BYTES, 1)?;
-        let streams = self.agree(Streams::of(nanoseconds(began)))?;
+        let streams = self.streams()?;
         let times = some(streams.tries, || self.there_and_back(PIECE_BYTES, streams.pieces))?;
         let byte_ns = streams.byte_ns(least(times), latency_ns);
         let slots = f64::from(self.executor.slots_to(self.peer));
@@ -336,8 +345,11 @@ impl Pair<'_> {
         executor.messages(control, both.collect())
     }
 
-    /// What streams both make: those that the lower rank would.
-    fn agree(&mut self, Streams { pieces, tries }: Streams) -> Result<Streams> {
+    /// What streams both make: those that the lower rank would, after a piece.
+    fn streams(&mut self) -> Result<Streams> {
+        let began = Instant::now();
+        self.there_and_back(PIECE_BYTES, 1)?;
+        let Streams { pieces, tries } = Streams::of(nanoseconds(began));
         let mut agreed = [pieces as u8, tries as u8];
         let peer = self.peer;
         let message = match self.is_first() {

@@ -8,7 +8,7 @@
 //! 1. **It measures.** Before the first call of a communicator of 2 to 64 ranks, two ranks of a host exchange messages while all others sleep, then two of different
 //!    hosts: that tells what a message takes on its way, what it costs the threads at its ends, and what a byte does. Neighbours do so all at once: that tells what is lost where ranks
 //!    are more than cores. Then hosts meet at distances of 1, 2, 4, …, first by one rank of each, then by all that have a partner there: that tells what ranks of a host share on their way out, and which host is
-//!    slow. Then all ranks make calls, small ones by up to five algorithms that may be the best and a large one by the best so far, and what was measured is multiplied by what makes
+//!    slow. Then all ranks make calls, small ones by up to seven algorithms that may be the best and a large one by the best so far, and what was measured is multiplied by what makes
 //!    their prices right; of allreduces each way that was tried also by what it was off the others. Where all ranks share a host's memory, the two ways of an allreduce there are run at seven sizes instead of all this, and
 //!    up to eight ranks also exchange blocks, and two broadcast, once read from where they lie and once carried through slots.
 //! 2. **It prices.** Every algorithm that serves a collective, with its usual slices and with finer ones, is run in virtual time on what was measured: the very schedule that
