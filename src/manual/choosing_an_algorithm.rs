@@ -27,24 +27,24 @@
 //! | `SERRIED_PROBE=off` | measure nothing and choose by fixed crossovers: the same in every job |
 //! | `SERRIED_ALGO=ring`, `^tree`, `allreduce:ring,nhr;broadcast:^chain` | say what may run; the best of it does. Strict: what cannot be honoured is an error |
 //!
-//! What that gave on two cores of a Xeon (2.5 GHz), in a virtual machine that others disturb: what the choice takes beyond the best of all ways, the mean over the sizes and the worst,
-//! and how many predictions of ways within twice the best were right to 30 %. Means of two runs; all hosts are on those two cores, and where a
-//! run was disturbed (the second of the last two rows: 15 %, 38 % and 23 %, 82 %), choices were poorer.
+//! What that gave on two cores of an AMD EPYC (Zen 3), in a virtual machine that others disturb: what the choice takes beyond the best of all ways, the mean over the sizes and the worst,
+//! and how many predictions of ways within twice the best were right to 30 %. All hosts are on those two cores. Each number is the median of five runs, in each of which all was
+//! measured anew; one half of a run's rounds says which way is the best, and the other what it takes.
 //!
 //! | allreduce, up to 4 MiB | this | without measuring | always the ring | ring or tree by constants | right |
 //! |---|---|---|---|---|---|
-//! | 2 ranks in shared memory | 0 %, 6 % | 0 %, 0 % | 4 %, 10 % | 4 %, 10 % | 60 % |
-//! | 4 ranks in shared memory | 6 %, 26 % | 1 %, 6 % | 22 %, 58 % | 22 %, 58 % | 78 % |
-//! | 4 ranks, as if on 2 hosts | 8 %, 15 % | 46 %, 167 % | 112 %, 238 % | 69 %, 154 % | 75 % |
-//! | 2 ranks on each of 2 hosts of 1 Gb/s (up to 1 MiB) | 1 %, 2 % | 63 %, 102 % | 125 %, 250 % | 92 %, 152 % | 97 % |
-//! | 4 ranks on 4 hosts of 1 Gb/s (up to 1 MiB) | 9 %, 26 % | 12 %, 52 % | 76 %, 222 % | 56 %, 118 % | 89 % |
-//! | 4 ranks over TCP in one host, twice as many as cores | 14 %, 54 % | 31 %, 104 % | 147 %, 335 % | 147 %, 335 % | 54 % |
+//! | 2 ranks in shared memory | 1 %, 12 % | 0 %, 0 % | 5 %, 15 % | 5 %, 15 % | 79 % |
+//! | 4 ranks in shared memory | 0 %, 0 % | 0 %, 0 % | 39 %, 111 % | 39 %, 111 % | 45 % |
+//! | 4 ranks, as if on 2 hosts | 9 %, 33 % | 50 %, 145 % | 110 %, 236 % | 68 %, 144 % | 60 % |
+//! | 2 ranks on each of 2 hosts of 1 Gb/s (up to 1 MiB) | 1 %, 2 % | 65 %, 122 % | 147 %, 292 % | 91 %, 136 % | 90 % |
+//! | 4 ranks on 4 hosts of 1 Gb/s (up to 1 MiB) | 1 %, 7 % | 10 %, 52 % | 86 %, 259 % | 54 %, 127 % | 92 % |
+//! | 4 ranks over TCP in one host, twice as many as cores | 10 %, 25 % | 31 %, 127 % | 87 %, 185 % | 87 %, 185 % | 64 % |
 //!
-//! That was with the best as one look at all rounds shows it, where every way that chance made fast adds to the regret. Since then one half of the rounds says which is the best, and the other what it takes (where ways differ by no more than chance, that may say a little less than it is). On two cores of an
-//! AMD EPYC (Zen 3), whose host moves them between one core, near and far, two runs of each then gave in the same order 6 and 2 %, 0 and -1 %, 5 and 7 %, 1 and 1 %, 16 and 28 %, 20 and 5 % (means; the worst
-//! size 0 to 54 %), and 0 to 94 % of predictions right: it depends on whether cores were measured where they then are. In the fifth setting one of the
-//! hosts' cables was measured as half as slow again as it was, so that trees were taken for rings: slow links have been measured by longer streams since, and six runs gave 0, -1, 3, 0, 10
-//! and 12 % there (in the last two a single size had 59 and 55 %, the others 13 % at most), with 85 to 96 % of predictions right.
+//! The third and the last row vary most: four ranks that share two cores take turns on them, and what that costs changes from one moment to the next (the five runs gave 10, 8, 13, 9 and -1 %, and 8, 4, 19, 10 and
+//! 26 %). Where the network is what takes the time, choices are right.
+//!
+//! Measuring takes 0.04 s in shared memory (2 and 4 ranks; 0.08 s with 16), 0.1 s with four ranks over TCP or as if on two hosts; with 16 ranks on those two cores 0.2 s over TCP, of which links take a third, and
+//! 0.35 s as if on four hosts: most of it is their taking turns.
 //!
 //! At 1 Gb/s, of which TCP carries 0.1196 GB/s, an allreduce of four ranks on four hosts has a bus bandwidth of 0.1178 GB/s at 1 MiB and 0.119 from 2 MiB on (nccl-tests'), and one of 8 KiB takes 0.14 to 0.34 ms. With two
 //! ranks on each of two hosts, 1 to 16 MiB take 1 to 3 % longer than the message takes once over the wire, which is the least that must go there. With two such cables a host, both carry: 0.238 GB/s.
