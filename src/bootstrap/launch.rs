@@ -123,20 +123,23 @@ async fn listen_by(deadline: Instant, name: &str, ports: &[u16]) -> Result<Liste
     }
 }
 
-/// Listens as the rendezvous: on every interface, since which one the name means is known to the others alone; for a name of
-/// this host only, on loopback.
+/// Listens as the rendezvous: on every interface, since which one the name means is known to the others alone; for a name of this host only, on loopback. In both families,
+/// for the others may know it by either, but for an address in its own.
 fn listen(name: &str, ports: &[u16]) -> Result<Listener> {
     let (v4, v6) = if is_loopback(name) {
         (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
     } else {
         (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED)
     };
-    // A host may lack either family. One that merely somebody else has the port in is waited for: the others may dial just that one.
-    Listener::bind_first(&[v4.into(), v6.into()], ports)
+    match name.parse().map(|ip: IpAddr| ip.to_canonical()) {
+        Ok(IpAddr::V4(_)) => Listener::bind_first(&[v4.into()], ports),
+        Ok(IpAddr::V6(_)) => Listener::bind_first(&[v6.into()], ports),
+        Err(_) => Listener::bind_first(&[v4.into(), v6.into()], ports),
+    }
 }
 
 fn is_loopback(name: &str) -> bool {
-    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
 }
 
 impl From<UniqueId> for Rendezvous {
@@ -254,14 +257,33 @@ mod tests {
 
     #[test]
     fn a_place_that_stays_taken_is_an_error_in_time() {
-        // In one family: who dials the place may know it by just that one.
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let port = taken.local_addr().expect("its address").port();
         let settings = Settings { init_timeout: Duration::from_millis(200), ..Settings::default() };
-        let begun = std::time::Instant::now();
-        let error = at_root(0, 1, port).join(&settings).err().expect("taken");
-        assert!(matches!(&error, Error::System { reason, .. } if reason.contains("in use")), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        // In one family: who dials the place may know it by just that one. A host without IPv6 has none to take.
+        let takes = ["127.0.0.1:0", "[::1]:0"].map(std::net::TcpListener::bind);
+        assert!(takes[0].is_ok());
+        for taken in takes.iter().flatten() {
+            let port = taken.local_addr().expect("its address").port();
+            let begun = std::time::Instant::now();
+            let error = at_root(0, 1, port).join(&settings).err().expect("taken");
+            assert!(matches!(&error, Error::System { reason, .. } if reason.contains("in use")), "{error}");
+            assert!(begun.elapsed() < Duration::from_secs(10));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_listened_for_in_its_family_and_what_the_host_lacks_is_left_out() {
+        let other = std::net::TcpListener::bind("[::1]:0");
+        let port = other.as_ref().map_or_else(|_| free_port(), |one| one.local_addr().expect("its address").port());
+        for name in ["127.0.0.1", "::ffff:127.0.0.1"] {
+            let listener = listen(name, &[port]).expect("a port that another has in the other family");
+            assert_eq!(listener.endpoint().addresses(), [(Ipv4Addr::LOCALHOST, port).into()], "{name}");
+        }
+        // An address for documentation is nobody's.
+        let addresses = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::LOCALHOST].map(IpAddr::from);
+        let listener = Listener::bind_first(&addresses, &[port]).expect("the other address");
+        assert_eq!(listener.endpoint().addresses(), [(Ipv4Addr::LOCALHOST, port).into()]);
+        let error = Listener::bind_first(&addresses[..1], &[port]).err().expect("none is left");
+        assert!(error.to_string().contains("Cannot assign requested address"), "{error}");
     }
 
     #[test]

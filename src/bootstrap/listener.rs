@@ -61,17 +61,18 @@ impl Listener {
         })
     }
 
-    /// Listens on the first of `ports` that is free on all of `addresses`, but for those that this host does not have.
+    /// Listens on the first of `ports` that is free on all of `addresses`. Those that this host does not have, or does not let this process have, are left out as long as one
+    /// remains; a port that somebody else has in one of them is not free.
     pub(super) fn bind_first(addresses: &[IpAddr], ports: &[u16]) -> Result<Self> {
-        let mut failure = io::ErrorKind::AddrNotAvailable.into();
+        let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for port in ports {
             let tries = addresses.iter().map(|address| listen((*address, *port).into()));
-            match tries.filter(|tried| !tried.as_ref().is_err_and(is_missing)).collect() {
-                Ok(sockets) => match Self::of(sockets) {
-                    Some(listener) => return Ok(listener),
-                    None => break,
-                },
-                Err(e) => failure = e,
+            let (sockets, failures): (Vec<_>, Vec<_>) = tries.partition(io::Result::is_ok);
+            let is_free =
+                failures.iter().flat_map(|tried| tried.as_ref().err()).all(|e| e.kind() != io::ErrorKind::AddrInUse);
+            failure = failures.into_iter().find_map(Result::err).unwrap_or(failure);
+            if is_free && let Some(listener) = Self::of(sockets.into_iter().flatten().collect()) {
+                return Ok(listener);
             }
         }
         let what = format!("listening on {addresses:?}, on one of the ports {ports:?}");
@@ -115,12 +116,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// Whether this says that the host lacks the address, or all of its family: not that somebody else has the port.
-fn is_missing(failure: &io::Error) -> bool {
-    failure.kind() == io::ErrorKind::AddrNotAvailable
-        || failure.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 async fn accept(

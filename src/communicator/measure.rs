@@ -72,7 +72,7 @@ pub(super) fn measure_links(executor: &mut Executor, control: &Control) -> Resul
     let rank = control.rank();
     let rounds = Round::all(&grouping);
     let mut mine = vec![fold_byte_ns()];
-    // Once, and before anybody measures: who waits for its turn is to be still. Memory that was never touched would be measured as well.
+    // Once, and before links are measured: who waits for its turn is to be still. Memory that was never touched would be measured as well.
     let mut memory = [1, 2].map(|byte| vec![byte; PIECES_MOST * PIECE_BYTES]);
     let partners: Vec<Option<u32>> = rounds.iter().map(|round| round.partner(rank, &grouping)).collect();
     for peer in partners.iter().flatten() {
@@ -267,7 +267,7 @@ impl<'a> Pair<'a> {
 
     /// What streams a link is to carry where only these are to be seen, and about what a message takes.
     fn approach(&mut self) -> Result<(Found, Streams)> {
-        let latency_ns = least(some(TRIES, || self.there_and_back(1, 1))?) / 2.0;
+        let latency_ns = least(some(PINGS / 2, || self.there_and_back(1, 1))?) / 2.0;
         Ok((Found { latency_ns, ..Found::default() }, self.streams()?))
     }
 

@@ -198,9 +198,8 @@ impl Table {
     fn take(&mut self, kind: CollectiveKind, measured: &Measured) {
         let cells = measured.candidates.cells();
         for (bucket, choice) in self.0.iter_mut().enumerate() {
-            if let Some(cell) = Candidates::cell(&cells, kind, Self::smallest(bucket)) {
-                *choice = measured.best[cell];
-            }
+            let cell = Candidates::cell(&cells, kind, Self::smallest(bucket));
+            *choice = cell.and_then(|cell| measured.best.get(cell)).copied().unwrap_or(*choice);
         }
     }
 
