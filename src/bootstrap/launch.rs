@@ -51,7 +51,7 @@ impl Launch {
     /// | PMI (MPICH, Intel MPI) | `PMI_RANK`, `PMI_SIZE`, `MPI_LOCALRANKID` | the same |
     /// | Slurm | `SLURM_PROCID`, `SLURM_NTASKS`, `SLURM_LOCALID` | the first host of the step, on a port made from job and step |
     ///
-    /// A place of an upper row serves the rank numbers of any row. Ranks know each other by `SERRIED_SECRET`, if set. Otherwise what
+    /// Rank 0 needs the port in IPv4 and in IPv6, unless the place is an address: then in its family. A place of an upper row serves the rank numbers of any row. Ranks know each other by `SERRIED_SECRET`, if set. Otherwise what
     /// they know each other by is made from the job's identifiers: that keeps jobs apart, but is no secret from who can see them.
     ///
     /// `None`: no launcher has started this process. `launcher` identifies the process that started the ranks of this host, for launchers that
@@ -272,8 +272,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_is_listened_for_in_its_family_and_what_the_host_lacks_is_left_out() {
-        let other = std::net::TcpListener::bind("[::1]:0");
-        let port = other.as_ref().map_or_else(|_| free_port(), |one| one.local_addr().expect("its address").port());
+        let port = free_port();
+        // A host without IPv6 has none to take.
+        let _other = std::net::TcpListener::bind(("::1", port));
         for name in ["127.0.0.1", "::ffff:127.0.0.1"] {
             let listener = listen(name, &[port]).expect("a port that another has in the other family");
             assert_eq!(listener.endpoint().addresses(), [(Ipv4Addr::LOCALHOST, port).into()], "{name}");

@@ -61,7 +61,7 @@ impl Listener {
         })
     }
 
-    /// Listens on the first of `ports` that is free on all of `addresses`. Those that this host does not have, or does not let this process have, are left out as long as one
+    /// Listens as rank 0, with whom a launch meets, on the first of `ports` that is free on all of `addresses`. Those that this host does not have, or does not let this process have, are left out as long as one
     /// remains; a port that somebody else has in one of them is not free.
     pub(super) fn bind_first(addresses: &[IpAddr], ports: &[u16]) -> Result<Self> {
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -75,7 +75,7 @@ impl Listener {
                 return Ok(listener);
             }
         }
-        let what = format!("listening on {addresses:?}, on one of the ports {ports:?}");
+        let what = format!("rank 0: joining: listening on {addresses:?}, on one of the ports {ports:?}");
         Err(Error::System { what, reason: failure.to_string() })
     }
 

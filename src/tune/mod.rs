@@ -108,8 +108,8 @@ impl Tables {
 
     /// From now on, what was measured to be the best is chosen.
     pub fn take(&mut self, measured: Measured) {
-        let kinds = CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send);
-        kinds.zip(&mut self.tables).for_each(|(kind, table)| table.take(kind, &measured));
+        let tables = CollectiveKind::ALL.into_iter().zip(&mut self.tables);
+        tables.for_each(|(kind, table)| table.take(kind, &measured));
         self.measured = Some(measured);
     }
 
