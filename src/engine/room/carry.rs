@@ -18,7 +18,6 @@ use super::two_shot::{copy, fold_in_order};
 use super::wait::Awaited;
 use super::{Room, Scene};
 use crate::Result;
-use crate::reduce::copy_cached;
 use std::ops::Range;
 
 /// How a call is cut.
@@ -74,17 +73,23 @@ impl Room {
         }
         let (region, at) = self.piece_slot(self.me, piece);
         let (slice, ranks, me) = (pieces.slice(piece), self.size(), self.me);
-        let room = &mut self.regions[region];
-        let mut fill = |at: usize, given: Range<usize>| {
+        let others = (0..ranks).filter(|seat| *seat != me);
+        let bytes = match shape.shows_each() {
+            true => others.clone().map(|seat| slice.of(&shape.given(seat)).len()).sum(),
+            false => slice.of(&shape.given_to_all()).len(),
+        };
+        let Self { regions, fills, .. } = self;
+        let fill = fills.begin(bytes);
+        let mut put = |at: usize, given: Range<usize>| {
             let given = task.input(slice.of(&given));
-            copy_cached(room.bytes_mut(at, given.len()), given);
+            copy(regions[region].bytes_mut(at, given.len()), given, fill.stores);
         };
         if shape.shows_each() {
-            let others = (0..ranks).filter(|seat| *seat != me);
-            others.for_each(|seat| fill(at + seat * pieces.width, shape.given(seat)));
+            others.for_each(|seat| put(at + seat * pieces.width, shape.given(seat)));
         } else {
-            fill(at, shape.given_to_all());
+            put(at, shape.given_to_all());
         }
+        fills.end(&fill, bytes);
         self.raise(scene, FILLED_AT, self.pieces.wrapping_add(piece as u32).wrapping_add(1));
         Ok(())
     }

@@ -21,7 +21,9 @@
 //! unseen: [`Room::begin_turn`] sees them before anything is shown here, so that whoever is in turn t has seen that all have finished turn t − 2, and of two ranks that
 //! the peer has finished reading what it was last shown. Calls that take other ways change nothing.
 
+use super::choice::Stores;
 use super::layout::{AHEAD_BYTES, EXCHANGE_BYTES, LEADS, PARITIES, exchange_at, line_at};
+use super::two_shot::copy;
 use super::wait::Awaited;
 use super::{Buffers, Room, Scene};
 use crate::Result;
@@ -112,7 +114,9 @@ impl Room {
         } else if input.len() <= LINE_PAYLOAD_BYTES {
             line.publish_long(input, tag);
         } else {
-            copy_cached(region.bytes_mut(exchange_at(slot.index), input.len()), input);
+            let fill = self.fills.begin(input.len());
+            copy(region.bytes_mut(exchange_at(slot.index), input.len()), input, fill.stores);
+            self.fills.end(&fill, input.len());
             region.line(at).publish_short(&[], tag);
         }
     }
@@ -131,8 +135,8 @@ impl Room {
     }
 
     /// Puts part of what is larger than a line into the slot.
-    pub(super) fn fill_slot(&mut self, slot: Slot, at: usize, part: &[u8]) {
-        copy_cached(self.regions[slot.region].bytes_mut(exchange_at(slot.index) + at, part.len()), part);
+    pub(super) fn fill_slot(&mut self, slot: Slot, at: usize, part: &[u8], stores: Stores) {
+        copy(self.regions[slot.region].bytes_mut(exchange_at(slot.index) + at, part.len()), part, stores);
     }
 
     /// Says that the slot is filled.

@@ -21,6 +21,7 @@ mod collective;
 mod collective_tests;
 mod descriptor;
 mod direct;
+mod fills;
 mod fused;
 mod layout;
 mod mapped;
@@ -43,6 +44,7 @@ use crate::transport::shm::Region;
 use crate::types::Reads;
 use crate::{Call, Error, Result};
 use descriptor::State;
+use fills::Fills;
 use unseen::Unseen;
 use wait::Waiter;
 
@@ -75,6 +77,8 @@ pub struct Room {
     /// Where a fold of more than two inputs grows before it is handed out.
     scratch: Box<[u8]>,
     waiter: Waiter,
+    /// How slots are filled.
+    fills: Fills,
     /// What is read from where it lies; `None`, unless all ranks can read each other's memory.
     reads: Option<Reads>,
     /// Why no further call can be made.
@@ -159,6 +163,7 @@ impl Room {
             places: Vec::with_capacity(n),
             scratch: vec![0; layout::SCRATCH_BYTES].into(),
             waiter: Waiter::default(),
+            fills: Fills::default(),
             reads: None,
             broken: None,
         })
