@@ -25,6 +25,9 @@ const CALLS: usize = 32;
 /// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much.
 const BLOCKS: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
 const BLOCKS_MOVED_MOST: usize = 4 << 20;
+/// So many calls of the largest in a row, and of smaller ones as many as move the same. (Of calls one by one, ranks that share cores overlap parts that in a row they do not: four ranks on two
+/// cores far apart took 60 to 100 µs for one that is carried, and 90 in a row.)
+const IN_A_ROW: usize = 2;
 /// Broadcasts of two ranks that are read and carried, of each size as many in a row as move what one of the largest does, for the root of the first ones gets ahead. (Among more ranks
 /// reading was slower nearly everywhere.)
 const BROADCASTS: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 4 << 20];
@@ -108,11 +111,12 @@ impl Moves {
     fn time(&self, executor: &mut Executor, control: &Control) -> Result<Vec<f64>> {
         let ranks = executor.grouping.size() as usize;
         let largest = |sizes: &[usize]| sizes.last().copied().unwrap_or(0);
-        let given = vec![1; largest(&self.blocks) * ranks];
+        let (most, all) = (largest(&self.blocks), largest(&self.broadcasts));
+        let given = vec![1; most * ranks];
         // Memory that was never touched would be measured as well.
-        let mut taken = vec![2; given.len().max(largest(&self.broadcasts))];
-        let blocks = self.blocks.iter().map(|block| (Some(&given[..block * ranks]), block * ranks, 1));
-        let all = largest(&self.broadcasts);
+        let mut taken = vec![2; given.len().max(all)];
+        let blocks =
+            self.blocks.iter().map(|block| (Some(&given[..block * ranks]), block * ranks, IN_A_ROW * most / block));
         let broadcasts = self.broadcasts.iter().map(|bytes| (None, *bytes, all / bytes));
         let mut fastest = Vec::new();
         for (given, bytes, calls) in blocks.chain(broadcasts) {

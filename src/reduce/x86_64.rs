@@ -28,7 +28,10 @@ pub(super) static AVX2: InstructionSet = InstructionSet {
         // SAFETY: the same.
         unsafe { copy::copy_avx(out, src) }
     },
-    stream,
+    stream: |out, src| {
+        // SAFETY: the same.
+        unsafe { copy::stream_avx(out, src) }
+    },
     table: generic::table::<Avx2>(f16c::row::<Avx2, Eight>()),
 };
 
