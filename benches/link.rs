@@ -104,7 +104,8 @@ fn pair() -> [ShmLink; 2] {
     let (a, b) = (ShmLink::inbox().expect("there is room"), ShmLink::inbox().expect("there is room"));
     let open = |region: &Region| Region::open(&region.card()).expect("the own process can be reached");
     let (to_a, to_b) = (open(&a), open(&b));
-    [(a, to_b), (b, to_a)].map(|(inbox, outbox)| ShmLink::new(inbox, outbox).expect("the sizes agree"))
+    [(a, to_b), (b, to_a)]
+        .map(|(inbox, outbox)| ShmLink::new(inbox, outbox, serried::engine::copy).expect("the sizes agree"))
 }
 
 /// Seconds from the start of both until both have ended, each on a CPU of its own.

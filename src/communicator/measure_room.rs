@@ -23,7 +23,7 @@ const MOVED_BYTES_MOST: usize = 96 << 20;
 const CALLS: usize = 32;
 
 /// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much.
-const BLOCKS: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
+const BLOCKS: [usize; 4] = [32 << 10, 64 << 10, 256 << 10, 1 << 20];
 const BLOCKS_MOVED_MOST: usize = 4 << 20;
 /// So many calls of the largest in a row, and of smaller ones as many as move the same. (Of calls one by one, ranks that share cores overlap parts that in a row they do not: four ranks on two
 /// cores far apart took 60 to 100 µs for one that is carried, and 90 in a row.)

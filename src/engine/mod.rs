@@ -23,10 +23,25 @@ pub use layout::{Extent, Layout, Part};
 pub(crate) use watch::VERDICT_GRACE;
 pub use watch::Watch;
 
+use crate::reduce::{copy_cached, copy_streaming};
 use crate::schedule::Schedule;
+use crate::transport::shm::Stores;
 use crate::transport::{Fault, LANES, Transport};
 use crate::types::Call;
 use storage::LaneMemory;
+
+/// Copies `src` over `out`, which is as long, by the given stores: what a [`ShmLink`](crate::transport::shm::ShmLink) fills its slots by.
+///
+/// # Panics
+///
+/// If the lengths differ.
+#[inline]
+pub fn copy(out: &mut [u8], src: &[u8], stores: Stores) {
+    match stores {
+        Stores::Cached => copy_cached(out, src),
+        Stores::Streaming => copy_streaming(out, src),
+    }
+}
 
 /// The links of one rank, and the memory that running jobs needs. Jobs that run side by side have spaces of their own and share no lane.
 #[derive(Debug)]

@@ -42,7 +42,8 @@ impl World for Shm {
             let open = |region: &Region| Region::open(&region.card()).expect("the own process can be reached");
             let (one, other) = (inbox(), inbox());
             let (to_one, to_other) = (open(&one), open(&other));
-            let link = |inbox, outbox| Link::Shm(ShmLink::new(inbox, outbox).expect("the sizes agree"));
+            let link =
+                |inbox, outbox| Link::Shm(ShmLink::new(inbox, outbox, serried::engine::copy).expect("the sizes agree"));
             (link(one, to_other), link(other, to_one))
         })
     }

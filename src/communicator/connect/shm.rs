@@ -2,6 +2,7 @@
 
 use super::super::links::{Refusal, SHM};
 use super::Connector;
+use crate::engine::copy;
 use crate::error::Result;
 use crate::transport::shm::{Card, Region, ShmLink};
 use std::net::TcpStream;
@@ -17,9 +18,9 @@ impl Connector<'_> {
         self.hear(stream, peer, theirs.as_mut_bytes())?;
         let link = match inbox {
             Ok(_) if theirs == Card::new_zeroed() => Err("it is offered none".to_owned()),
-            Ok(inbox) => {
-                Region::open(&theirs).and_then(|outbox| ShmLink::new(inbox, outbox)).map_err(|error| error.to_string())
-            }
+            Ok(inbox) => Region::open(&theirs)
+                .and_then(|outbox| ShmLink::new(inbox, outbox, copy))
+                .map_err(|error| error.to_string()),
             Err(why) => Err(why),
         };
         let mut link = self.agree(SHM, peer, stream, link)?;

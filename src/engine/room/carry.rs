@@ -14,10 +14,11 @@ use super::choice;
 use super::collective::Task;
 use super::layout::{FILLED_AT, RING_SLOTS, SCRATCH_BYTES, TAKEN_AT, ring_at};
 use super::shape::Slice;
-use super::two_shot::{copy, fold_in_order};
+use super::two_shot::fold_in_order;
 use super::wait::Awaited;
 use super::{Room, Scene};
 use crate::Result;
+use crate::engine::copy;
 use std::ops::Range;
 
 /// How a call is cut.

@@ -3,6 +3,7 @@
 
 use super::layout::{LINE_BYTES, piece_bytes_max};
 use crate::schedule::Algorithm;
+use crate::transport::shm::Stores;
 
 /// The number of the schedule in which everybody reads everything.
 pub const DIRECT: u8 = Algorithm::Direct as u8;
@@ -30,15 +31,6 @@ pub(super) fn piece_bytes(ranks: usize, bytes: usize) -> usize {
 pub(super) fn carried_bytes(ranks: usize, blocks: usize, longest: usize) -> usize {
     let wanted = piece_bytes(ranks, blocks * longest);
     (wanted / blocks / LINE_BYTES * LINE_BYTES).max(LINE_BYTES)
-}
-
-/// How an output is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stores {
-    /// Through the caches: it will be read again from there.
-    Cached,
-    /// Past them.
-    Streaming,
 }
 
 /// How an output of `bytes` is written, which is `apart` from the input or in its place. In place its lines have just been read, and

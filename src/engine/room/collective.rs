@@ -11,17 +11,16 @@
 //! nobody reads the slot of that turn, which is the one to be written. (Of two ranks, the tag in the other's slot will do for the word in which it says that it came.) So a root may be LEADS − 1 turns ahead of those that it gives to, in a call of many turns or in
 //! several calls, and only then waits.
 
-use super::choice::{self, Stores};
+use super::choice;
 use super::descriptor::{self, State};
 use super::direct::{Shown, Slot};
 use super::layout::{AHEAD_TURNS, EXCHANGE_BYTES, LINE_BYTES};
 use super::shape::{Shape, Slice, Wants};
-use super::two_shot::copy;
 use super::{Room, Scene};
-use crate::engine::{Extent, Part, Watch};
+use crate::engine::{Extent, Part, Watch, copy};
 use crate::reduce::{Kernels, copy_cached, copy_shared, copy_streaming};
-use crate::transport::shm::Ahead;
 use crate::transport::shm::line::LINE_PAYLOAD_BYTES;
+use crate::transport::shm::{Ahead, Stores};
 use crate::{Call, Result};
 use std::ops::Range;
 

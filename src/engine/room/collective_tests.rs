@@ -93,6 +93,9 @@ fn run_plan(n: usize, plan: &[Planned], reads: Option<Reads>) {
             if (sequence / 64) as usize % n == room.me {
                 (0..pace.below(8)).for_each(|_| std::thread::yield_now());
             }
+            if (sequence as usize / 8 + room.me).is_multiple_of(2) {
+                room.fills = Fills::far();
+            }
             let part = Part { kind, root: root as u32, rank: room.me as u32, in_place: false };
             let elements = bytes / 4;
             let extent = match kind {

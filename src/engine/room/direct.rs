@@ -21,15 +21,14 @@
 //! unseen: [`Room::begin_turn`] sees them before anything is shown here, so that whoever is in turn t has seen that all have finished turn t − 2, and of two ranks that
 //! the peer has finished reading what it was last shown. Calls that take other ways change nothing.
 
-use super::choice::Stores;
 use super::layout::{AHEAD_BYTES, EXCHANGE_BYTES, LEADS, PARITIES, exchange_at, line_at};
-use super::two_shot::copy;
 use super::wait::Awaited;
 use super::{Buffers, Room, Scene};
 use crate::Result;
+use crate::engine::copy;
 use crate::reduce::copy_cached;
-use crate::transport::shm::Ahead;
 use crate::transport::shm::line::{LINE_PAYLOAD_BYTES, SHORT_BYTES};
+use crate::transport::shm::{Ahead, Stores};
 use std::ops::Range;
 
 /// Where in a line its tag is.

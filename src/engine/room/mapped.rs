@@ -15,13 +15,14 @@
 //! everybody agreed, and fold. What it then reads spoils only its own call, which fails as well. What it writes must not reach
 //! the caller, who has the output back: so the output gets other pages ([`memory::detach`]; it says which bytes it cannot take).
 
-use super::choice::{self, Stores};
+use super::choice;
 use super::layout::{AGREED_AT, ANSWER_AT, Cut, DONE_AT, OFFER_AT, OFFERED_AT, SCRATCH_BYTES};
-use super::two_shot::{copy, fold_in_order};
+use super::two_shot::fold_in_order;
 use super::{Buffers, RANKS_MAX, Room, Scene};
 use crate::Result;
+use crate::engine::copy;
 use crate::memory::{self, DROPPED_AT, Shared, WORDS_BYTES};
-use crate::transport::shm::{Card, Region};
+use crate::transport::shm::{Card, Region, Stores};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;

@@ -21,7 +21,6 @@ mod collective;
 mod collective_tests;
 mod descriptor;
 mod direct;
-mod fills;
 mod fused;
 mod layout;
 mod mapped;
@@ -40,11 +39,10 @@ pub use read::READS;
 
 use crate::engine::Watch;
 use crate::reduce::Kernels;
-use crate::transport::shm::Region;
+use crate::transport::shm::{Fills, Region};
 use crate::types::Reads;
 use crate::{Call, Error, Result};
 use descriptor::State;
-use fills::Fills;
 use unseen::Unseen;
 use wait::Waiter;
 

@@ -15,12 +15,14 @@
 //! two. A flag that has run ahead into the next call never hides one that is waited for: a rank sets *filled* of the next
 //! call only when everybody has set *folded* in this one, for which everybody had to see *filled*; and likewise *folded*.
 
-use super::choice::{self, Stores};
+use super::choice;
 use super::layout::{Cut, FILLED_AT, FOLDED_AT, RING_SLOTS, SCRATCH_BYTES, ring_at};
 use super::wait::Awaited;
 use super::{Buffers, Room, Scene};
 use crate::Result;
-use crate::reduce::{self, Kernels};
+use crate::engine::copy;
+use crate::reduce::Kernels;
+use crate::transport::shm::Stores;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -184,14 +186,5 @@ pub(super) fn fold_in_order<'a>(kernels: &Kernels, ranks: usize, strip: &mut [u8
     }
     if let Some(finish) = kernels.finish {
         finish(strip, ranks as u32);
-    }
-}
-
-/// Copies by the given stores.
-#[inline]
-pub(super) fn copy(dst: &mut [u8], src: &[u8], stores: Stores) {
-    match stores {
-        Stores::Cached => reduce::copy_cached(dst, src),
-        Stores::Streaming => reduce::copy_streaming(dst, src),
     }
 }

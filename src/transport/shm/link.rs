@@ -12,7 +12,7 @@
 //! No system calls, no locks; each word has one writer. The peer is not trusted: what it says is checked against what it may
 //! say, and a region's accessors bound every access. That the peer is alive is for others to watch.
 
-use super::{Region, SLOTS_AT};
+use super::{Copy, Fills, Region, SLOTS_AT};
 use crate::transport::{Capabilities, Fault, Head, Interest, LANES, Transport};
 use crate::{Error, Result};
 use crossbeam_utils::CachePadded;
@@ -109,6 +109,9 @@ pub struct ShmLink {
     outbox: Region,
     sending: [CachePadded<Sending>; LANES],
     receiving: [CachePadded<Receiving>; LANES],
+    copy: Copy,
+    /// How the peer's slots are filled.
+    fills: Fills,
 }
 
 /// The sender's side of a lane.
@@ -151,12 +154,12 @@ impl ShmLink {
         Region::create(Layout::STANDARD.word_bytes(), Layout::STANDARD.payload_bytes())
     }
 
-    /// The link over one's own inbox and the peer's, which has been opened as `outbox`.
+    /// The link over one's own inbox and the peer's, which has been opened as `outbox` and is filled by `copy`.
     ///
     /// # Errors
     /// [`Error::System`] if a region is not as large as an inbox is.
-    pub fn new(inbox: Region, outbox: Region) -> Result<Self> {
-        Self::with_layout(Layout::STANDARD, inbox, outbox)
+    pub fn new(inbox: Region, outbox: Region, copy: Copy) -> Result<Self> {
+        Self::with_layout(Layout::STANDARD, inbox, outbox, copy)
     }
 
     /// To be called once the peer has opened the inbox: nobody else will, so the inbox' descriptor is closed.
@@ -164,7 +167,7 @@ impl ShmLink {
         self.inbox.close_descriptor();
     }
 
-    fn with_layout(layout: Layout, inbox: Region, outbox: Region) -> Result<Self> {
+    fn with_layout(layout: Layout, inbox: Region, outbox: Region, copy: Copy) -> Result<Self> {
         let expected = (layout.word_bytes() as u64, layout.payload_bytes() as u64);
         for card in [inbox.card(), outbox.card()] {
             if (card.words, card.bytes) != expected {
@@ -177,7 +180,15 @@ impl ShmLink {
                 });
             }
         }
-        Ok(Self { layout, inbox, outbox, sending: Default::default(), receiving: Default::default() })
+        Ok(Self {
+            layout,
+            inbox,
+            outbox,
+            sending: Default::default(),
+            receiving: Default::default(),
+            copy,
+            fills: Fills::default(),
+        })
     }
 
     /// Whether the receiver has a slot free, asking it if none is known to be.
@@ -302,10 +313,12 @@ impl Transport for ShmLink {
         let left = self.sending[lane].bytes - self.sending[lane].written;
         let payload = &payload[..payload.len().min(left)];
         for piece in payload.chunks(PIECE_BYTES) {
-            let Self { layout, outbox, sending, .. } = self;
+            let Self { layout, outbox, sending, copy, fills, .. } = self;
             let sending = &mut sending[lane];
             let (slot, _) = layout.place(sending.begun - 1);
-            outbox.bytes_mut(layout.payload(lane, slot) + sending.written, piece.len()).copy_from_slice(piece);
+            let fill = fills.begin(piece.len());
+            copy(outbox.bytes_mut(layout.payload(lane, slot) + sending.written, piece.len()), piece, fill.stores);
+            fills.end(&fill, piece.len());
             sending.written += piece.len();
             self.publish(lane);
         }

@@ -1,6 +1,7 @@
 //! Both ends of a link in one process: against a model in random order, in two threads, and against peers that lie.
 
 use super::*;
+use crate::engine::copy;
 use crate::types::{Call, DataType, Op};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -41,7 +42,8 @@ fn pair(layout: Layout) -> [ShmLink; 2] {
     let (a, b) = (region(), region());
     let open = |region: &Region| Region::open(&region.card()).expect("the own process can be reached");
     let (to_a, to_b) = (open(&a), open(&b));
-    [(a, to_b), (b, to_a)].map(|(inbox, outbox)| ShmLink::with_layout(layout, inbox, outbox).expect("the sizes agree"))
+    [(a, to_b), (b, to_a)]
+        .map(|(inbox, outbox)| ShmLink::with_layout(layout, inbox, outbox, copy).expect("the sizes agree"))
 }
 
 fn head(lane: usize, number: u64, bytes: usize) -> Head {
@@ -281,6 +283,9 @@ fn exchange(mut link: ShmLink, seed: u64, messages: u64) {
         {
             *bytes = payload(lane, *number, length(lane, *number));
             *at = 0;
+            if random.below(2) == 0 {
+                link.fills = Fills::far();
+            }
             *number += 1;
         }
         let lane = random.below(LANES);
@@ -319,7 +324,8 @@ fn two_threads_exchange_over_all_lanes() {
 #[test]
 fn regions_of_another_size_are_refused() {
     let region = Region::create(SMALL.word_bytes(), SMALL.payload_bytes()).expect("there is room");
-    let error = ShmLink::new(ShmLink::inbox().expect("there is room"), region).expect_err("the outbox is too small");
+    let error =
+        ShmLink::new(ShmLink::inbox().expect("there is room"), region, copy).expect_err("the outbox is too small");
     assert!(error.to_string().contains("over shared memory"), "{error}");
 }
 

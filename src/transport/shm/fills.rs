@@ -7,9 +7,22 @@
 //! So a rank times some of its own fills, and goes by that. Where the threads of a job are on its host, and whether the system moves them meanwhile, it need
 //! not be told; a rank decides for itself, for nobody sees by which stores a slot was filled.
 
-use super::choice::Stores;
-use super::layout::LINE_BYTES;
 use std::time::{Duration, Instant};
+
+/// How bytes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stores {
+    /// Through the caches: they will be read again from there.
+    Cached,
+    /// Past them.
+    Streaming,
+}
+
+/// What copies the second to the first, which is as long, by such stores. After it returns, whoever sees a later store of this thread sees the bytes.
+pub type Copy = fn(&mut [u8], &[u8], Stores);
+
+/// A cache line.
+const LINE_BYTES: usize = 64;
 
 /// Cached stores that take longer a line wait for a far core, or for an input that comes from memory; past the caches either takes less, or as long.
 const FAR: Duration = Duration::from_nanos(12);
@@ -24,7 +37,7 @@ const AGAIN: u32 = 64;
 
 /// What a rank has seen of its fills.
 #[derive(Debug, Default)]
-pub(super) struct Fills {
+pub struct Fills {
     /// How many cached ones in turn were timed and found slow.
     slow: u32,
     /// How many there were since one was timed.
@@ -32,15 +45,17 @@ pub(super) struct Fills {
 }
 
 /// One fill, from its beginning.
-pub(super) struct Fill {
-    pub(super) stores: Stores,
+#[derive(Debug)]
+pub struct Fill {
+    /// How to write.
+    pub stores: Stores,
     began: Option<Instant>,
 }
 
 impl Fills {
     /// Begins to fill slots with so many bytes.
     #[inline]
-    pub(super) fn begin(&mut self, bytes: usize) -> Fill {
+    pub fn begin(&mut self, bytes: usize) -> Fill {
         if bytes < BYTES_MIN {
             return Fill { stores: Stores::Cached, began: None };
         }
@@ -55,10 +70,16 @@ impl Fills {
 
     /// Ends a fill of so many bytes.
     #[inline]
-    pub(super) fn end(&mut self, fill: &Fill, bytes: usize) {
+    pub fn end(&mut self, fill: &Fill, bytes: usize) {
         if let Some(began) = fill.began {
             self.note(began.elapsed(), bytes);
         }
+    }
+
+    /// What a rank has seen whose reader is far, as far as one try tells.
+    #[cfg(test)]
+    pub(crate) fn far() -> Self {
+        Self { slow: SLOW, untimed: 0 }
     }
 
     fn note(&mut self, took: Duration, bytes: usize) {
