@@ -25,8 +25,8 @@ const CALLS: usize = 32;
 /// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much.
 const BLOCKS: [usize; 4] = [32 << 10, 64 << 10, 256 << 10, 1 << 20];
 const BLOCKS_MOVED_MOST: usize = 4 << 20;
-/// So many calls of the largest in a row, and of smaller ones as many as move the same. (Of calls one by one, ranks that share cores overlap parts that in a row they do not: four ranks on two
-/// cores far apart took 60 to 100 µs for one that is carried, and 90 in a row.)
+/// So many calls of the largest that is run are made in a row, and of smaller ones as many as move the same. (Single calls vary where ranks share cores: four ranks on two cores far apart carried
+/// blocks of 64 KiB in 60 to 100 µs, and in a row in 90 to 100. Two of the largest are enough for that.)
 const IN_A_ROW: usize = 2;
 /// Broadcasts of two ranks that are read and carried, of each size as many in a row as move what one of the largest does, for the root of the first ones gets ahead. (Among more ranks
 /// reading was slower nearly everywhere.)
@@ -149,13 +149,19 @@ impl Moves {
     }
 }
 
-/// From the first size on that is better read, and up to the one after the last: `end` after the largest. `None` if no size was run.
+/// The longest run of sizes that are better read, up to the size after it: `end` after the largest. `None` if no size was run.
 fn better_read(sizes: &[usize], end: usize, ns: impl Fn(usize) -> f64) -> Option<Range<usize>> {
-    let is_read = |at: &usize| ns(2 * at) < ns(2 * at + 1);
-    let (first, last) = ((0..sizes.len()).find(is_read), (0..sizes.len()).rfind(is_read));
-    let after = |last: usize| sizes.get(last + 1).copied().unwrap_or(end);
-    let read = first.zip(last).map(|(first, last)| sizes[first]..after(last));
-    (!sizes.is_empty()).then(|| read.unwrap_or(0..0))
+    let is_read = |at: usize| ns(2 * at) < ns(2 * at + 1);
+    let (mut longest, mut run) = (0..0, 0..0);
+    for at in 0..sizes.len() {
+        run = if is_read(at) { run.start..at + 1 } else { at + 1..at + 1 };
+        if run.len() > longest.len() {
+            longest = run.clone();
+        }
+    }
+    let size = |at: usize| sizes.get(at).copied().unwrap_or(end);
+    let read = if longest.is_empty() { 0..0 } else { size(longest.start)..size(longest.end) };
+    (!sizes.is_empty()).then_some(read)
 }
 
 #[cfg(test)]
@@ -171,6 +177,7 @@ mod tests {
             ([1.0, 2.0, 2.0, 1.0, 2.0, 1.0], 64..256),
             ([2.0, 1.0, 2.0, 1.0, 1.0, 2.0], 1024..end),
             ([2.0, 1.0, 1.0, 1.0, 2.0, 1.0], 0..0),
+            ([1.0, 2.0, 2.0, 1.0, 1.0, 2.0], 64..256),
         ] {
             assert_eq!(better_read(&sizes, end, |way| ns[way]), Some(expected), "{ns:?}");
         }

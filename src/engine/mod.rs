@@ -30,19 +30,6 @@ use crate::transport::{Fault, LANES, Transport};
 use crate::types::Call;
 use storage::LaneMemory;
 
-/// Copies `src` over `out`, which is as long, by the given stores: what a [`ShmLink`](crate::transport::shm::ShmLink) fills its slots by.
-///
-/// # Panics
-///
-/// If the lengths differ.
-#[inline]
-pub fn copy(out: &mut [u8], src: &[u8], stores: Stores) {
-    match stores {
-        Stores::Cached => copy_cached(out, src),
-        Stores::Streaming => copy_streaming(out, src),
-    }
-}
-
 /// The links of one rank, and the memory that running jobs needs. Jobs that run side by side have spaces of their own and share no lane.
 #[derive(Debug)]
 pub struct Engine<T> {
@@ -184,4 +171,17 @@ impl<T: Transport> Engine<T> {
 
 fn broken<T: Transport>(peer: u32, link: &T, fault: Fault) -> Stop {
     Stop::Fault { peer, transport: link.capabilities().name, fault }
+}
+
+/// Copies `src` over `out`, which is as long, by the given stores: into slots, and into outputs that outgrow the caches. It is a [`CopyBy`](crate::transport::shm::CopyBy).
+///
+/// # Panics
+///
+/// If the lengths differ.
+#[inline]
+pub fn copy(out: &mut [u8], src: &[u8], stores: Stores) {
+    match stores {
+        Stores::Cached => copy_cached(out, src),
+        Stores::Streaming => copy_streaming(out, src),
+    }
 }

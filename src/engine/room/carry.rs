@@ -74,23 +74,23 @@ impl Room {
         }
         let (region, at) = self.piece_slot(self.me, piece);
         let (slice, ranks, me) = (pieces.slice(piece), self.size(), self.me);
-        let others = (0..ranks).filter(|seat| *seat != me);
-        let bytes = match shape.shows_each() {
-            true => others.clone().map(|seat| slice.of(&shape.given(seat)).len()).sum(),
-            false => slice.of(&shape.given_to_all()).len(),
-        };
         let Self { regions, fills, .. } = self;
-        let fill = fills.begin(bytes);
-        let mut put = |at: usize, given: Range<usize>| {
+        let mut put = |at: usize, given: Range<usize>, stores| {
             let given = task.input(slice.of(&given));
-            copy(regions[region].bytes_mut(at, given.len()), given, fill.stores);
+            copy(regions[region].bytes_mut(at, given.len()), given, stores);
         };
+        // Two ranks swap slots.
+        let read = |bytes| if ranks > 2 { bytes } else { 0 };
         if shape.shows_each() {
-            others.for_each(|seat| put(at + seat * pieces.width, shape.given(seat)));
+            let others = (0..ranks).filter(|seat| *seat != me);
+            let (bytes, largest) = shape.given_bytes(slice, others.clone());
+            fills.fill(bytes, read(largest), |stores| {
+                others.for_each(|seat| put(at + seat * pieces.width, shape.given(seat), stores));
+            });
         } else {
-            put(at, shape.given_to_all());
+            let bytes = slice.of(&shape.given_to_all()).len();
+            fills.fill(bytes, read(bytes), |stores| put(at, shape.given_to_all(), stores));
         }
-        fills.end(&fill, bytes);
         self.raise(scene, FILLED_AT, self.pieces.wrapping_add(piece as u32).wrapping_add(1));
         Ok(())
     }

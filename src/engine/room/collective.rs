@@ -212,12 +212,13 @@ impl Room {
         // What it keeps, it need not show; but a fold takes its own input from here.
         let me = self.me;
         let shown = (0..self.size()).filter(|seat| shape.reduces() || *seat != me);
-        let bytes = shown.clone().map(|seat| slice.of(&shape.given(seat)).len()).sum();
-        let fill = self.fills.begin(bytes);
-        for seat in shown {
-            self.fill_slot(slot, seat * slice.width, task.input(slice.of(&shape.given(seat))), fill.stores);
-        }
-        self.fills.end(&fill, bytes);
+        let (shown_bytes, largest) = shape.given_bytes(slice, shown.clone());
+        self.fill_slot(slot, shown_bytes, largest, |bytes, stores| {
+            for seat in shown {
+                let given = task.input(slice.of(&shape.given(seat)));
+                copy(&mut bytes[seat * slice.width..][..given.len()], given, stores);
+            }
+        });
         self.announce(slot, tag);
     }
 

@@ -85,38 +85,65 @@ fn run_plan(n: usize, plan: &[Planned], reads: Option<Reads>) {
             println!("skipped: reading another process: the system allows none");
         }
         room.reads = reads.clone().filter(|_| can_read);
-        let watch = Deadline::after(DEADLINE);
         let mut pace = Random(room.me as u64);
         for (sequence, planned) in (1..).zip(plan) {
-            let Planned { kind, root, bytes } = *planned;
             // Each rank is late in turn, for some calls.
             if (sequence / 64) as usize % n == room.me {
                 (0..pace.below(8)).for_each(|_| std::thread::yield_now());
             }
-            if (sequence as usize / 8 + room.me).is_multiple_of(2) {
-                room.fills = Fills::far();
-            }
-            let part = Part { kind, root: root as u32, rank: room.me as u32, in_place: false };
-            let elements = bytes / 4;
-            let extent = match kind {
-                CollectiveKind::AllReduce | CollectiveKind::Broadcast | CollectiveKind::Reduce => {
-                    Extent::Message(elements)
-                }
-                _ => Extent::Blocks { ranks: n as u32, elements },
-            };
-            let way = if sequence % 2 == 0 { DIRECT } else { TWO_SHOT };
-            let call = Call::new(kind, sequence, root as u32, elements as u64, DataType::I32, Op::Sum as u8, way);
-            let due = planned.due(sequence, room.me, n);
-            let (given, mut taken) = (planned.given(sequence, room.me, n), vec![0xee; due.len()]);
-            let kernels = kernels(DataType::I32, Op::Sum);
-            match kind {
-                CollectiveKind::AllReduce => room.all_reduce(&call, kernels, Some(&given), &mut taken, &watch),
-                _ => room.collective(&call, part, extent, kernels, 4, Some(&given), &mut taken, &watch),
-            }
-            .expect("all ranks follow the plan");
-            assert!(taken == due, "rank {} of {n}, call {sequence}: {planned:?}", room.me);
+            let is_far = (sequence as usize / 8 + room.me).is_multiple_of(2);
+            room.fills = if is_far { Fills::far() } else { Fills::default() };
+            run(&mut room, sequence, planned);
         }
     });
+}
+
+/// Runs one call of a plan, and looks at its result.
+fn run(room: &mut Room, sequence: u64, planned: &Planned) {
+    let (Planned { kind, root, bytes }, n) = (*planned, room.size());
+    let part = Part { kind, root: root as u32, rank: room.me as u32, in_place: false };
+    let elements = bytes / 4;
+    let extent = match kind {
+        CollectiveKind::AllReduce | CollectiveKind::Broadcast | CollectiveKind::Reduce => Extent::Message(elements),
+        _ => Extent::Blocks { ranks: n as u32, elements },
+    };
+    let way = if sequence.is_multiple_of(2) { DIRECT } else { TWO_SHOT };
+    let call = Call::new(kind, sequence, root as u32, elements as u64, DataType::I32, Op::Sum as u8, way);
+    let due = planned.due(sequence, room.me, n);
+    let (given, mut taken) = (planned.given(sequence, room.me, n), vec![0xee; due.len()]);
+    let (kernels, watch) = (kernels(DataType::I32, Op::Sum), Deadline::after(DEADLINE));
+    match kind {
+        CollectiveKind::AllReduce => room.all_reduce(&call, kernels, Some(&given), &mut taken, &watch),
+        _ => room.collective(&call, part, extent, kernels, 4, Some(&given), &mut taken, &watch),
+    }
+    .expect("all ranks follow the plan");
+    assert!(taken == due, "rank {} of {n}, call {sequence}: {planned:?}", room.me);
+}
+
+#[test]
+fn what_far_ranks_read_is_written_past_the_caches() {
+    // In even calls an allreduce is a turn as well.
+    for (n, kind, bytes, streams) in [
+        (2, CollectiveKind::Broadcast, 100_000, true),
+        (3, CollectiveKind::AllReduce, 20_000, true),
+        (3, CollectiveKind::Scatter, 10_000, true),
+        (3, CollectiveKind::Scatter, 1_000, false),
+        (3, CollectiveKind::AllGather, 20_000, true),
+        (3, CollectiveKind::AllGather, 200_000, true),
+        (3, CollectiveKind::AllToAll, 100_000, true),
+        // Of many takers each reads little; and two ranks swap their slots.
+        (8, CollectiveKind::AllToAll, 4_000, false),
+        (2, CollectiveKind::AllGather, 20_000, false),
+        (2, CollectiveKind::AllToAll, 100_000, false),
+    ] {
+        let planned = Planned { kind, root: 0, bytes };
+        let streamed = in_room(n, |mut room| {
+            room.fills = Fills::far();
+            run(&mut room, 2, &planned);
+            room.fills.streamed > 0
+        });
+        assert_eq!(streamed[0], streams, "{n} ranks, {planned:?}");
+    }
 }
 
 #[test]

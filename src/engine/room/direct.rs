@@ -105,18 +105,15 @@ impl Room {
 
     #[inline]
     pub(super) fn show(&mut self, slot: Slot, input: &[u8], tag: u64) {
-        let region = &mut self.regions[slot.region];
-        let at = line_at(slot.index);
-        let line = region.line(at);
-        if input.len() <= SHORT_BYTES {
+        let line = self.regions[slot.region].line(line_at(slot.index));
+        let bytes = input.len();
+        if bytes <= SHORT_BYTES {
             line.publish_short(input, tag);
-        } else if input.len() <= LINE_PAYLOAD_BYTES {
+        } else if bytes <= LINE_PAYLOAD_BYTES {
             line.publish_long(input, tag);
         } else {
-            let fill = self.fills.begin(input.len());
-            copy(region.bytes_mut(exchange_at(slot.index), input.len()), input, fill.stores);
-            self.fills.end(&fill, input.len());
-            region.line(at).publish_short(&[], tag);
+            self.fill_slot(slot, bytes, bytes, |slot, stores| copy(&mut slot[..bytes], input, stores));
+            self.announce(slot, tag);
         }
     }
 
@@ -133,9 +130,13 @@ impl Room {
         }
     }
 
-    /// Puts part of what is larger than a line into the slot.
-    pub(super) fn fill_slot(&mut self, slot: Slot, at: usize, part: &[u8], stores: Stores) {
-        copy(self.regions[slot.region].bytes_mut(exchange_at(slot.index) + at, part.len()), part, stores);
+    /// Lets `write` put so many bytes into the slot, of which one reader takes `read`.
+    pub(super) fn fill_slot(&mut self, slot: Slot, bytes: usize, read: usize, write: impl FnOnce(&mut [u8], Stores)) {
+        // Two ranks swap slots.
+        let read = if self.size() == 2 && slot.index < PARITIES { 0 } else { read };
+        let Self { regions, fills, .. } = self;
+        let place = regions[slot.region].bytes_mut(exchange_at(slot.index), EXCHANGE_BYTES);
+        fills.fill(bytes, read, |stores| write(place, stores));
     }
 
     /// Says that the slot is filled.

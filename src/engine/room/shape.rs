@@ -121,6 +121,12 @@ impl<'a> Shape<'a> {
         }
     }
 
+    /// Bytes of a slice of the blocks that the own input has for these seats, and of the largest of them.
+    pub(super) fn given_bytes(&self, slice: Slice, seats: impl Iterator<Item = usize>) -> (usize, usize) {
+        let lengths = seats.map(|seat| slice.of(&self.given(seat)).len());
+        lengths.fold((0, 0), |(bytes, largest), length| (bytes + length, largest.max(length)))
+    }
+
     /// The part of the own input that is for all others alike, of a rank that gives so.
     #[inline]
     pub(super) fn given_to_all(&self) -> Range<usize> {

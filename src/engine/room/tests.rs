@@ -113,9 +113,7 @@ fn follow(n: usize, plan: &[Planned]) {
             let Planned { count, data_type, op, algorithm, in_place, offset } = *planned;
             let (sequence, bytes) = (1 + index as u64, count * data_type.size());
             let offset = offset * (1 + room.me % 2);
-            if (index / 8 + room.me).is_multiple_of(2) {
-                room.fills = Fills::far();
-            }
+            room.fills = if (index / 8 + room.me).is_multiple_of(2) { Fills::far() } else { Fills::default() };
             let call = Call::all_reduce(sequence, count as u64, data_type, op, algorithm);
             let kernels = kernels(data_type, op);
             let mut src = vec![0; offset];

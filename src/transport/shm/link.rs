@@ -12,7 +12,7 @@
 //! No system calls, no locks; each word has one writer. The peer is not trusted: what it says is checked against what it may
 //! say, and a region's accessors bound every access. That the peer is alive is for others to watch.
 
-use super::{Copy, Fills, Region, SLOTS_AT};
+use super::{CopyBy, Fills, Region, SLOTS_AT};
 use crate::transport::{Capabilities, Fault, Head, Interest, LANES, Transport};
 use crate::{Error, Result};
 use crossbeam_utils::CachePadded;
@@ -109,7 +109,7 @@ pub struct ShmLink {
     outbox: Region,
     sending: [CachePadded<Sending>; LANES],
     receiving: [CachePadded<Receiving>; LANES],
-    copy: Copy,
+    copy: CopyBy,
     /// How the peer's slots are filled.
     fills: Fills,
 }
@@ -158,7 +158,7 @@ impl ShmLink {
     ///
     /// # Errors
     /// [`Error::System`] if a region is not as large as an inbox is.
-    pub fn new(inbox: Region, outbox: Region, copy: Copy) -> Result<Self> {
+    pub fn new(inbox: Region, outbox: Region, copy: CopyBy) -> Result<Self> {
         Self::with_layout(Layout::STANDARD, inbox, outbox, copy)
     }
 
@@ -167,7 +167,7 @@ impl ShmLink {
         self.inbox.close_descriptor();
     }
 
-    fn with_layout(layout: Layout, inbox: Region, outbox: Region, copy: Copy) -> Result<Self> {
+    fn with_layout(layout: Layout, inbox: Region, outbox: Region, copy: CopyBy) -> Result<Self> {
         let expected = (layout.word_bytes() as u64, layout.payload_bytes() as u64);
         for card in [inbox.card(), outbox.card()] {
             if (card.words, card.bytes) != expected {
@@ -316,9 +316,8 @@ impl Transport for ShmLink {
             let Self { layout, outbox, sending, copy, fills, .. } = self;
             let sending = &mut sending[lane];
             let (slot, _) = layout.place(sending.begun - 1);
-            let fill = fills.begin(piece.len());
-            copy(outbox.bytes_mut(layout.payload(lane, slot) + sending.written, piece.len()), piece, fill.stores);
-            fills.end(&fill, piece.len());
+            let slot = outbox.bytes_mut(layout.payload(lane, slot) + sending.written, piece.len());
+            fills.fill(piece.len(), piece.len(), |stores| copy(slot, piece, stores));
             sending.written += piece.len();
             self.publish(lane);
         }

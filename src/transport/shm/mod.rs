@@ -4,14 +4,15 @@
 //! schedules or reductions.
 
 pub mod ahead;
-pub mod fills;
+mod fills;
 pub mod line;
 pub mod link;
 pub mod process;
 pub mod region;
 
 pub use ahead::Ahead;
-pub use fills::{Copy, Fills, Stores};
+pub(crate) use fills::Fills;
+pub use fills::{CopyBy, Stores};
 pub use line::Line;
 pub use link::ShmLink;
 pub use process::Process;

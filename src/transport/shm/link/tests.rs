@@ -283,9 +283,7 @@ fn exchange(mut link: ShmLink, seed: u64, messages: u64) {
         {
             *bytes = payload(lane, *number, length(lane, *number));
             *at = 0;
-            if random.below(2) == 0 {
-                link.fills = Fills::far();
-            }
+            link.fills = if random.below(2) == 0 { Fills::far() } else { Fills::default() };
             *number += 1;
         }
         let lane = random.below(LANES);
@@ -318,6 +316,17 @@ fn two_threads_exchange_over_all_lanes() {
             scope.spawn(|| exchange(a, 2 * seed, messages));
             scope.spawn(|| exchange(b, 2 * seed + 1, messages));
         });
+    }
+}
+
+#[test]
+fn a_far_peer_is_sent_to_past_the_caches() {
+    let [mut near, mut far] = pair(Layout::STANDARD);
+    far.fills = Fills::far();
+    for (link, streamed) in [(&mut near, 0), (&mut far, 1)] {
+        assert!(link.open(0, &head(0, 0, PIECE_BYTES)).expect("nothing is wrong"));
+        link.write(0, &payload(0, 0, PIECE_BYTES)).expect("nothing is wrong");
+        assert_eq!(link.fills.streamed, streamed);
     }
 }
 
