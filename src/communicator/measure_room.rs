@@ -23,7 +23,7 @@ const MOVED_BYTES_MOST: usize = 96 << 20;
 const CALLS: usize = 32;
 
 /// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much.
-const BLOCKS: [usize; 4] = [32 << 10, 64 << 10, 256 << 10, 1 << 20];
+const BLOCKS: [usize; 5] = [32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20];
 const BLOCKS_MOVED_MOST: usize = 4 << 20;
 /// So many calls of the largest that is run are made in a row, and of smaller ones as many as move the same. (Single calls vary where ranks share cores: four ranks on two cores far apart carried
 /// blocks of 64 KiB in 60 to 100 µs, and in a row in 90 to 100. Two of the largest are enough for that.)
@@ -34,7 +34,7 @@ const BROADCASTS: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 4 << 20];
 /// From here on they outgrow the caches, and are carried past them.
 const BROADCASTS_END: usize = 8 << 20;
 /// Rounds of each way, of which the fastest counts.
-const WAYS_ROUNDS: usize = 4;
+const WAYS_ROUNDS: usize = 3;
 
 fn rounds(algorithm: Algorithm, bytes: usize, ranks: usize) -> usize {
     let each = if algorithm == Algorithm::Direct { ranks } else { 2 };
