@@ -10,7 +10,7 @@
 //!    are more than cores. Then hosts meet at distances of 1, 2, 4, …, first by one rank of each, then by all that have a partner there: that tells what ranks of a host share on their way out, and which host is
 //!    slow. Then all ranks make calls, small ones by up to seven algorithms that may be the best and a large one by the best so far, and what was measured is multiplied by what makes
 //!    their prices right; of allreduces each way that was tried also by what it was off the others. Where all ranks share a host's memory, the two ways of an allreduce there are run at seven sizes instead of all this, and
-//!    up to eight ranks also exchange blocks, and two broadcast, once read from where they lie and once carried through slots.
+//!    up to eleven ranks also exchange blocks, and two broadcast, once read from where they lie and once carried through slots.
 //! 2. **It prices.** Every algorithm that serves a collective, with its usual slices and with finer ones, is run in virtual time on what was measured: the very schedule that
 //!    the engine would run, with a thread to each rank, so many cores to a machine, one way in and out to each host, slots that must be free before they are
 //!    filled. Nine sizes stand for all up to the next. Each rank prices its share of all these: together 0.03 s of a core among 4 ranks, 0.2 s among 16, 2.7 s among 64. Prices within 5 % of each other are equal, for they are not finer;

@@ -109,19 +109,19 @@ mod tests {
         assert_eq!(fill(&mut fills, 10 * AGAIN, 2), 10 * (AGAIN - 1), "one in so many tries");
         assert_eq!(fills.streamed, 10 * (AGAIN - 1));
         // A try that is interrupted is one of a far core as well.
-        let tries = (1..).find(|_| fill(&mut fills, AGAIN, 0) == AGAIN - 1 && fill(&mut fills, 1, 0) == 0);
-        assert!(tries < Some(100), "it finds that the core is near");
+        let finds = (0..100).any(|_| fill(&mut fills, AGAIN, 0) == AGAIN - 1 && fill(&mut fills, 1, 0) == 0);
+        assert!(finds, "the core is near");
     }
 
     #[test]
     fn one_interruption_changes_nothing() {
         let mut fills = Fills { slow: SLOW - 1, ..Fills::default() };
         assert_eq!(fill(&mut fills, TIMED - 1, 2), 0, "these are not timed");
-        let tries = (1..).find(|_| {
+        let forgets = (0..100).any(|_| {
             fills.slow = SLOW - 1;
             fill(&mut fills, TIMED, 0) == 0 && fills.slow == 0
         });
-        assert!(tries < Some(100), "a fast one makes up for a slow one");
+        assert!(forgets, "a fast one makes up for a slow one");
     }
 
     #[test]
