@@ -14,6 +14,7 @@ use serried::engine::Watch;
 use serried::engine::room::Room;
 use serried::reduce::{Kernels, copy_streaming, kernels};
 use serried::schedule::Grouping;
+use serried::topology::last_caches;
 use serried::transport::shm::{Card, Region};
 use serried::tune::{Allowed, Reach, Table};
 use serried::{Call, CollectiveKind, DataType, Error, Op};
@@ -247,7 +248,11 @@ fn join(ranks: usize, rank: usize) -> Room {
         Region::open(&Card::read_from_bytes(&bytes).expect("a card has its size")).expect("the ranks share a host")
     });
     let regions = regions.collect();
-    Room::new(rank, (0..ranks as u32).collect(), regions).expect("everybody brought a region")
+    let mut room = Room::new(rank, (0..ranks as u32).collect(), regions).expect("everybody brought a region");
+    if let Some(bytes) = last_caches() {
+        room.set_caches(bytes);
+    }
+    room
 }
 
 /// Bytes at an offset from a page's start.

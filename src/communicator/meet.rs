@@ -134,6 +134,9 @@ fn enter_room(control: &Control, own: Region, cards: &[Card], transport: Transpo
             if answers.iter().all(|answer| answer.as_slice() == READS.as_bytes()) {
                 room.set_reads(room::READS);
             }
+            if let Some(bytes) = topology::last_caches() {
+                room.set_caches(bytes);
+            }
             // Every rank has opened the own region, and none will again.
             room.close_descriptor();
             Ok(Some(room))

@@ -2,12 +2,14 @@
 //!
 //! This module looks and answers; it opens no connection and decides nothing about algorithms.
 
+mod caches;
 mod host;
 mod idle;
 pub mod interface;
 mod numa;
 mod process;
 
+pub use caches::last_caches;
 pub use host::{HostId, machine};
 pub use idle::{Idle, idle};
 pub(crate) use numa::processors;

@@ -10,9 +10,8 @@ pub const DIRECT: u8 = Algorithm::Direct as u8;
 /// The number of the schedule in which the owner of a part folds it and writes it back.
 pub const TWO_SHOT: u8 = Algorithm::TwoShot as u8;
 
-/// From here on the output outgrows the caches: it is written past them, and a step's actions are interleaved so that
-/// reads and writes overlap.
-const STREAMING_BYTES_MIN: usize = 8 << 20;
+/// A rank whose input and output together have so much outgrows the caches wherever it runs: 8 MiB each do on a Cascade Lake whose cores share 36 MiB.
+const CACHED_BYTES_MAX: usize = 16 << 20;
 
 /// The smallest piece: below it the flags cost more than the overlap of actions gains.
 const PIECE_BYTES_MIN: usize = 32 << 10;
@@ -33,8 +32,34 @@ pub(super) fn carried_bytes(ranks: usize, blocks: usize, longest: usize) -> usiz
     (wanted / blocks / LINE_BYTES * LINE_BYTES).max(LINE_BYTES)
 }
 
-/// How an output of `bytes` is written, which is `apart` from the input or in its place. In place its lines have just been read, and
-/// two ranks find most of them in their own caches: streaming there doubles the time.
-pub(super) fn stores(ranks: usize, bytes: usize, apart: bool) -> Stores {
-    if bytes >= STREAMING_BYTES_MIN && (apart || ranks > 2) { Stores::Streaming } else { Stores::Cached }
+/// How much each of so many ranks may have, input and output together, before they outgrow the host's last `caches` (so many bytes, if the host tells): half a share of
+/// them. From there on outputs are written past the caches, and a step's actions are interleaved so that reads and writes overlap. (A Zen 3 whose two cores share 32 MiB, of 2 and 4
+/// ranks: allreduces, all-to-alls, all-gathers and broadcasts that have 8 to 12 MiB together take 0.5 to 0.8 of the time through the caches, those that have 16 to 20 MiB 1.3 to 2.1 times as
+/// long, or as long at least.)
+pub(super) fn cached_bytes(ranks: usize, caches: Option<usize>) -> usize {
+    caches.map_or(CACHED_BYTES_MAX, |caches| (caches / ranks / 2).min(CACHED_BYTES_MAX))
+}
+
+/// How an output is written of which, with its input, a rank has `bytes`, where it may have less than `cached_bytes` in the caches; the output is `apart` from the input or in its place. In
+/// place its lines have just been read, and two ranks find most of them in their own caches: streaming there doubles the time.
+pub(super) fn stores(ranks: usize, bytes: usize, cached_bytes: usize, apart: bool) -> Stores {
+    if bytes >= cached_bytes && (apart || ranks > 2) { Stores::Streaming } else { Stores::Cached }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_go_past_caches_that_all_ranks_outgrow_together() {
+        let caches = 32 << 20;
+        assert_eq!(cached_bytes(2, Some(caches)), 8 << 20);
+        assert_eq!(cached_bytes(4, Some(caches)), 4 << 20);
+        assert_eq!([cached_bytes(2, None), cached_bytes(2, Some(caches << 5))], [CACHED_BYTES_MAX; 2]);
+        for (ranks, bytes, apart, streams) in
+            [(2, 8, true, true), (2, 7, true, false), (2, 8, false, false), (3, 8, false, true), (3, 7, false, false)]
+        {
+            assert_eq!(stores(ranks, bytes, 8, apart) == Stores::Streaming, streams, "{ranks} ranks, {bytes} bytes");
+        }
+    }
 }

@@ -101,7 +101,8 @@ impl Room {
         }
         self.let_go();
         let shape = Shape::new(part, extent, element, self.size());
-        let stores = choice::stores(self.size(), dst.len(), !(part.in_place && shape.reduces()));
+        let bytes = shape.bytes_each(src.map_or(0, <[u8]>::len) + dst.len());
+        let stores = choice::stores(self.size(), bytes, self.cached_bytes, !(part.in_place && shape.reduces()));
         let mut task = Task { shape, stores, src, dst };
         let scene = Scene { call, fingerprint: call.fingerprint(), kernels, watch };
         let blocks = if shape.shows_each() { self.size() } else { 1 };

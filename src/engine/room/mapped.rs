@@ -15,7 +15,6 @@
 //! everybody agreed, and fold. What it then reads spoils only its own call, which fails as well. What it writes must not reach
 //! the caller, who has the output back: so the output gets other pages ([`memory::detach`]; it says which bytes it cannot take).
 
-use super::choice;
 use super::layout::{AGREED_AT, ANSWER_AT, Cut, DONE_AT, OFFER_AT, OFFERED_AT, SCRATCH_BYTES};
 use super::two_shot::fold_in_order;
 use super::{Buffers, RANKS_MAX, Room, Scene};
@@ -157,7 +156,7 @@ impl Room {
     /// Folds the own part of the message out of all inputs into all outputs, strip by strip.
     pub(super) fn fold_mapped(&mut self, scene: &Scene<'_>, buffers: &mut Buffers<'_>) {
         let bytes = buffers.dst.len();
-        let stores = choice::stores(self.size(), bytes, buffers.src.is_some());
+        let stores = self.stores(buffers);
         let own = Cut::new(bytes, self.size(), bytes).part(bytes, self.me);
         for start in own.clone().step_by(SCRATCH_BYTES) {
             self.fold_strip_mapped(scene, start..(start + SCRATCH_BYTES).min(own.end), buffers, stores);

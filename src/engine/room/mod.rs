@@ -39,7 +39,7 @@ pub use read::READS;
 
 use crate::engine::Watch;
 use crate::reduce::Kernels;
-use crate::transport::shm::{Fills, Region};
+use crate::transport::shm::{Fills, Region, Stores};
 use crate::types::Reads;
 use crate::{Call, Error, Result};
 use descriptor::State;
@@ -77,6 +77,8 @@ pub struct Room {
     waiter: Waiter,
     /// How slots are filled.
     fills: Fills,
+    /// How much each rank may have in a call, input and output together, before memory is what it waits for.
+    cached_bytes: usize,
     /// What is read from where it lies; `None`, unless all ranks can read each other's memory.
     reads: Option<Reads>,
     /// Why no further call can be made.
@@ -162,9 +164,15 @@ impl Room {
             scratch: vec![0; layout::SCRATCH_BYTES].into(),
             waiter: Waiter::default(),
             fills: Fills::default(),
+            cached_bytes: choice::cached_bytes(n, None),
             reads: None,
             broken: None,
         })
+    }
+
+    /// Ranks share so many bytes of caches, all that the host has.
+    pub fn set_caches(&mut self, bytes: usize) {
+        self.cached_bytes = choice::cached_bytes(self.size(), Some(bytes));
     }
 
     /// Whether this rank can read the memory of all others, by the system.
@@ -225,6 +233,12 @@ impl Room {
             return Err(self.break_with(call, error));
         }
         Ok(())
+    }
+
+    /// How an allreduce writes its output.
+    fn stores(&self, buffers: &Buffers<'_>) -> Stores {
+        let bytes = buffers.src.map_or(0, <[u8]>::len) + buffers.dst.len();
+        choice::stores(self.size(), bytes, self.cached_bytes, buffers.src.is_some())
     }
 
     #[cold]

@@ -72,6 +72,15 @@ impl<'a> Shape<'a> {
         matches!(self.part.kind, CollectiveKind::Reduce | CollectiveKind::Gather)
     }
 
+    /// Bytes that a rank has, input and output together, in the mean of all ranks; this one has `own`.
+    pub(super) fn bytes_each(&self, own: usize) -> usize {
+        match self.part.kind {
+            CollectiveKind::Broadcast | CollectiveKind::Reduce => self.longest,
+            CollectiveKind::Gather | CollectiveKind::Scatter => 2 * self.longest,
+            _ => own,
+        }
+    }
+
     /// Whether anybody reads what this rank has: not if it only takes, and folds no own input in the order of ranks.
     #[inline]
     pub(super) fn shows(&self) -> bool {

@@ -38,7 +38,7 @@ impl Room {
         }
         let bytes = buffers.dst.len();
         let cut = Cut::new(bytes, self.size(), choice::piece_bytes(self.size(), bytes));
-        let stores = choice::stores(self.size(), bytes, buffers.src.is_some());
+        let stores = self.stores(&buffers);
         if let (2, Stores::Streaming, Some(src), None) = (self.size(), stores, buffers.src, scene.kernels.finish) {
             return self.fused(scene, &cut, src, buffers.dst);
         }
