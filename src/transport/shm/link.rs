@@ -12,7 +12,7 @@
 //! No system calls, no locks; each word has one writer. The peer is not trusted: what it says is checked against what it may
 //! say, and a region's accessors bound every access. That the peer is alive is for others to watch.
 
-use super::{CopyBy, Fills, Region, SLOTS_AT};
+use super::{CopyBy, Fills, Region, SLOTS_AT, Stores};
 use crate::transport::{Capabilities, Fault, Head, Interest, LANES, Transport};
 use crate::{Error, Result};
 use crossbeam_utils::CachePadded;
@@ -329,9 +329,10 @@ impl Transport for ShmLink {
     }
 
     fn read(&mut self, lane: usize, into: &mut [u8]) -> Result<usize, Fault> {
+        let copy = self.copy;
         let come = self.peek(lane)?;
         let bytes = come.len().min(into.len());
-        into[..bytes].copy_from_slice(&come[..bytes]);
+        copy(&mut into[..bytes], &come[..bytes], Stores::Cached);
         if bytes > 0 {
             self.take(lane, bytes);
         }

@@ -3,6 +3,13 @@
 #![allow(unsafe_code)]
 
 use std::io::{Error, ErrorKind, Result};
+use std::mem::MaybeUninit;
+
+const PAGE_BYTES: usize = 4096;
+/// What is read at a time where it goes by way of the stack.
+const DETOUR_BYTES: usize = 32 << 10;
+/// A cache line.
+const LINE_BYTES: usize = 64;
 
 /// A process of this host, by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,24 +36,55 @@ impl Process {
     /// # Errors
     /// The system's: most often `EPERM`, where processes may not look into each other, `ESRCH` when the process is gone, or `EFAULT` when it
     /// has nothing there.
-    pub fn read(self, mut address: u64, mut into: &mut [u8]) -> Result<()> {
-        while !into.is_empty() {
-            let here = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
-            let there = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: into.len() };
-            // SAFETY: the system writes to `here` alone, which is exclusively borrowed and as long as said; `there` is an address in the other process, which
-            // the system checks.
-            let read = unsafe { libc::process_vm_readv(self.0, &here, 1, &there, 1, 0) };
-            match usize::try_from(read) {
-                Err(_) => return Err(Error::last_os_error()),
-                Ok(0) => return Err(Error::from(ErrorKind::UnexpectedEof)),
-                Ok(read) => {
-                    address += read as u64;
-                    into = &mut into[read..];
-                }
+    pub fn read(self, address: u64, into: &mut [u8]) -> Result<()> {
+        if into.len() >= PAGE_BYTES && is_slow(address, into) {
+            return self.read_by_detour(address, into);
+        }
+        // SAFETY: what is borrowed exclusively can be written.
+        unsafe { self.read_to(address, into.as_mut_ptr(), into.len()) }
+    }
+
+    /// Reads to the stack and copies from there, both between addresses at which that is fast.
+    fn read_by_detour(self, address: u64, into: &mut [u8]) -> Result<()> {
+        let mut stack = MaybeUninit::<[u8; DETOUR_BYTES + PAGE_BYTES]>::uninit();
+        let stack = stack.as_mut_ptr().cast::<u8>();
+        // A line further into a page than what is read, and so nearly a page further than where it goes.
+        let start = (address as usize).wrapping_add(LINE_BYTES).wrapping_sub(stack.addr()) % PAGE_BYTES;
+        for (address, into) in (address..).step_by(DETOUR_BYTES).zip(into.chunks_mut(DETOUR_BYTES)) {
+            // SAFETY: `start` is within the page that the stack has more than is read; what was read there is initialized, and `into` is elsewhere and as long.
+            unsafe {
+                let stack = stack.add(start);
+                self.read_to(address, stack, into.len())?;
+                into.as_mut_ptr().copy_from_nonoverlapping(stack, into.len());
             }
         }
         Ok(())
     }
+
+    /// # Safety
+    /// `len` bytes from `into` on can be written, and nobody else touches them.
+    unsafe fn read_to(self, address: u64, into: *mut u8, len: usize) -> Result<()> {
+        let mut done = 0;
+        while done < len {
+            let here = libc::iovec { iov_base: into.wrapping_add(done).cast(), iov_len: len - done };
+            let there = libc::iovec { iov_base: (address + done as u64) as *mut libc::c_void, iov_len: len - done };
+            // SAFETY: the system writes to `here` alone, as the caller allows; `there` is an address in the other process, which the system checks.
+            let read = unsafe { libc::process_vm_readv(self.0, &here, 1, &there, 1, 0) };
+            match usize::try_from(read) {
+                Err(_) => return Err(Error::last_os_error()),
+                Ok(0) => return Err(Error::from(ErrorKind::UnexpectedEof)),
+                Ok(read) => done += read,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the system would be slow: it copies page by page with a string instruction, for which a Zen 3 takes five times as long when the output lies so few bytes after the input, modulo a
+/// page (1.6 to 2.5 GB/s instead of 9 to 11; by the stack 6.4 to 7.5). So it is where the allocator lets a large buffer begin 16 bytes after a page, and what is read begins on one.
+fn is_slow(address: u64, into: &[u8]) -> bool {
+    cfg!(target_arch = "x86_64")
+        && (1..32).contains(&(into.as_ptr().addr().wrapping_sub(address as usize) % PAGE_BYTES))
 }
 
 #[cfg(test)]
@@ -63,6 +101,37 @@ mod tests {
             Ok(()) => assert_eq!(read, data),
         }
         assert!(Process::this().read(8, &mut read).is_err());
+        assert!(Process::this().read(8, &mut vec![0; 3 * PAGE_BYTES][1..]).is_err());
         assert!(Process::with_id(i32::MAX).read(data.as_ptr() as u64, &mut read).is_err());
+    }
+    #[test]
+    fn at_any_two_places_of_a_page_all_is_read_and_nothing_else_written() {
+        let data: Vec<u8> = (0..100_000).map(|index| (index % 251) as u8).collect();
+        let mut output = vec![0; data.len()];
+        if Process::this().read(data.as_ptr() as u64, &mut output).is_err() {
+            return println!("skipped: reading another process: the system allows none");
+        }
+        let page = data.as_ptr().align_offset(PAGE_BYTES);
+        for bytes in [1, PAGE_BYTES - 1, PAGE_BYTES, DETOUR_BYTES, DETOUR_BYTES + 1, 2 * DETOUR_BYTES + 333] {
+            for from in [0, 5, 16, 4000, 4095] {
+                for after in [0, 1, 16, 31, 32, 64, 4032, 4095] {
+                    let place = output.as_ptr().align_offset(PAGE_BYTES) + (from + after) % PAGE_BYTES;
+                    output.fill(0xee);
+                    let input = &data[page + from..][..bytes];
+                    let into = &mut output[place..][..bytes];
+                    assert_eq!(
+                        is_slow(input.as_ptr() as u64, into),
+                        cfg!(target_arch = "x86_64") && (1..32).contains(&after)
+                    );
+                    Process::this().read(input.as_ptr() as u64, into).expect("it was allowed before");
+                    assert!(into == input, "{bytes} bytes, {from} in a page, {after} after");
+                    let others = output[..place].iter().chain(&output[place + bytes..]);
+                    assert!(
+                        others.into_iter().all(|byte| *byte == 0xee),
+                        "{bytes} bytes, {from} in a page, {after} after"
+                    );
+                }
+            }
+        }
     }
 }
