@@ -156,7 +156,7 @@ impl Trial {
     /// By choice, what a call takes until the last rank is through.
     fn run(&self, executor: &mut Executor, control: &Control) -> Result<Vec<f64>> {
         let mut data = vec![0; self.bytes];
-        let mut call = |choice| executor.try_all_reduce(control, choice, &mut data);
+        let mut call = |choice| executor.try_all_reduce(control, choice, None, &mut data);
         // Links are made, and memory is touched.
         self.choices.iter().try_for_each(&mut call)?;
         let mut times = vec![Vec::with_capacity(self.rounds); self.choices.len()];

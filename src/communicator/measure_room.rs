@@ -1,7 +1,7 @@
 //! Measuring what ranks that share a host's memory do there, by running it: allreduces, and all-to-alls and broadcasts that are read from where they lie or carried.
 
 use super::executor::Executor;
-use super::measure::{cores, fold_byte_ns, numbers};
+use super::measure::{cores, fold_byte_ns, numbers, undisturbed};
 use crate::bootstrap::Control;
 use crate::engine::room::READS;
 use crate::error::Result;
@@ -9,18 +9,29 @@ use crate::schedule::Algorithm;
 use crate::tune::network::{Curve, LinkCost, Network};
 use crate::tune::{Choice, IN_ROOM};
 use crate::types::Reads;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Instant;
 
 /// What is measured: where one overtakes the other, and beyond.
-const SIZES: [usize; 7] = [8, 2 << 10, 8 << 10, 32 << 10, 128 << 10, 512 << 10, 2 << 20];
-/// All that a rank reads in a call is no more than this: beyond, reading everything has long been overtaken.
-const READ_BYTES_MOST: usize = 4 << 20;
-/// Rounds, of which the fastest counts: whatever disturbs one only makes it slower. Fewer where they move more than so much, all ranks together.
+const SIZES: [usize; 8] = [8, 2 << 10, 8 << 10, 32 << 10, 128 << 10, 512 << 10, 1 << 20, 4 << 20];
+/// The inputs of all ranks together are no more than this: what outgrows the caches goes on as it does.
+const INPUT_BYTES_MOST: usize = 16 << 20;
+/// What all ranks together read in a call is no more than this: beyond, reading everything has long been overtaken.
+const READ_BYTES_MOST: usize = 32 << 20;
+/// Rounds, of which one of the fastest counts: whatever disturbs one only makes it slower, and in a crowd some are lucky. Fewer where they move more than so much, all ranks together.
 const ROUNDS: (usize, usize) = (2, 6);
 const MOVED_BYTES_MOST: usize = 96 << 20;
-/// Calls a round, of all ranks together: of few ranks a call is over in the time that a clock takes.
+/// Calls of a round, in a row as a program makes them: as many as have so many bytes, a few at least, but no more small ones of all ranks together than `CALLS`. (Of few ranks a small one is over in the
+/// time that a clock takes. Large ones take twice as long at first as they do later, while buffers and slots come into the caches.)
+const ROW_BYTES: usize = 4 << 20;
+const ROW_LEAST: usize = 2;
 const CALLS: usize = 32;
+
+/// Ranks that were just started may share a core although others are free. They make so many calls of this size, at most so many times over, until they have spread.
+const SPREAD_BYTES: usize = 8 << 10;
+const SPREAD_CALLS: usize = 64;
+const SPREAD_TRIES: usize = 16;
 
 /// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much.
 const BLOCKS: [usize; 5] = [32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20];
@@ -36,32 +47,44 @@ const BROADCASTS_END: usize = 8 << 20;
 /// Rounds of each way, of which the fastest counts.
 const WAYS_ROUNDS: usize = 3;
 
-fn rounds(algorithm: Algorithm, bytes: usize, ranks: usize) -> usize {
-    let each = if algorithm == Algorithm::Direct { ranks } else { 2 };
-    (MOVED_BYTES_MOST / (bytes * ranks * each)).clamp(ROUNDS.0, ROUNDS.1)
+/// What so many ranks run, and at which sizes.
+fn points(ranks: usize) -> Vec<(Algorithm, usize)> {
+    let all = SIZES.into_iter().flat_map(|bytes| IN_ROOM.map(|algorithm| (algorithm, bytes)));
+    let is_run = |(algorithm, bytes): &(Algorithm, usize)| {
+        let inputs = bytes * ranks;
+        inputs <= INPUT_BYTES_MOST && (*algorithm != Algorithm::Direct || inputs * ranks <= READ_BYTES_MOST)
+    };
+    all.filter(is_run).collect()
+}
+
+/// How an algorithm is measured at a size: rounds, and calls in each.
+fn effort(algorithm: Algorithm, bytes: usize, ranks: usize) -> (usize, usize) {
+    let moved = bytes * ranks * if algorithm == Algorithm::Direct { ranks } else { 2 };
+    let calls = (ROW_BYTES / bytes).min(CALLS / ranks).min(MOVED_BYTES_MOST / (ROUNDS.0 * moved)).max(ROW_LEAST);
+    ((MOVED_BYTES_MOST / (calls * moved)).clamp(ROUNDS.0, ROUNDS.1), calls)
 }
 
 /// Measures, as all ranks do.
 pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result<Network> {
     let ranks = executor.grouping.size() as usize;
-    let points: Vec<(Algorithm, usize)> = SIZES
-        .into_iter()
-        .flat_map(|bytes| IN_ROOM.map(|algorithm| (algorithm, bytes)))
-        .filter(|(algorithm, bytes)| *algorithm != Algorithm::Direct || bytes * ranks <= READ_BYTES_MOST)
-        .collect();
-    let mut buffer = vec![0; SIZES[SIZES.len() - 1]];
+    let points = points(ranks);
+    let largest = points.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+    // Memory that was never touched would be measured as well.
+    let (given, mut taken) = (vec![1; largest], vec![2; largest]);
+    spread(executor, control, &given, &mut taken)?;
     let mut mine = vec![fold_byte_ns()];
     for (algorithm, bytes) in &points {
-        let calls = if *bytes > SIZES[2] { 1 } else { (CALLS / ranks).max(1) };
-        let (choice, mut fastest) = (Choice::in_room(*algorithm), f64::INFINITY);
-        for _ in 0..rounds(*algorithm, *bytes, ranks) {
+        let (rounds, calls) = effort(*algorithm, *bytes, ranks);
+        let choice = Choice::in_room(*algorithm);
+        let mut times = Vec::with_capacity(rounds);
+        for _ in 0..rounds {
             let began = Instant::now();
             for _ in 0..calls {
-                executor.try_all_reduce(control, &choice, &mut buffer[..*bytes])?;
+                executor.try_all_reduce(control, &choice, Some(&given[..*bytes]), &mut taken[..*bytes])?;
             }
-            fastest = fastest.min(began.elapsed().as_nanos() as f64 / calls as f64);
+            times.push(began.elapsed().as_nanos() as f64 / calls as f64);
         }
-        mine.push(fastest);
+        mine.push(undisturbed(times));
     }
     let moves = Moves::of(executor);
     mine.extend(moves.time(executor, control)?);
@@ -89,6 +112,25 @@ pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result
         reads: moves.reads(|way| slowest(1 + points.len() + way)),
         room: IN_ROOM.map(curve).into(),
     })
+}
+
+/// Lets ranks spread over cores, if there is one for each.
+fn spread(executor: &mut Executor, control: &Control, given: &[u8], taken: &mut [u8]) -> Result<()> {
+    let ranks = executor.grouping.size();
+    if cores(&executor.grouping, &[0], executor.cards())[0] < ranks {
+        return Ok(());
+    }
+    let choice = Choice::in_room(Algorithm::TwoShot);
+    for _ in 0..SPREAD_TRIES {
+        for _ in 0..SPREAD_CALLS {
+            executor.try_all_reduce(control, &choice, Some(&given[..SPREAD_BYTES]), &mut taken[..SPREAD_BYTES])?;
+        }
+        let all = control.exchange(&rustix::thread::sched_getcpu().to_le_bytes())?;
+        if all.iter().collect::<BTreeSet<_>>().len() == ranks as usize {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// What is run both ways, by bytes of a block or message.
@@ -167,6 +209,24 @@ fn better_read(sizes: &[usize], end: usize, ns: impl Fn(usize) -> f64) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_measured_is_bounded_however_many_ranks_there_are() {
+        for ranks in 2..=64 {
+            let points = points(ranks);
+            let sizes = |one| points.iter().filter(move |(algorithm, _)| *algorithm == one).count();
+            assert!(sizes(Algorithm::Direct) >= 3 && sizes(Algorithm::TwoShot) >= 5, "{ranks} ranks: {points:?}");
+            for (algorithm, bytes) in points {
+                let (rounds, calls) = effort(algorithm, bytes, ranks);
+                let moved = rounds * calls * bytes * ranks * if algorithm == Algorithm::Direct { ranks } else { 2 };
+                assert!(rounds >= ROUNDS.0 && calls >= ROW_LEAST, "one call may be disturbed");
+                assert!(
+                    moved <= MOVED_BYTES_MOST.max(ROUNDS.0 * ROW_LEAST * READ_BYTES_MOST),
+                    "{ranks} ranks, {bytes} bytes by {algorithm}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn what_was_seen_to_be_faster_read_is() {

@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 const NAME: &str = "network-";
 
 /// What is measured and how it is priced: the number goes up with every change of either, and the optimised code and the other measure for themselves.
-const METHOD: &str = if cfg!(debug_assertions) { "serried network v8, to debug" } else { "serried network v8" };
+const METHOD: &str = if cfg!(debug_assertions) { "serried network v9, to debug" } else { "serried network v9" };
 
 /// Where the network of these ranks is kept.
 #[derive(Debug)]

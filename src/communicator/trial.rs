@@ -12,19 +12,25 @@ use crate::tune::Choice;
 use crate::types::{Call, CollectiveKind, DataType, Op, Reads};
 
 impl Executor {
-    /// An allreduce of bytes by this choice: to see what it takes.
-    pub(super) fn try_all_reduce(&mut self, control: &Control, choice: &Choice, bytes: &mut [u8]) -> Result<()> {
+    /// An allreduce of bytes by this choice, in place if nothing is given: to see what it takes.
+    pub(super) fn try_all_reduce(
+        &mut self,
+        control: &Control,
+        choice: &Choice,
+        given: Option<&[u8]>,
+        taken: &mut [u8],
+    ) -> Result<()> {
         self.sequence += 1;
-        let (kind, data_type, count) = (CollectiveKind::AllReduce, DataType::F32, bytes.len() / size_of::<f32>());
+        let (kind, data_type, count) = (CollectiveKind::AllReduce, DataType::F32, taken.len() / size_of::<f32>());
         let call = Call::new(kind, self.sequence, 0, count as u64, data_type, Op::Sum as u8, choice.algorithm as u8);
         let done = match &mut self.room {
             Some(room) => {
                 let watch = CallWatch::new(control, self.timeout, &[], self.sequence).silent();
-                room.all_reduce(&call, kernels(data_type, Op::Sum), None, bytes, &watch)
+                room.all_reduce(&call, kernels(data_type, Op::Sum), given, taken, &watch)
             }
             None => {
                 let sum = Reduction::of(data_type, Op::Sum);
-                self.over_links(control, call, choice, Request::all_reduce(sum, None, bytes))
+                self.over_links(control, call, choice, Request::all_reduce(sum, given, taken))
             }
         };
         done.map_err(|error| self.fail(control, error))
