@@ -40,7 +40,7 @@
 //! | 4 ranks on 4 hosts of 1 Gb/s (up to 1 MiB) | 1 %, 7 % | 10 %, 52 % | 86 %, 259 % | 54 %, 127 % | 92 % |
 //! | 4 ranks over TCP in one host, twice as many as cores | 10 %, 25 % | 31 %, 127 % | 87 %, 185 % | 87 %, 185 % | 64 % |
 //!
-//! The first two rows' own numbers are medians of 30 runs of a later build, in which the host now and then moved the cores, which no prediction foresees: between 7 and 100 %
+//! The first two rows are medians of 30 runs of a later build, in which the host now and then moved the cores, which no prediction foresees: between 7 and 100 %
 //! of them were right. The third and the last row vary as well: four ranks that share two cores take turns on them, and what that costs changes from one moment to the next (the five runs gave 10, 8, 13, 9 and -1 %, and 8, 4, 19, 10 and
 //! 26 %). At 1 Gb/s, where the network is what takes the time, the means of the ten runs were 0 to 2 %, and the worst size 10 %.
 //!

@@ -10,8 +10,10 @@ pub const DIRECT: u8 = Algorithm::Direct as u8;
 /// The number of the schedule in which the owner of a part folds it and writes it back.
 pub const TWO_SHOT: u8 = Algorithm::TwoShot as u8;
 
-/// A rank whose input and output together have so much outgrows the caches wherever it runs: 8 MiB each do on a Cascade Lake whose cores share 36 MiB.
-const CACHED_BYTES_MAX: usize = 16 << 20;
+/// Input and output of a rank that have so much are not kept in caches however large those are: more was not measured. (8 MiB of each outgrow those of a Cascade Lake whose cores share 36 MiB.)
+pub(super) const CACHED_BYTES_MAX: usize = 16 << 20;
+/// What is smaller is kept, however many ranks there are: less was not measured.
+const CACHED_BYTES_MIN: usize = 1 << 20;
 
 /// The smallest piece: below it the flags cost more than the overlap of actions gains.
 const PIECE_BYTES_MIN: usize = 32 << 10;
@@ -32,12 +34,12 @@ pub(super) fn carried_bytes(ranks: usize, blocks: usize, longest: usize) -> usiz
     (wanted / blocks / LINE_BYTES * LINE_BYTES).max(LINE_BYTES)
 }
 
-/// How much each of so many ranks may have, input and output together, before they outgrow the host's last `caches` (so many bytes, if the host tells): half a share of
-/// them. From there on outputs are written past the caches, and a step's actions are interleaved so that reads and writes overlap. (A Zen 3 whose two cores share 32 MiB, of 2 and 4
+/// How much each of so many ranks may have, input and output together, before they outgrow the host's last caches, which have `caches` bytes: half a share of
+/// them. From there on outputs are written past the caches, and a step's actions are interleaved so that reads and writes overlap. (Two cores of a Zen 3 that share 32 MiB, 2 and 4
 /// ranks: allreduces, all-to-alls, all-gathers and broadcasts that have 8 to 12 MiB together take 0.5 to 0.8 of the time through the caches, those that have 16 to 20 MiB 1.3 to 2.1 times as
-/// long, or as long at least.)
-pub(super) fn cached_bytes(ranks: usize, caches: Option<usize>) -> usize {
-    caches.map_or(CACHED_BYTES_MAX, |caches| (caches / ranks / 2).min(CACHED_BYTES_MAX))
+/// long, or as long at least; between cores that do not, one takes 0.8 to 1.3 of the other.)
+pub(super) fn cached_bytes(ranks: usize, caches: usize) -> usize {
+    (caches / ranks / 2).clamp(CACHED_BYTES_MIN, CACHED_BYTES_MAX)
 }
 
 /// How an output is written of which, with its input, a rank has `bytes`, where it may have less than `cached_bytes` in the caches; the output is `apart` from the input or in its place. In
@@ -53,9 +55,8 @@ mod tests {
     #[test]
     fn outputs_go_past_caches_that_all_ranks_outgrow_together() {
         let caches = 32 << 20;
-        assert_eq!(cached_bytes(2, Some(caches)), 8 << 20);
-        assert_eq!(cached_bytes(4, Some(caches)), 4 << 20);
-        assert_eq!([cached_bytes(2, None), cached_bytes(2, Some(caches << 5))], [CACHED_BYTES_MAX; 2]);
+        assert_eq!([2, 4].map(|ranks| cached_bytes(ranks, caches)), [8 << 20, 4 << 20]);
+        assert_eq!((cached_bytes(2, caches << 5), cached_bytes(64, caches)), (CACHED_BYTES_MAX, CACHED_BYTES_MIN));
         for (ranks, bytes, apart, streams) in
             [(2, 8, true, true), (2, 7, true, false), (2, 8, false, false), (3, 8, false, true), (3, 7, false, false)]
         {

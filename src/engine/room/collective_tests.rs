@@ -1,6 +1,7 @@
 //! Rooms of threads: long random sequences of all collectives, so that roots run ahead through the ring of slots, in large calls as in small ones.
 
-use super::tests::{DEADLINE, Deadline, Random, expected, in_room, input};
+use super::shape::Shape;
+use super::tests::{DEADLINE, Deadline, Random, expected, in_room, input, vary};
 use super::*;
 use crate::engine::{Extent, Part};
 use crate::reduce::kernels;
@@ -91,9 +92,7 @@ fn run_plan(n: usize, plan: &[Planned], reads: Option<Reads>) {
             if (sequence / 64) as usize % n == room.me {
                 (0..pace.below(8)).for_each(|_| std::thread::yield_now());
             }
-            let is_far = (sequence as usize / 8 + room.me).is_multiple_of(2);
-            room.fills = if is_far { Fills::far() } else { Fills::default() };
-            room.cached_bytes = if (sequence as usize / 4 + room.me).is_multiple_of(2) { 0 } else { usize::MAX };
+            vary(&mut room, sequence as usize);
             run(&mut room, sequence, planned);
         }
     });
@@ -148,6 +147,32 @@ fn what_far_ranks_read_is_written_past_the_caches() {
 }
 
 #[test]
+fn what_ranks_have_of_a_call_is_counted_on_all_of_them() {
+    use CollectiveKind::*;
+    in_room(3, |mut room| {
+        room.set_caches(6 << 20);
+        assert_eq!(room.cached_bytes, 1 << 20, "half a share");
+        for (kind, each) in
+            [(Broadcast, 1), (Reduce, 1), (Gather, 2), (Scatter, 2), (AllGather, 4), (ReduceScatter, 4), (AllToAll, 6)]
+        {
+            let bytes = 40;
+            let planned = Planned { kind, root: 0, bytes };
+            let part = Part { kind, root: 0, rank: room.me as u32, in_place: false };
+            let extent = match kind {
+                Broadcast | Reduce => Extent::Message(bytes / 4),
+                _ => Extent::Blocks { ranks: 3, elements: bytes / 4 },
+            };
+            let own = planned.given(1, room.me, 3).len() + planned.due(1, room.me, 3).len();
+            assert_eq!(Shape::new(part, extent, 4, 3).bytes_each(own), each * bytes, "{kind:?}");
+        }
+        for (bytes, stores) in [(1 << 19, Stores::Streaming), ((1 << 19) - 1, Stores::Cached)] {
+            let (src, mut dst) = (vec![0; bytes], vec![0; bytes]);
+            assert_eq!(room.stores(&Buffers { src: Some(&src), dst: &mut dst }), stores, "{bytes} bytes each way");
+        }
+    });
+}
+
+#[test]
 fn roots_that_run_ahead_keep_their_slots_apart() {
     for (n, calls) in [(2, 800), (3, 400), (5, 150)] {
         run_plan(n, &random_plan(n, calls), None);
@@ -165,11 +190,12 @@ fn what_is_read_from_where_it_lies_is_whole_between_calls_that_go_other_ways() {
 
 #[test]
 fn large_calls_with_a_root_are_whole() {
-    // Past the caches, and with a last turn of a few bytes.
-    let bytes = (8 << 20) + 4 * 77;
+    // With a last turn of a few bytes, and by any stores.
+    let bytes = (1 << 20) + 4 * 77;
     let kinds = [CollectiveKind::Broadcast, CollectiveKind::Scatter, CollectiveKind::Gather, CollectiveKind::Reduce];
     for n in [2, 3] {
-        run_plan(n, &kinds.map(|kind| Planned { kind, root: n - 1, bytes }), None);
+        let plan = kinds.map(|kind| [Planned { kind, root: n - 1, bytes }; 4]).concat();
+        run_plan(n, &plan, None);
     }
 }
 

@@ -1,4 +1,4 @@
-//! *Two-shot* of two ranks for messages larger than the caches: the same actions on the same slots as [`super::two_shot`], but the
+//! *Two-shot* of two ranks for messages that the caches do not keep: the same actions on the same slots as [`super::two_shot`], but the
 //! three of one step (filling a piece, folding the one before, gathering the one before that) take turns strip by strip.
 //! Reads from memory, reads from the other core and writes past the caches then overlap, where three loops would each
 //! wait for one of them. It serves outputs apart from their inputs, and operators that end with the fold.

@@ -164,15 +164,15 @@ impl Room {
             scratch: vec![0; layout::SCRATCH_BYTES].into(),
             waiter: Waiter::default(),
             fills: Fills::default(),
-            cached_bytes: choice::cached_bytes(n, None),
+            cached_bytes: choice::CACHED_BYTES_MAX,
             reads: None,
             broken: None,
         })
     }
 
-    /// Ranks share so many bytes of caches, all that the host has.
+    /// Ranks share so many bytes of caches, all that the host has: its other ranks, of other rooms, are not known here.
     pub fn set_caches(&mut self, bytes: usize) {
-        self.cached_bytes = choice::cached_bytes(self.size(), Some(bytes));
+        self.cached_bytes = choice::cached_bytes(self.size(), bytes);
     }
 
     /// Whether this rank can read the memory of all others, by the system.

@@ -107,7 +107,7 @@ impl Room {
         })?;
         let into = &mut task.dst[shape.taken(seat)];
         let region = &self.regions[seat];
-        let read = process_of(region).read(address + start as u64, into);
+        let read = process_of(region).read(address.wrapping_add(start as u64), into);
         fence(Ordering::SeqCst);
         let reason = match read {
             Ok(()) if region.word(GONE_AT).load(Ordering::SeqCst) == 0 => return Ok(()),

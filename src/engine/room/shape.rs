@@ -72,7 +72,7 @@ impl<'a> Shape<'a> {
         matches!(self.part.kind, CollectiveKind::Reduce | CollectiveKind::Gather)
     }
 
-    /// Bytes that a rank has, input and output together, in the mean of all ranks; this one has `own`.
+    /// About how many bytes a rank has, input and output together, in the mean of all ranks; this one has `own`.
     pub(super) fn bytes_each(&self, own: usize) -> usize {
         match self.part.kind {
             CollectiveKind::Broadcast | CollectiveKind::Reduce => self.longest,

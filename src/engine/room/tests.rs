@@ -105,6 +105,14 @@ struct Planned {
     offset: usize,
 }
 
+/// Outputs are written past the caches or not, and slots filled so or not: on any two neighbours, each together with each in 4 and in 16 calls.
+pub(super) fn vary(room: &mut Room, index: usize) {
+    let is_even = |bit: usize| (index >> bit).is_multiple_of(2);
+    let neighbour = room.me % 2;
+    room.cached_bytes = if is_even(neighbour) { 0 } else { usize::MAX };
+    room.fills = if is_even(2 + neighbour) { Fills::far() } else { Fills::default() };
+}
+
 /// Follows a plan, comparing every result to the bit.
 fn follow(n: usize, plan: &[Planned]) {
     in_room(n, |mut room| {
@@ -113,8 +121,7 @@ fn follow(n: usize, plan: &[Planned]) {
             let Planned { count, data_type, op, algorithm, in_place, offset } = *planned;
             let (sequence, bytes) = (1 + index as u64, count * data_type.size());
             let offset = offset * (1 + room.me % 2);
-            room.fills = if (index / 8 + room.me).is_multiple_of(2) { Fills::far() } else { Fills::default() };
-            room.cached_bytes = if (index / 4 + room.me).is_multiple_of(2) { 0 } else { usize::MAX };
+            vary(&mut room, index);
             let call = Call::all_reduce(sequence, count as u64, data_type, op, algorithm);
             let kernels = kernels(data_type, op);
             let mut src = vec![0; offset];
@@ -176,14 +183,14 @@ fn every_type_and_operator_is_right() {
 }
 
 #[test]
-fn streaming_sizes_are_right_at_any_alignment() {
-    let count = (8 << 20) / 4 + 77;
+fn many_pieces_are_right_at_any_alignment_and_by_any_stores() {
+    let count = (1 << 20) / 4 + 77;
     let planned =
         |op, in_place, offset| Planned { count, data_type: DataType::F32, op, algorithm: TWO_SHOT, in_place, offset };
     let plan =
         [planned(Op::Sum, false, 0), planned(Op::Avg, false, 3), planned(Op::Sum, true, 4), planned(Op::Avg, true, 0)];
     for n in [2, 3] {
-        follow(n, &plan);
+        follow(n, &plan.map(|planned| [planned; 4]).concat());
     }
 }
 

@@ -154,7 +154,7 @@ impl ShmLink {
         Region::create(Layout::STANDARD.word_bytes(), Layout::STANDARD.payload_bytes())
     }
 
-    /// The link over one's own inbox and the peer's, which has been opened as `outbox` and is filled by `copy`.
+    /// The link over one's own inbox and the peer's, which has been opened as `outbox`; what is written and read is copied by `copy`.
     ///
     /// # Errors
     /// [`Error::System`] if a region is not as large as an inbox is.

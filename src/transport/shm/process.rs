@@ -6,7 +6,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::mem::MaybeUninit;
 
 const PAGE_BYTES: usize = 4096;
-/// What is read at a time where it goes by way of the stack.
+/// What is read at a time where it goes by way of the stack; a page more lies there, which the stacks of threads have room for.
 const DETOUR_BYTES: usize = 32 << 10;
 /// A cache line.
 const LINE_BYTES: usize = 64;
@@ -45,12 +45,14 @@ impl Process {
     }
 
     /// Reads to the stack and copies from there, both between addresses at which that is fast.
+    #[inline(never)]
     fn read_by_detour(self, address: u64, into: &mut [u8]) -> Result<()> {
         let mut stack = MaybeUninit::<[u8; DETOUR_BYTES + PAGE_BYTES]>::uninit();
         let stack = stack.as_mut_ptr().cast::<u8>();
-        // A line further into a page than what is read, and so nearly a page further than where it goes.
+        // A line further into a page than what is read, so that where it goes lies nearly a page after it.
         let start = (address as usize).wrapping_add(LINE_BYTES).wrapping_sub(stack.addr()) % PAGE_BYTES;
-        for (address, into) in (address..).step_by(DETOUR_BYTES).zip(into.chunks_mut(DETOUR_BYTES)) {
+        for (index, into) in into.chunks_mut(DETOUR_BYTES).enumerate() {
+            let address = address.wrapping_add((index * DETOUR_BYTES) as u64);
             // SAFETY: `start` is within the page that the stack has more than is read; what was read there is initialized, and `into` is elsewhere and as long.
             unsafe {
                 let stack = stack.add(start);
@@ -67,7 +69,8 @@ impl Process {
         let mut done = 0;
         while done < len {
             let here = libc::iovec { iov_base: into.wrapping_add(done).cast(), iov_len: len - done };
-            let there = libc::iovec { iov_base: (address + done as u64) as *mut libc::c_void, iov_len: len - done };
+            let there =
+                libc::iovec { iov_base: address.wrapping_add(done as u64) as *mut libc::c_void, iov_len: len - done };
             // SAFETY: the system writes to `here` alone, as the caller allows; `there` is an address in the other process, which the system checks.
             let read = unsafe { libc::process_vm_readv(self.0, &here, 1, &there, 1, 0) };
             match usize::try_from(read) {
@@ -80,7 +83,7 @@ impl Process {
     }
 }
 
-/// Whether the system would be slow: it copies page by page with a string instruction, for which a Zen 3 takes five times as long when the output lies so few bytes after the input, modulo a
+/// Whether the system would be slow (as `strings_are_slow` of the kernels says it of copies): it copies page by page with a string instruction, for which a Zen 3 takes five times as long when the output lies so few bytes after the input, modulo a
 /// page (1.6 to 2.5 GB/s instead of 9 to 11; by the stack 6.4 to 7.5). So it is where the allocator lets a large buffer begin 16 bytes after a page, and what is read begins on one.
 fn is_slow(address: u64, into: &[u8]) -> bool {
     cfg!(target_arch = "x86_64")
@@ -101,9 +104,12 @@ mod tests {
             Ok(()) => assert_eq!(read, data),
         }
         assert!(Process::this().read(8, &mut read).is_err());
-        assert!(Process::this().read(8, &mut vec![0; 3 * PAGE_BYTES][1..]).is_err());
+        let mut by_detour = vec![0; 3 * PAGE_BYTES];
+        let page = by_detour.as_ptr().align_offset(PAGE_BYTES);
+        assert!(Process::this().read(u64::MAX - 15, &mut by_detour[page..][..2 * PAGE_BYTES]).is_err());
         assert!(Process::with_id(i32::MAX).read(data.as_ptr() as u64, &mut read).is_err());
     }
+
     #[test]
     fn at_any_two_places_of_a_page_all_is_read_and_nothing_else_written() {
         let data: Vec<u8> = (0..100_000).map(|index| (index % 251) as u8).collect();
