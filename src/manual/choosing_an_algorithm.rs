@@ -28,7 +28,7 @@
 //! | `SERRIED_ALGO=ring`, `^tree`, `allreduce:ring,nhr;broadcast:^chain` | say what may run; the best of it does. Strict: what cannot be honoured is an error |
 //!
 //! What that gave on two cores of an AMD EPYC (Zen 3), in a virtual machine that others disturb: what the choice takes beyond the best of all ways, the mean over the sizes and the worst,
-//! and how many predictions of ways within twice the best were right to 30 %. All hosts are on those two cores. Each number is the median of five runs, in each of which all was
+//! and how many predictions of ways within twice the best were right to 30 %. All hosts are on those two cores. Each number is the median of five runs (of 30 in the first two rows), in each of which all was
 //! measured anew; one half of a run's rounds says which way is the best, and the other what it takes, so that a choice as good as the best may come out a little below 0.
 //!
 //! | allreduce, up to 4 MiB | this | without measuring | always the ring | ring or tree by constants | right |
