@@ -8,7 +8,7 @@ use super::lending::Lending;
 use super::links::{LinkReport, SHM};
 use super::meet::{Meeting, OwnRail};
 use super::messages::Counters;
-use super::network::network;
+use super::probe::network;
 use super::request::{Counts, Request};
 use super::watch::CallWatch;
 use crate::bootstrap::{Control, Failure};

@@ -2,8 +2,8 @@
 
 use super::config::{Config, Probe};
 use super::executor::Executor;
-use super::measure::cores;
 use super::meet::OwnRail;
+use super::probe::cores;
 use crate::bootstrap::Cancel;
 use crate::tune::network::Network;
 

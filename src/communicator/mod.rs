@@ -1,7 +1,6 @@
 //! Communicators: what a user holds. Joining, calls, and the end of both.
 
 mod arrivals;
-mod calibrate;
 mod card;
 mod choosing;
 mod collectives;
@@ -12,14 +11,11 @@ mod group;
 mod inherited;
 mod lending;
 mod links;
-mod measure;
-mod measure_room;
 mod meet;
 mod messages;
-mod network;
 mod one_sided;
+mod probe;
 mod request;
-mod saved;
 mod scaled;
 mod split;
 mod started;

@@ -1,18 +1,31 @@
 //! How the ranks of a communicator come to know their network and what is best on it: from rank 0's disk, or by measuring and pricing.
 
-use super::calibrate::calibrate;
+mod calibrate;
+mod compute;
+mod links;
+mod numbers;
+mod pair;
+mod room;
+mod saved;
+
+use self::calibrate::calibrate;
+pub(super) use self::compute::cores;
+use self::links::measure_links;
+use self::room::measure_room;
+use self::saved::Saved;
 use super::config::{Config, Probe};
 use super::executor::Executor;
 use super::inherited::Inherited;
-use super::measure::measure_links;
-use super::measure_room::measure_room;
-use super::saved::Saved;
 use crate::bootstrap::Control;
 use crate::error::{Error, Result};
 use crate::tune::network::Network;
 use crate::tune::{Candidates, Choice, Measured, Reach};
 use crate::types::CollectiveKind;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long links and then whole calls over them are measured, of up to two to the power of `DOUBLINGS` ranks, and in proportion of more. Links are measured even if that takes longer.
+const MEASURING: Duration = Duration::from_millis(100);
+const DOUBLINGS: u32 = 4;
 
 /// What the ranks know then, all of them the same; all of them call this before anything else.
 ///
@@ -50,7 +63,7 @@ pub(super) fn network(
     } else {
         let links = measure_links(executor, control)?;
         tracing::debug!(after = ?began.elapsed(), "the links are measured");
-        calibrate(executor, control, asked(links))?
+        calibrate(executor, control, asked(links), began + time_for(control.size()))?
     };
     tracing::debug!(after = ?began.elapsed(), "calls are measured");
     // Before what follows is told, so that nobody's first call comes earlier.
@@ -59,6 +72,11 @@ pub(super) fn network(
     tracing::debug!(%measured, after = ?began.elapsed(), "measured and priced");
     saved.inspect(|saved| saved.write(&measured, config.probe_age));
     Ok(Some(measured))
+}
+
+/// How long so many ranks may take.
+fn time_for(ranks: u32) -> Duration {
+    MEASURING * ranks.next_power_of_two().ilog2().max(DOUBLINGS) / DOUBLINGS
 }
 
 /// The best for every cell: each rank prices its share, and tells the others.
@@ -79,4 +97,16 @@ fn best(candidates: &Candidates, control: &Control) -> Result<Vec<Choice>> {
         choice.ok_or_else(|| odd(cell % size, format!("none that can run for {}", kind.name())))
     };
     cells.iter().enumerate().map(next).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_ranks_may_measure_longer_by_their_doublings() {
+        for (ranks, milliseconds) in [(2, 100), (16, 100), (17, 125), (32, 125), (64, 150)] {
+            assert_eq!(time_for(ranks), Duration::from_millis(milliseconds), "{ranks} ranks");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Measured networks on the disk of rank 0, for the next job of the same ranks on the same hosts.
 
-use super::card::Card;
-use super::config::Config;
+use crate::communicator::card::Card;
+use crate::communicator::config::Config;
 use crate::tune::{Candidates, Measured};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 const NAME: &str = "network-";
 
 /// What is measured and how it is priced: the number goes up with every change of either, and the optimised code and the other measure for themselves.
-const METHOD: &str = if cfg!(debug_assertions) { "serried network v9, to debug" } else { "serried network v9" };
+const METHOD: &str = if cfg!(debug_assertions) { "serried network v10, to debug" } else { "serried network v10" };
 
 /// Where the network of these ranks is kept.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! Measuring what ranks that share a host's memory do there, by running it: allreduces, and all-to-alls and broadcasts that are read from where they lie or carried.
 
-use super::executor::Executor;
-use super::measure::{cores, fold_byte_ns, numbers, undisturbed};
+use super::compute::{cores, fold_byte_ns};
+use super::numbers::{numbers, undisturbed};
 use crate::bootstrap::Control;
+use crate::communicator::executor::Executor;
 use crate::engine::room::READS;
 use crate::error::Result;
 use crate::schedule::Algorithm;
@@ -35,12 +36,12 @@ const SPREAD_BYTES: usize = 8 << 10;
 const SPREAD_CALLS: usize = 64;
 const SPREAD_MOST: Duration = Duration::from_millis(10);
 
-/// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much.
-const BLOCKS: [usize; 5] = [32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20];
+/// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much to others.
+const BLOCKS: [usize; 6] = [32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20, 2 << 20];
 const BLOCKS_MOVED_MOST: usize = 4 << 20;
-/// So many calls of the largest that is run are made in a row, and of smaller ones as many as move the same. (Single calls vary where ranks share cores: four ranks on two cores far apart carried
-/// blocks of 64 KiB in 60 to 100 µs, and in a row in 90 to 100. Two of the largest are enough for that.)
-const IN_A_ROW: usize = 2;
+/// As many calls are made in a row as have so many bytes, all ranks together, but two at least. (Single calls vary where ranks share cores: four ranks on two cores far apart carried blocks of 64 KiB
+/// in 60 to 100 µs, and in a row in 90 to 100.)
+const BLOCKS_ROW: usize = 8 << 20;
 /// Broadcasts of two ranks that are read and carried, of each size as many in a row as move what one of the largest does, for the root of the first ones gets ahead. (Among more ranks
 /// reading was slower nearly everywhere.)
 const BROADCASTS: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 4 << 20];
@@ -148,7 +149,7 @@ struct Moves {
 impl Moves {
     fn of(executor: &Executor) -> Self {
         let (can_read, ranks) = (executor.can_read(), executor.grouping.size() as usize);
-        let is_short = |block: &usize| can_read && block * ranks * ranks <= BLOCKS_MOVED_MOST;
+        let is_short = |block: &usize| can_read && block * ranks * (ranks - 1) <= BLOCKS_MOVED_MOST;
         Self {
             blocks: BLOCKS.into_iter().filter(is_short).collect(),
             broadcasts: if can_read && ranks == 2 { BROADCASTS.into() } else { Vec::new() },
@@ -163,16 +164,17 @@ impl Moves {
         let given = vec![1; most * ranks];
         // Memory that was never touched would be measured as well.
         let mut taken = vec![2; given.len().max(all)];
-        let blocks =
-            self.blocks.iter().map(|block| (Some(&given[..block * ranks]), block * ranks, IN_A_ROW * most / block));
+        let row = |block: usize| (BLOCKS_ROW / (block * ranks * ranks)).max(ROW_LEAST);
+        let blocks = self.blocks.iter().map(|block| (Some(&given[..block * ranks]), block * ranks, row(*block)));
         let broadcasts = self.broadcasts.iter().map(|bytes| (None, *bytes, all / bytes));
         let mut fastest = Vec::new();
         for (given, bytes, calls) in blocks.chain(broadcasts) {
             // The root of a broadcast is through before the other, and waits for it in the next call. Its bytes are new each time: others would be in the other's cache.
             let leads = given.is_none() && control.rank() == 0;
             let mut ways = [f64::INFINITY; 2];
-            for _ in 0..WAYS_ROUNDS {
-                for (is_read, fastest) in [true, false].into_iter().zip(&mut ways) {
+            // One way after the other: after a change it takes some calls until the caches hold what that way needs.
+            for (is_read, fastest) in [true, false].into_iter().zip(&mut ways) {
+                for _ in 0..WAYS_ROUNDS {
                     let began = Instant::now();
                     let taken = &mut taken[..bytes];
                     for call in 0..calls {
@@ -191,25 +193,21 @@ impl Moves {
 
     /// What is better read; `ns` says what the ways took.
     fn reads(&self, ns: impl Fn(usize) -> f64) -> Option<Reads> {
-        let blocks = better_read(&self.blocks, READS.blocks.end, &ns)?;
+        // Larger ones than twice the largest were not tried, nor ever better read.
+        let end = self.blocks.last().map_or(0, |largest| 2 * largest).max(READS.blocks.end);
+        let blocks = better_read(&self.blocks, end, &ns)?;
         let broadcast = better_read(&self.broadcasts, BROADCASTS_END, |way| ns(2 * self.blocks.len() + way));
         Some(Reads { blocks, broadcast: broadcast.unwrap_or(READS.broadcast) })
     }
 }
 
-/// The longest run of sizes that are better read, up to the size after it: `end` after the largest. `None` if no size was run.
+/// The run of sizes that gains most by being read, in all by the ratios of what the ways took, up to the size after it: `end` after the largest. `None` if no size was run.
 fn better_read(sizes: &[usize], end: usize, ns: impl Fn(usize) -> f64) -> Option<Range<usize>> {
-    let is_read = |at: usize| ns(2 * at) < ns(2 * at + 1);
-    let (mut longest, mut run) = (0..0, 0..0);
-    for at in 0..sizes.len() {
-        run = if is_read(at) { run.start..at + 1 } else { at + 1..at + 1 };
-        if run.len() > longest.len() {
-            longest = run.clone();
-        }
-    }
+    let gain = |run: &Range<usize>| run.clone().map(|at| ns(2 * at + 1) / ns(2 * at)).product::<f64>();
+    let runs = (0..sizes.len()).flat_map(|start| (start + 1..=sizes.len()).map(move |end| start..end));
+    let best = runs.filter(|run| gain(run) > 1.0).max_by(|one, other| gain(one).total_cmp(&gain(other)));
     let size = |at: usize| sizes.get(at).copied().unwrap_or(end);
-    let read = if longest.is_empty() { 0..0 } else { size(longest.start)..size(longest.end) };
-    (!sizes.is_empty()).then_some(read)
+    (!sizes.is_empty()).then(|| best.map_or(0..0, |run| size(run.start)..size(run.end)))
 }
 
 #[cfg(test)]
@@ -239,10 +237,13 @@ mod tests {
         for (ns, expected) in [
             ([1.0, 2.0, 1.0, 2.0, 1.0, 2.0], 64..end),
             ([2.0, 1.0, 1.0, 2.0, 2.0, 1.0], 256..1024),
-            ([1.0, 2.0, 2.0, 1.0, 2.0, 1.0], 64..256),
+            ([1.0, 2.0, 1.0, 1.2, 2.0, 1.0], 64..1024),
             ([2.0, 1.0, 2.0, 1.0, 1.0, 2.0], 1024..end),
             ([2.0, 1.0, 1.0, 1.0, 2.0, 1.0], 0..0),
-            ([1.0, 2.0, 2.0, 1.0, 1.0, 2.0], 64..256),
+            // One that is a little slower read does not part others.
+            ([1.0, 2.0, 1.1, 1.0, 1.0, 2.0], 64..end),
+            ([1.0, 2.0, 3.0, 1.0, 1.0, 2.5], 1024..end),
+            ([0.0, 0.0, 0.0, 0.0, 2.0, 1.0], 0..0),
         ] {
             assert_eq!(better_read(&sizes, end, |way| ns[way]), Some(expected), "{ns:?}");
         }
