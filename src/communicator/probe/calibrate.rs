@@ -141,7 +141,7 @@ impl Trial {
         Self::parse(&String::from_utf8_lossy(&told[0]), candidates).map(Some).ok_or_else(odd)
     }
 
-    /// From the text of rank 0, if that can run, and ends soon.
+    /// From the text of rank 0, if that can run.
     fn parse(told: &str, candidates: &Candidates) -> Option<Self> {
         let (bytes, choices) = told.split_once(' ')?;
         let trial = Self { bytes: bytes.parse().ok()?, choices: Measured::choices(choices).ok()? };
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rank_0_wants_to_measure_can_run_and_ends_soon() {
+    fn what_rank_0_wants_to_measure_can_run() {
         let candidates = of_two_hosts();
         let trial = Trial::parse("1024 ring:1024:2 tree:512:1", &candidates).expect("two ways that run");
         assert_eq!((trial.bytes, trial.choices.len()), (1024, 2));

@@ -176,8 +176,7 @@ impl<'a> Pair<'a> {
             false => Message::recv(DataType::U8, &mut agreed, peer),
         };
         self.executor.messages(self.control, vec![message])?;
-        let [pieces, tries] = agreed.map(usize::from);
-        let streams = Streams { pieces: pieces.clamp(1, PIECES_MOST), tries: tries.clamp(1, TRIES) };
+        let streams = Streams::told(agreed);
         self.memory.touch(streams.pieces);
         self.there_and_back(PIECE_BYTES, 1)?;
         Ok(streams)
@@ -202,6 +201,12 @@ impl Streams {
             }
             pieces => Self { pieces: pieces.min(PIECES_MOST), tries: TRIES },
         }
+    }
+
+    /// What the lower rank told, within what any can be.
+    fn told(told: [u8; 2]) -> Self {
+        let [pieces, tries] = told.map(usize::from);
+        Self { pieces: pieces.clamp(1, PIECES_MOST), tries: tries.clamp(1, TRIES) }
     }
 
     /// What a byte takes, of what a stream does.
@@ -240,6 +245,8 @@ mod tests {
             assert_eq!(streams, Streams { pieces, tries }, "{piece_ns}");
         }
         assert_eq!(Streams::of(1.1e6, Duration::from_millis(5)), Streams { pieces: 2, tries: 2 }, "no more time");
+        assert_eq!(Streams::told([0, 255]), Streams { pieces: 1, tries: TRIES });
+        assert_eq!(Streams::told([255, 0]), Streams { pieces: PIECES_MOST, tries: 1 });
         let streams = Streams { pieces: 4, tries: 2 };
         assert_eq!(streams.byte_ns(1e3 + 4.0 * PIECE_BYTES as f64, 0.5e3), 1.0);
         assert_eq!(streams.byte_ns(1e6, 1e6), 0.5e6 / (4 * PIECE_BYTES) as f64, "the pings were disturbed");

@@ -39,7 +39,7 @@ const SPREAD_MOST: Duration = Duration::from_millis(10);
 /// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much to others.
 const BLOCKS: [usize; 6] = [32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20, 2 << 20];
 const BLOCKS_MOVED_MOST: usize = 4 << 20;
-/// As many calls are made in a row as have so many bytes, all ranks together, but two at least. (Single calls vary where ranks share cores: four ranks on two cores far apart carried blocks of 64 KiB
+/// As many calls are made in a row as have so many bytes, all ranks together, but `ROW_LEAST` at least. (Single calls vary where ranks share cores: four ranks on two cores far apart carried blocks of 64 KiB
 /// in 60 to 100 µs, and in a row in 90 to 100.)
 const BLOCKS_ROW: usize = 8 << 20;
 /// Broadcasts of two ranks that are read and carried, of each size as many in a row as move what one of the largest does, for the root of the first ones gets ahead. (Among more ranks
@@ -89,7 +89,7 @@ pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result
         }
         mine.push(undisturbed(times));
     }
-    let moves = Moves::of(executor);
+    let moves = Moves::of(executor.can_read(), ranks);
     mine.extend(moves.time(executor, control)?);
     let bytes: Vec<u8> = mine.iter().flat_map(|number| number.to_le_bytes()).collect();
     let all = control.exchange(&bytes)?;
@@ -141,14 +141,14 @@ fn spread(executor: &mut Executor, control: &Control, given: &[u8], taken: &mut 
 }
 
 /// What is run both ways, by bytes of a block or message.
+#[derive(Debug)]
 struct Moves {
     blocks: Vec<usize>,
     broadcasts: Vec<usize>,
 }
 
 impl Moves {
-    fn of(executor: &Executor) -> Self {
-        let (can_read, ranks) = (executor.can_read(), executor.grouping.size() as usize);
+    fn of(can_read: bool, ranks: usize) -> Self {
         let is_short = |block: &usize| can_read && block * ranks * (ranks - 1) <= BLOCKS_MOVED_MOST;
         Self {
             blocks: BLOCKS.into_iter().filter(is_short).collect(),
@@ -164,7 +164,7 @@ impl Moves {
         let given = vec![1; most * ranks];
         // Memory that was never touched would be measured as well.
         let mut taken = vec![2; given.len().max(all)];
-        let row = |block: usize| (BLOCKS_ROW / (block * ranks * ranks)).max(ROW_LEAST);
+        let row = |block: usize| block_calls(block, ranks);
         let blocks = self.blocks.iter().map(|block| (Some(&given[..block * ranks]), block * ranks, row(*block)));
         let broadcasts = self.broadcasts.iter().map(|bytes| (None, *bytes, all / bytes));
         let mut fastest = Vec::new();
@@ -201,6 +201,11 @@ impl Moves {
     }
 }
 
+/// How many all-to-alls of such blocks are made in a row.
+fn block_calls(block: usize, ranks: usize) -> usize {
+    (BLOCKS_ROW / (block * ranks * ranks)).max(ROW_LEAST)
+}
+
 /// The run of sizes that gains most by being read, in all by the ratios of what the ways took, up to the size after it: `end` after the largest. `None` if no size was run.
 fn better_read(sizes: &[usize], end: usize, ns: impl Fn(usize) -> f64) -> Option<Range<usize>> {
     let gain = |run: &Range<usize>| run.clone().map(|at| ns(2 * at + 1) / ns(2 * at)).product::<f64>();
@@ -228,6 +233,21 @@ mod tests {
                     "{ranks} ranks, {bytes} bytes by {algorithm}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn blocks_are_tried_while_few_bytes_move_and_never_where_nobody_can_read() {
+        for (ranks, largest) in [(2, 2 << 20), (3, 256 << 10), (4, 256 << 10), (8, 64 << 10), (11, 32 << 10)] {
+            let moves = Moves::of(true, ranks);
+            assert_eq!(moves.blocks.last(), Some(&largest), "{ranks} ranks");
+            assert_eq!(moves.broadcasts.is_empty(), ranks > 2, "{ranks} ranks");
+            let moved = |block: &usize| block_calls(*block, ranks) * block * ranks * ranks;
+            assert!(moves.blocks.iter().all(|block| moved(block) <= 2 * BLOCKS_ROW), "{ranks} ranks: {moves:?}");
+            assert!(moves.blocks.iter().all(|block| block_calls(*block, ranks) >= ROW_LEAST));
+        }
+        for nothing in [Moves::of(true, 12), Moves::of(false, 2)] {
+            assert!(nothing.blocks.is_empty() && nothing.broadcasts.is_empty(), "{nothing:?}");
         }
     }
 
