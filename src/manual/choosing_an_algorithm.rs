@@ -9,7 +9,7 @@
 //!    hosts: that tells what a message takes on its way, what it costs the threads at its ends, and what a byte does. Neighbours do so all at once: that tells what is lost where ranks
 //!    are more than cores. Then hosts meet at distances of 1, 2, 4, …, first by one rank of each, then by all that have a partner there: that tells what ranks of a host share on their way out, and which host is
 //!    slow. Then all ranks make calls, small ones by up to seven algorithms that may be the best and a large one by the best so far, and what was measured is multiplied by what makes
-//!    their prices right; of allreduces each way that was tried also by what it was off the others. Where all ranks share a host's memory, the two ways of an allreduce there are run at up to eight sizes instead of all this, once ranks that have a core each have spread, and
+//!    their prices right; of allreduces each way that was tried also by what it was off the others. A tenth of a second after measuring began (an eighth with 32 ranks, three twentieths with 64) no more calls are made. Where all ranks share a host's memory, the two ways of an allreduce there are run at up to eight sizes instead of all this, once ranks that have a core each have spread, and
 //!    up to eleven ranks also exchange blocks, and two broadcast, once read from where they lie and once carried through slots.
 //! 2. **It prices.** Every algorithm that serves a collective, with its usual slices and with finer ones, is run in virtual time on what was measured: the very schedule that
 //!    the engine would run, with a thread to each rank, so many cores to a machine, one way in and out to each host, slots that must be free before they are
@@ -28,24 +28,24 @@
 //! | `SERRIED_ALGO=ring`, `^tree`, `allreduce:ring,nhr;broadcast:^chain` | say what may run; the best of it does. Strict: what cannot be honoured is an error |
 //!
 //! What that gave on two cores of an AMD EPYC (Zen 3), in a virtual machine that others disturb: what the choice takes beyond the best of all ways, the mean over the sizes and the worst,
-//! and how many predictions of ways within twice the best were right to 30 %. All hosts are on those two cores. Each number is the median of five runs (of 30 in the first two rows), in each of which all was
+//! and how many predictions of ways within twice the best were right to 30 %. All hosts are on those two cores. Each number is the median of three runs (of 30 in the first two rows), in each of which all was
 //! measured anew; one half of a run's rounds says which way is the best, and the other what it takes, so that a choice as good as the best may come out a little below 0.
 //!
 //! | allreduce, up to 4 MiB | this | without measuring | always the ring | ring or tree by constants | right |
 //! |---|---|---|---|---|---|
 //! | 2 ranks in shared memory | 1 %, 5 % | 0 %, 0 % | 12 %, 60 % | 12 %, 60 % | 79 % |
 //! | 4 ranks in shared memory | 1 %, 7 % | 0 %, 3 % | 49 %, 115 % | 49 %, 115 % | 85 % |
-//! | 4 ranks, as if on 2 hosts | 9 %, 33 % | 50 %, 145 % | 110 %, 236 % | 68 %, 144 % | 60 % |
-//! | 2 ranks on each of 2 hosts of 1 Gb/s (up to 1 MiB) | 1 %, 2 % | 65 %, 122 % | 147 %, 292 % | 91 %, 136 % | 90 % |
-//! | 4 ranks on 4 hosts of 1 Gb/s (up to 1 MiB) | 1 %, 7 % | 10 %, 52 % | 86 %, 259 % | 54 %, 127 % | 92 % |
-//! | 4 ranks over TCP in one host, twice as many as cores | 10 %, 25 % | 31 %, 127 % | 87 %, 185 % | 87 %, 185 % | 64 % |
+//! | 4 ranks, as if on 2 hosts | 8 %, 28 % | 38 %, 122 % | 122 %, 256 % | 71 %, 119 % | 73 % |
+//! | 2 ranks on each of 2 hosts of 1 Gb/s (up to 1 MiB) | 0 %, 1 % | 62 %, 107 % | 148 %, 335 % | 103 %, 166 % | 71 % |
+//! | 4 ranks on 4 hosts of 1 Gb/s (up to 1 MiB) | 1 %, 6 % | 9 %, 37 % | 90 %, 262 % | 49 %, 96 % | 92 % |
+//! | 4 ranks over TCP in one host, twice as many as cores | 13 %, 42 % | 26 %, 112 % | 96 %, 219 % | 96 %, 219 % | 77 % |
 //!
-//! The first two rows are medians of 30 runs of a later build, in which the host now and then moved the cores, which no prediction foresees: between 7 and 100 %
-//! of them were right. The third and the last row vary as well: four ranks that share two cores take turns on them, and what that costs changes from one moment to the next (the five runs gave 10, 8, 13, 9 and -1 %, and 8, 4, 19, 10 and
-//! 26 %). At 1 Gb/s, where the network is what takes the time, the means of the ten runs were 0 to 2 %, and the worst size 10 %.
+//! The first two rows are of an earlier build, the others of one a small change before this. The host now and then moved the cores, which no prediction foresees: of the first two rows between 7 and 100 %
+//! were right, and of the fourth 33, 71 and 88. The third and the last row vary as well: four ranks that share two cores take turns on them, and what that costs changes from one moment to the next (means of 9, 8 and 7 %,
+//! and of 4, 24 and 13). At 1 Gb/s, where the network is what takes the time, the means of the six runs were -1 to 3 %, and the worst size 21 %.
 //!
-//! Measuring takes 0.07 to 0.09 s in shared memory (2 to 16 ranks), 0.1 s with four ranks over TCP or as if on two hosts; with 16 ranks on those two cores 0.2 s over TCP, of which links take a third, and
-//! 0.35 s as if on four hosts: most of it is their taking turns.
+//! Measuring took (medians of eight runs) 0.06 to 0.09 s in shared memory (2 to 16 ranks), 0.06 s with four ranks over TCP, 0.07 as if on two hosts, 0.09 at 1 Gb/s (three runs), 0.10 with 16 ranks over TCP on those two cores, and 0.11 with 16 as if on
+//! four hosts, where links alone take that long.
 //!
 //! At 1 Gb/s, of which TCP carries 0.1196 GB/s, an allreduce of four ranks on four hosts has a bus bandwidth of 0.1178 GB/s at 1 MiB and 0.119 from 2 MiB on (nccl-tests'), and one of 8 KiB takes 0.14 to 0.34 ms. With two
 //! ranks on each of two hosts, 1 to 16 MiB take 1 to 3 % longer than the message takes once over the wire, which is the least that must go there. With two such cables a host, both carry: 0.238 GB/s.
