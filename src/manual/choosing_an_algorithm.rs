@@ -9,7 +9,7 @@
 //!    hosts: that tells what a message takes on its way, what it costs the threads at its ends, and what a byte does. Neighbours do so all at once: that tells what is lost where ranks
 //!    are more than cores. Then hosts meet at distances of 1, 2, 4, …, first by one rank of each, then by all that have a partner there: that tells what ranks of a host share on their way out, and which host is
 //!    slow. Then all ranks make calls, small ones by up to seven algorithms that may be the best and a large one by the best so far, and what was measured is multiplied by what makes
-//!    their prices right; of allreduces each way that was tried also by what it was off the others. A tenth of a second after measuring began (an eighth with 32 ranks, three twentieths with 64) no more calls are made. Where all ranks share a host's memory, the two ways of an allreduce there are run at up to eight sizes instead of all this, once ranks that have a core each have spread, and
+//!    their prices right; of allreduces each way that was tried also by what it was off the others. A tenth of a second after measuring began (an eighth with 32 ranks, three twentieths with 64) no more rounds of calls are begun. Where all ranks share a host's memory, the two ways of an allreduce there are run at up to eight sizes instead of all this, once ranks that have a core each have spread, and
 //!    up to eleven ranks also exchange blocks, and two broadcast, once read from where they lie and once carried through slots.
 //! 2. **It prices.** Every algorithm that serves a collective, with its usual slices and with finer ones, is run in virtual time on what was measured: the very schedule that
 //!    the engine would run, with a thread to each rank, so many cores to a machine, one way in and out to each host, slots that must be free before they are
@@ -44,8 +44,8 @@
 //! were right, and of the fourth 33, 71 and 88. The third and the last row vary as well: four ranks that share two cores take turns on them, and what that costs changes from one moment to the next (means of 9, 8 and 7 %,
 //! and of 4, 24 and 13). At 1 Gb/s, where the network is what takes the time, the means of the six runs were -1 to 3 %, and the worst size 21 %.
 //!
-//! Measuring took (medians of eight runs) 0.06 to 0.09 s in shared memory (2 to 16 ranks), 0.06 s with four ranks over TCP, 0.07 as if on two hosts, 0.09 at 1 Gb/s (three runs), 0.10 with 16 ranks over TCP on those two cores, and 0.11 with 16 as if on
-//! four hosts, where links alone take that long.
+//! Measuring took (medians of eight runs) 0.06 to 0.09 s in shared memory (2 to 16 ranks), 0.07 s with four ranks over TCP or as if on two hosts, 0.09 at 1 Gb/s (three runs), and 0.11 with 16 ranks on those two cores, over TCP or as if on
+//! four hosts, where links alone take 0.1.
 //!
 //! At 1 Gb/s, of which TCP carries 0.1196 GB/s, an allreduce of four ranks on four hosts has a bus bandwidth of 0.1178 GB/s at 1 MiB and 0.119 from 2 MiB on (nccl-tests'), and one of 8 KiB takes 0.14 to 0.34 ms. With two
 //! ranks on each of two hosts, 1 to 16 MiB take 1 to 3 % longer than the message takes once over the wire, which is the least that must go there. With two such cables a host, both carry: 0.238 GB/s.
