@@ -8,12 +8,14 @@
 //! 1. **It measures.** Before the first call of a communicator of 2 to 64 ranks, two ranks of a host exchange messages while all others sleep, then two of different
 //!    hosts: that tells what a message takes on its way, what it costs the threads at its ends, and what a byte does. Neighbours do so all at once: that tells what is lost where ranks
 //!    are more than cores. Then hosts meet at distances of 1, 2, 4, …, first by one rank of each, then by all that have a partner there: that tells what ranks of a host share on their way out, and which host is
-//!    slow. Then all ranks make calls, small ones by up to seven algorithms that may be the best and a large one by the best so far, and what was measured is multiplied by what makes
-//!    their prices right; of allreduces each way that was tried also by what it was off the others. A tenth of a second after measuring began (an eighth with 32 ranks, three twentieths with 64) no more rounds of calls are begun. Where all ranks share a host's memory, the two ways of an allreduce there are run at up to eight sizes instead of all this, once ranks that have a core each have spread, and
+//!    slow. Then all ranks make calls, small and large ones by up to seven algorithms that may be the best, or large ones by the best alone where they take long: what the small ones take longer than
+//!    their messages do is put on latencies, and what the large ones do on bytes, for each algorithm that was tried, and the middle of that for all other calls. Before each of these, ranks that share a processor while
+//!    another has fewer go there, by an affinity that is set and taken back at once: Linux takes a tenth of a second to see that, and calls take up to twice as long until it does. Seventy milliseconds after measuring began (in proportion of the doublings beyond 16
+//!    ranks) no more rounds of calls are begun. Where all ranks share a host's memory, the two ways of an allreduce there are run at up to nine sizes instead of all this, and
 //!    up to eleven ranks also exchange blocks, and two broadcast, once read from where they lie and once carried through slots.
 //! 2. **It prices.** Every algorithm that serves a collective, with its usual slices and with finer ones, is run in virtual time on what was measured: the very schedule that
 //!    the engine would run, with a thread to each rank, so many cores to a machine, one way in and out to each host, slots that must be free before they are
-//!    filled. Nine sizes stand for all up to the next. Each rank prices its share of all these: together 0.03 s of a core among 4 ranks, 0.2 s among 16, 2.7 s among 64. Prices within 5 % of each other are equal, for they are not finer;
+//!    filled. Nine sizes stand for all up to the next. Each rank prices its share of all these, but for those that take longer than the best so far by the work of their ranks alone: together 4 to 7 ms of a core (Zen 5) among 4 ranks, 18 to 33 among 16, 0.2 s among 64. Prices within 5 % of each other are equal, for they are not finer;
 //!    of such ways the one with the fewest links wins, as its links are never idle, and TCP begins cautiously on a link that was.
 //! 3. **It keeps the best** in a table by size, the same on all ranks; a call looks up two indices, which takes 4 ns (`cargo bench --bench choice`). Rank 0 keeps what was measured and what came of it in
 //!    `$XDG_CACHE_HOME/serried`, and the next job of the same ranks on the same hosts and processors with the same settings takes it from there for a day. A communicator made of another
@@ -27,25 +29,26 @@
 //! | `SERRIED_PROBE=off` | measure nothing and choose by fixed crossovers: the same in every job |
 //! | `SERRIED_ALGO=ring`, `^tree`, `allreduce:ring,nhr;broadcast:^chain` | say what may run; the best of it does. Strict: what cannot be honoured is an error |
 //!
-//! What that gave on two cores of an AMD EPYC (Zen 3), in a virtual machine that others disturb: what the choice takes beyond the best of all ways, the mean over the sizes and the worst,
-//! and how many predictions of ways within twice the best were right to 30 %. All hosts are on those two cores. Each number is the median of three runs (of 30 in the first two rows), in each of which all was
+//! What that gave on two cores of an AMD EPYC (Zen 5), in a virtual machine: what the choice takes beyond the best of all ways, the mean over the sizes and the worst,
+//! and how many predictions of ways within twice the best were right to 30 %. All hosts are on those two cores. Each number is the median of five runs, in each of which all was
 //! measured anew; one half of a run's rounds says which way is the best, and the other what it takes, so that a choice as good as the best may come out a little below 0.
 //!
 //! | allreduce, up to 4 MiB | this | without measuring | always the ring | ring or tree by constants | right |
 //! |---|---|---|---|---|---|
-//! | 2 ranks in shared memory | 1 %, 5 % | 0 %, 0 % | 12 %, 60 % | 12 %, 60 % | 79 % |
-//! | 4 ranks in shared memory | 1 %, 7 % | 0 %, 3 % | 49 %, 115 % | 49 %, 115 % | 85 % |
-//! | 4 ranks, as if on 2 hosts | 8 %, 28 % | 38 %, 122 % | 122 %, 256 % | 71 %, 119 % | 73 % |
-//! | 2 ranks on each of 2 hosts of 1 Gb/s (up to 1 MiB) | 0 %, 1 % | 62 %, 107 % | 148 %, 335 % | 103 %, 166 % | 71 % |
-//! | 4 ranks on 4 hosts of 1 Gb/s (up to 1 MiB) | 1 %, 6 % | 9 %, 37 % | 90 %, 262 % | 49 %, 96 % | 92 % |
-//! | 4 ranks over TCP in one host, twice as many as cores | 13 %, 42 % | 26 %, 112 % | 96 %, 219 % | 96 %, 219 % | 77 % |
+//! | 2 ranks in shared memory | 1 %, 6 % | 1 %, 5 % | 15 %, 38 % | 15 %, 38 % | 100 % |
+//! | 4 ranks in shared memory | 0 %, 0 % | 3 %, 24 % | 52 %, 117 % | 52 %, 117 % | 100 % |
+//! | 2 ranks, as if on 2 hosts | 1 %, 4 % | 3 %, 11 % | 39 %, 97 % | 39 %, 97 % | 89 % |
+//! | 4 ranks, as if on 2 hosts | 2 %, 10 % | 69 %, 228 % | 173 %, 337 % | 92 %, 159 % | 89 % |
+//! | 2 ranks on each of 2 hosts of 1 Gb/s | 0 %, 2 % | 66 %, 103 % | 118 %, 310 % | 92 %, 167 % | 91 % |
+//! | 4 ranks on 4 hosts of 1 Gb/s | 5 %, 37 % | 2 %, 12 % | 66 %, 266 % | 47 %, 98 % | 89 % |
+//! | 4 ranks over TCP in one host, twice as many as cores | 5 %, 19 % | 41 %, 136 % | 121 %, 242 % | 121 %, 242 % | 78 % |
 //!
-//! The first two rows are of an earlier build, the others of one a small change before this. The host now and then moved the cores, which no prediction foresees: of the first two rows between 7 and 100 %
-//! were right, and of the fourth 33, 71 and 88. The third and the last row vary as well: four ranks that share two cores take turns on them, and what that costs changes from one moment to the next (means of 9, 8 and 7 %,
-//! and of 4, 24 and 13). At 1 Gb/s, where the network is what takes the time, the means of the six runs were -1 to 3 %, and the worst size 21 %.
+//! Single runs vary: in order, means were 0 to 2, 0, -1 to 2, -2 to 8, -2 to 2, -2 to 19 and 3 to 10 %, and of predictions 64 to 100, 83 to 100, 72 to 99, 89 to 91, 89 to 98, 3 to 92 and 17 to 85 % were right. Where four ranks share two cores
+//! over TCP, Linux now and then leaves three of them on one for a tenth of a second, and everything takes up to twice as long. On four hosts of 1 Gb/s it is 16 KiB that come out 37 % above the best, where the others do not exceed 5: the shaper lets small messages pass
+//! at once and slows what follows, so what is added here goes on at the same time there. (The run of 3 % was one whose only large call had been disturbed; since then a single one does not count.)
 //!
-//! Measuring took (medians of eight runs) 0.06 to 0.09 s in shared memory (2 to 16 ranks), 0.07 s with four ranks over TCP or as if on two hosts, 0.09 at 1 Gb/s (three runs), and 0.11 with 16 ranks on those two cores, over TCP or as if on
-//! four hosts, where links alone take 0.1.
+//! Until all was measured and priced, it took (medians of five to seven runs) 0.03 to 0.05 s in shared memory (2 to 16 ranks), 0.06 s with four ranks over TCP or as if on two hosts, 0.07 at 1 Gb/s, and 0.09 with 16 ranks on those two cores, over TCP or as if on
+//! four hosts (0.083 to 0.101, and 0.087 to 0.098).
 //!
 //! At 1 Gb/s, of which TCP carries 0.1196 GB/s, an allreduce of four ranks on four hosts has a bus bandwidth of 0.1178 GB/s at 1 MiB and 0.119 from 2 MiB on (nccl-tests'), and one of 8 KiB takes 0.14 to 0.34 ms. With two
 //! ranks on each of two hosts, 1 to 16 MiB take 1 to 3 % longer than the message takes once over the wire, which is the least that must go there. With two such cables a host, both carry: 0.238 GB/s.

@@ -12,6 +12,6 @@ mod process;
 pub use caches::last_caches;
 pub use host::{HostId, machine};
 pub use idle::{Idle, idle};
-pub(crate) use numa::processors;
+pub(crate) use numa::{core_of, processors};
 pub use numa::{node_of, own_node};
 pub(crate) use process::ProcessId;

@@ -13,6 +13,17 @@ pub(crate) fn processors() -> [u32; 2] {
     [first.unwrap_or(0) as u32, count as u32]
 }
 
+/// The first processor on the same core; `processor` itself if the system does not tell.
+pub(crate) fn core_of(processor: u32) -> u32 {
+    let file = format!("/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list");
+    fs::read_to_string(file).ok().and_then(|list| first(&list)).unwrap_or(processor)
+}
+
+/// The first of a list of numbers and ranges, as the system writes it: `0-3,8`.
+fn first(list: &str) -> Option<u32> {
+    list.trim().split([',', '-']).next()?.parse().ok()
+}
+
 /// The node that has all processors that this thread may run on. `None` if they are on several, or the system does not tell.
 pub fn own_node() -> Option<u32> {
     let allowed = sched_getaffinity(None).ok()?;
@@ -55,6 +66,13 @@ fn lists(list: &str, number: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_core_is_known_by_its_first_processor() {
+        for (list, expected) in [("0,64\n", Some(0)), ("2-3\n", Some(2)), ("7\n", Some(7)), ("", None), ("all", None)] {
+            assert_eq!(first(list), expected, "{list:?}");
+        }
+    }
 
     #[test]
     fn a_process_is_on_the_node_that_has_all_its_processors() {

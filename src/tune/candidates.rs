@@ -1,11 +1,10 @@
 //! Every way in which a call may run, and what each is predicted to take.
 
 use super::network::Network;
-use super::price::{Price, Sizes, price, time_within};
+use super::price::{Price, Sizes, floor, price, time, time_within};
 use super::{Allowed, Choice, IN_ROOM, Reach, sliced};
 use crate::schedule::{Algorithm, Program, Schedule, Step};
 use crate::types::CollectiveKind;
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// Among more ranks the measured network is not asked: running all their programs takes too long.
@@ -74,8 +73,8 @@ impl Candidates {
         match self.reach {
             Reach::Room { .. } => self.predict_in_room(kind, bytes, choice),
             Reach::Links { .. } => {
-                let network = self.as_called(kind, choice);
-                Some(price(&network, &self.programs(kind, choice), self.sizes(kind, bytes, choice)))
+                let price = price(&self.network, &self.programs(kind, choice), self.sizes(kind, bytes, choice));
+                Some(self.network.calls.of(kind, choice.algorithm).price(price))
             }
         }
     }
@@ -133,7 +132,7 @@ impl Candidates {
         as_good.into_iter().min_by_key(by_links).map(|(_, choice)| choice)
     }
 
-    /// What `choices` and those that are `priced` take, but for those that take longer than `most` times the least: they need not be run to their ends.
+    /// What `choices` and those that are `priced` take, but for those that take longer than `most` times the least: they need not be run to their ends, or at all. Those that may be short come first.
     fn near(
         &self,
         kind: CollectiveKind,
@@ -143,7 +142,12 @@ impl Candidates {
         mut priced: Vec<(f64, Choice)>,
     ) -> Vec<(f64, Choice)> {
         let mut least = priced.iter().map(|(ns, _)| *ns).fold(f64::INFINITY, f64::min);
-        for choice in choices {
+        let mut choices: Vec<_> = choices.map(|choice| (self.floor(kind, bytes, &choice), choice)).collect();
+        choices.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        for (floor, choice) in choices {
+            if floor > most * least {
+                break;
+            }
             let ns = self.time_within(kind, bytes, &choice, most * least);
             least = least.min(ns);
             priced.push((ns, choice));
@@ -176,17 +180,27 @@ impl Candidates {
         match self.reach {
             Reach::Room { .. } => self.predict_in_room(kind, bytes, choice).map_or(0.0, |price| price.total_ns),
             Reach::Links { .. } => {
-                let network = self.as_called(kind, choice);
-                time_within(&network, &self.programs(kind, choice), self.sizes(kind, bytes, choice), limit_ns)
+                let longer = self.network.calls.of(kind, choice.algorithm);
+                let (programs, sizes) = (self.programs(kind, choice), self.sizes(kind, bytes, choice));
+                let empty_ns = time(&self.network, &programs, Sizes { bytes: 0, ..sizes });
+                let limit_ns = longer.within(empty_ns, limit_ns);
+                longer.time(empty_ns, time_within(&self.network, &programs, sizes, limit_ns))
             }
         }
     }
 
-    fn as_called(&self, kind: CollectiveKind, choice: &Choice) -> Cow<'_, Network> {
-        match kind {
-            CollectiveKind::AllReduce => self.network.as_called(choice.algorithm),
-            _ => Cow::Borrowed(&self.network),
-        }
+    /// What such a call takes at least.
+    fn floor(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> f64 {
+        let Reach::Links { .. } = self.reach else { return 0.0 };
+        let (programs, sizes) = (self.programs(kind, choice), self.sizes(kind, bytes, choice));
+        let floors = [0, bytes].map(|bytes| floor(&self.network, &programs, Sizes { bytes, ..sizes }));
+        self.network.calls.of(kind, choice.algorithm).floor(floors[0], floors[1])
+    }
+
+    /// What a call without bytes and what this one would take if it took what its messages do. Where ranks have links.
+    pub(crate) fn times_of_messages(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> [f64; 2] {
+        let (programs, sizes) = (self.programs(kind, choice), self.sizes(kind, bytes, choice));
+        [0, bytes].map(|bytes| time(&self.network, &programs, Sizes { bytes, ..sizes }))
     }
 
     /// Whether `choice` can run for `kind`.
@@ -218,7 +232,41 @@ impl Candidates {
 
 #[cfg(test)]
 mod tests {
+    use super::super::calls::Longer;
     use super::*;
+
+    #[test]
+    fn what_is_skipped_would_not_have_been_the_best() {
+        let text = "serried network 1\nhosts 0 0 1 1 1 2\ninside 2000 900 0.1 0.1 2\nbetween 20000 5000 1 0.2 2\nshared 1 1 2\nfold 0.1\nmachines 0 0 1\ncores 2 1\ncrowded 900\n";
+        let network: Network = text.parse().expect("a network");
+        let reach = Reach::Links { slot_bytes: 1 << 16 };
+        let mut candidates = Candidates { network, reach, allowed: Allowed::default() };
+        for (latency, byte) in [(1.0, 1.0), (3.0, 0.5), (0.5, 3.0)] {
+            candidates.network.calls.others = Longer { latency, byte };
+            *candidates.network.calls.tried_mut(Algorithm::Ring) = Longer { latency: byte, byte: latency };
+            for (kind, bytes) in candidates.cells() {
+                let all = candidates.of(kind, bytes);
+                let timed: Vec<_> = all.iter().map(|choice| (*choice, candidates.time(kind, bytes, choice))).collect();
+                for (choice, ns) in &timed {
+                    let floor = candidates.floor(kind, bytes, choice);
+                    assert!(floor <= ns * 1.02, "{kind:?}, {bytes} bytes by {choice}: {floor} and {ns}");
+                }
+                let usual = all.chunk_by(|one, other| one.algorithm == other.algorithm).map(|way| way[0]);
+                let ns_of = |choice: &Choice| timed.iter().find(|(one, _)| one == choice).expect("it was timed").1;
+                let least = usual.clone().map(|choice| ns_of(&choice)).fold(f64::INFINITY, f64::min);
+                let near: Vec<_> =
+                    usual.filter(|choice| ns_of(choice) <= NEAR * least).map(|choice| choice.algorithm).collect();
+                let looked_at = || timed.iter().filter(|(choice, _)| near.contains(&choice.algorithm));
+                let least = looked_at().map(|(_, ns)| *ns).fold(f64::INFINITY, f64::min);
+                let as_good = looked_at().filter(|(_, ns)| *ns <= AS_GOOD * least);
+                let fewest = as_good.min_by_key(|(choice, ns)| (candidates.links(kind, choice), ns.to_bits()));
+                let (best, expected) =
+                    (candidates.best(kind, bytes).expect("there are ways"), fewest.expect("there are ways"));
+                let found = (candidates.links(kind, &best), ns_of(&best));
+                assert_eq!(found, (candidates.links(kind, &expected.0), expected.1), "{kind:?}, {bytes} bytes: {best}");
+            }
+        }
+    }
 
     #[test]
     fn of_ways_that_are_as_good_the_one_with_the_fewest_links_is_taken() {

@@ -5,6 +5,7 @@
 //! [`Tables`] are made once per communicator; a call looks its choice up by its kind and the bit length of its size, two indices and nothing else.
 
 mod allowed;
+pub mod calls;
 mod candidates;
 mod crossover;
 mod estimate;

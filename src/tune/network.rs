@@ -12,14 +12,15 @@
 //! machines 0 1                           by host, on which it is
 //! cores 8 8                              of each machine
 //! crowded 6000                           what ranks wait longer for a message where they are more than cores
-//! call tree 1.25                         what small allreduces by an algorithm took, over what the lines above make of them
+//! call others 1.5 1.1                    what calls took, over what the lines above make of latencies and of bytes
+//! call tree 1.25 0.9                     and of them, allreduces by an algorithm
 //! reads 65536 2097152 0 0                where all ranks share a host's memory: the blocks that one rank is to take, and the broadcasts, in bytes, which are read from where they lie
 //! room direct 8:330 32768:9100           what calls of so many bytes took in shared memory, where all ranks share a host
 //! ```
 
+use super::calls::Calls;
 use crate::schedule::Algorithm;
 use crate::types::{Grouping, Reads};
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -77,8 +78,8 @@ pub struct Network {
     pub cores: Vec<u32>,
     /// On a machine with more ranks than cores, what a rank waits longer for a message, since others run meanwhile.
     pub crowded_ns: f64,
-    /// What small allreduces by some algorithms took, over what all the above makes of them.
-    pub calls: Vec<(Algorithm, f64)>,
+    /// What calls took, over what all the above makes of them.
+    pub calls: Calls,
     /// Where all ranks share a host's memory, what is read from where it lies, if that was measured.
     pub reads: Option<Reads>,
     /// Where all ranks share a host's memory and allreduces run there, what they take; empty elsewhere.
@@ -98,7 +99,7 @@ impl Network {
             machines: vec![0; hosts],
             cores: vec![1],
             crowded_ns: 0.0,
-            calls: Vec::new(),
+            calls: Calls::NONE,
             reads: None,
             room: Vec::new(),
         }
@@ -116,39 +117,11 @@ impl Network {
             shared_byte_ns: (0..grouping.hosts()).map(shared).collect(),
             fold_byte_ns: self.fold_byte_ns,
             crowded_ns: self.crowded_ns,
-            // A call is another among fewer ranks.
-            calls: if is_whole { self.calls.clone() } else { Vec::new() },
+            // A call by the same algorithm is another among fewer ranks.
+            calls: if is_whole { self.calls.clone() } else { Calls { others: self.calls.others, ..Calls::NONE } },
             reads: self.reads.clone().filter(|_| is_whole),
             room: if is_whole { self.room.clone() } else { Vec::new() },
             ..Self::unknown(grouping.clone())
-        }
-    }
-
-    /// The network as allreduces by `algorithm` find it.
-    pub(crate) fn as_called(&self, algorithm: Algorithm) -> Cow<'_, Self> {
-        match self.calls.iter().find(|(one, _)| *one == algorithm) {
-            None => Cow::Borrowed(self),
-            Some((_, longer)) => Cow::Owned(self.scaled(*longer, 1.0)),
-        }
-    }
-
-    /// The same network where messages take so many times as long, and bytes.
-    pub(crate) fn scaled(&self, latency: f64, byte: f64) -> Self {
-        // What is kept as text is no more than a cost may be.
-        let times = |ns: f64, by: f64| (ns * by).min(*COSTS.end());
-        let scaled = |link: &LinkCost| LinkCost {
-            latency_ns: times(link.latency_ns, latency),
-            busy_ns: times(link.busy_ns, latency),
-            byte_ns: times(link.byte_ns, byte),
-            busy_byte_ns: times(link.busy_byte_ns, byte),
-            slots: link.slots,
-        };
-        Self {
-            inside: scaled(&self.inside),
-            between: scaled(&self.between),
-            shared_byte_ns: self.shared_byte_ns.iter().map(|ns| times(*ns, byte)).collect(),
-            crowded_ns: times(self.crowded_ns, latency),
-            ..self.clone()
         }
     }
 
@@ -207,9 +180,7 @@ impl fmt::Display for Network {
         writeln!(f, "shared{}\nfold {}", words(&self.shared_byte_ns), self.fold_byte_ns)?;
         writeln!(f, "machines{}\ncores{}", words(&self.machines), words(&self.cores))?;
         writeln!(f, "crowded {}", self.crowded_ns)?;
-        for (algorithm, longer) in &self.calls {
-            writeln!(f, "call {algorithm} {longer}")?;
-        }
+        self.calls.lines().try_for_each(|line| writeln!(f, "{line}"))?;
         if let Some(Reads { blocks, broadcast }) = &self.reads {
             writeln!(f, "reads {} {} {} {}", blocks.start, blocks.end, broadcast.start, broadcast.end)?;
         }
@@ -220,7 +191,7 @@ impl fmt::Display for Network {
     }
 }
 
-fn words(all: impl IntoIterator<Item = impl fmt::Display>) -> String {
+pub(super) fn words(all: impl IntoIterator<Item = impl fmt::Display>) -> String {
     all.into_iter().map(|one| format!(" {one}")).collect()
 }
 
@@ -257,7 +228,7 @@ impl FromStr for Network {
         }
         let crowded_ns = line("crowded")?.next().map_or_else(|| Err("nothing of crowds".to_owned()), cost)?;
         let (calls, rooms): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("call "));
-        let calls = calls.into_iter().map(call).collect::<Result<_, _>>()?;
+        let calls = Calls::parse(&calls)?;
         let (lines_of_reads, rooms): (Vec<&str>, Vec<&str>) =
             rooms.into_iter().partition(|line| line.starts_with("reads "));
         let reads = lines_of_reads.first().map(|line| reads(line)).transpose()?;
@@ -274,7 +245,7 @@ fn number<T: FromStr>(word: &str) -> Result<T, String> {
 /// Nanoseconds that a message or a byte may take: beyond it, sums of them would no longer be numbers.
 pub(crate) const COSTS: RangeInclusive<f64> = 0.0..=1e12;
 
-fn cost(word: &str) -> Result<f64, String> {
+pub(super) fn cost(word: &str) -> Result<f64, String> {
     let cost: f64 = number(word)?;
     if COSTS.contains(&cost) { Ok(cost) } else { Err(format!("{word:?} is no cost")) }
 }
@@ -293,13 +264,6 @@ fn link<'a>(words: impl Iterator<Item = &'a str>) -> Result<LinkCost, String> {
         busy_byte_ns: cost(busy_byte_ns)?,
         slots,
     })
-}
-
-fn call(line: &str) -> Result<(Algorithm, f64), String> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let [_, algorithm, longer] = words[..] else { return Err(format!("{line:?} is not of calls by an algorithm")) };
-    let algorithm = Algorithm::parse(algorithm).ok_or_else(|| format!("{algorithm:?} is no algorithm"))?;
-    Ok((algorithm, cost(longer)?))
 }
 
 fn reads(line: &str) -> Result<Reads, String> {
@@ -328,6 +292,7 @@ fn curve(line: &str) -> Result<Curve, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::calls::Longer;
     use super::*;
 
     fn network() -> Network {
@@ -340,7 +305,10 @@ mod tests {
             machines: vec![0, 1],
             cores: vec![8, 4],
             crowded_ns: 6e3,
-            calls: vec![(Algorithm::Tree, 1.25)],
+            calls: Calls {
+                tried: vec![(Algorithm::Tree, Longer { latency: 1.25, byte: 0.5 })],
+                others: Longer { latency: 1.5, byte: 1.0 },
+            },
             reads: Some(Reads { blocks: 65_536..262_144, broadcast: 1 << 20..usize::MAX }),
             room: vec![Curve { algorithm: Algorithm::TwoShot, points: vec![(8, 400.0), (4096, 1000.5)] }],
         }
@@ -350,7 +318,8 @@ mod tests {
     fn some_ranks_have_their_part_of_it() {
         let part = network().among(&[2, 0]);
         assert_eq!((&part.grouping, &part.shared_byte_ns), (&Grouping::new(&[0, 1]), &vec![80.0, 8.25]));
-        assert_eq!((part.between, part.calls.len(), part.room.len()), (network().between, 0, 0));
+        assert_eq!((part.between, part.calls.tried.len(), part.room.len()), (network().between, 0, 0));
+        assert_eq!(part.calls.others, network().calls.others);
         assert_eq!(part.reads, None);
         let all = network().among(&[1, 0, 2]);
         assert_eq!((all.calls, all.reads, all.room), (network().calls, network().reads, network().room));
@@ -381,7 +350,9 @@ mod tests {
             ("fold 0.07", "fold", "nothing of folding"),
             ("machines 0 1", "machines 0 2", "not all on machines"),
             ("cores 8 4", "cores 8 0", "not all on machines"),
-            ("call tree 1.25", "call tree", "not of calls"),
+            ("call tree 1.25 0.5", "call tree 1.25", "not of calls"),
+            ("call others 1.5 1", "call others 1.5 1 1", "not of calls"),
+            ("call tree 1.25 0.5", "call tree 1.25 x", "\"x\" is no number"),
             ("call tree", "call bush", "\"bush\" is no algorithm"),
             ("reads 65536 262144 1048576", "reads 65536 262144", "not of what is read"),
             ("reads 65536", "reads x", "is no number"),
@@ -393,17 +364,6 @@ mod tests {
             let error = broken.parse::<Network>().expect_err(to);
             assert!(error.contains(why), "{to}: {error}");
         }
-    }
-
-    #[test]
-    fn calls_by_an_algorithm_have_latencies_of_their_own() {
-        let network = network();
-        let tree = network.as_called(Algorithm::Tree);
-        assert_eq!((tree.between.latency_ns, tree.inside.busy_ns, tree.crowded_ns), (17.5e3, 125.0, 7.5e3));
-        assert_eq!((tree.between.byte_ns, &tree.shared_byte_ns), (8.3, &network.shared_byte_ns));
-        assert_eq!(*network.as_called(Algorithm::Ring), network);
-        let absurd = network.scaled(1e12, 1e12);
-        assert_eq!(absurd.to_string().parse(), Ok(absurd.clone()), "its text is accepted");
     }
 
     #[test]

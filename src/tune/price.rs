@@ -11,6 +11,9 @@
 //!
 //! A receiver takes a message as it comes, so its work overlaps the message's way, but for the last piece.
 
+mod floor;
+
+pub(super) use self::floor::floor;
 use super::network::Network;
 use crate::schedule::{Schedule, Step};
 use std::cmp::Reverse;

@@ -1,15 +1,16 @@
 //! Whole calls beside their prices: what they take longer than their messages do when measured by themselves, or less long, is put on the network.
 //!
 //! A rank that answers another sleeps and wakes otherwise than one that exchanges with several; threads that are more than cores get in each other's way; and a call
-//! has work of its own, by some algorithms more than by others. So small calls by those that may be the best are run, and a large one by the best so far. The latencies
-//! and then the bytes of all links are multiplied by what makes their prices right, and by how much an algorithm is off the others is noted with it. Calls are made only while rank 0 finds that
+//! has work of its own, by some algorithms more than by others. So small calls by those that may be the best are run, and large ones by those, or, where these take long, by the best. What small ones
+//! take longer than they are priced at is kept as a factor of latency, what large ones do as one of bytes, for each algorithm that was tried; the middle of them counts for all other calls. Calls are made only while rank 0 finds that
 //! there is time.
 
 use super::numbers::{median, nanoseconds, numbers, undisturbed};
+use super::places::Places;
 use crate::bootstrap::Control;
 use crate::communicator::executor::Executor;
 use crate::error::{Error, Result};
-use crate::tune::network::Network;
+use crate::tune::calls::Longer;
 use crate::tune::{Candidates, Choice, Measured};
 use crate::types::CollectiveKind;
 use std::time::{Duration, Instant};
@@ -19,9 +20,9 @@ const KIND: CollectiveKind = CollectiveKind::AllReduce;
 /// its links.
 const SMALL_BYTES: usize = 1 << 10;
 const TRIED: usize = 7;
-const NEAR: f64 = 3.0;
+const NEAR: f64 = 5.0;
 const LINKS: usize = 2;
-/// Calls that are mostly bytes: the largest serves that is expected to take no longer than so much. (None smaller: a shaper may let 64 KiB pass at once. Where these take longer, the wire does, which streams have shown.)
+/// Calls that are mostly bytes: the largest serves that all may make that may be the best, in the time there is, or else the largest that is expected to take no longer than so much, by the best. (None smaller: a shaper may let 64 KiB pass at once. Where these take longer, the wire does, which streams have shown.)
 const LARGE_BYTES: [usize; 3] = [256 << 10, 1 << 20, 4 << 20];
 const LARGE_NS: f64 = 8e6;
 /// About how long one trial takes, if there is so much time, unless the fewest calls take longer.
@@ -38,9 +39,7 @@ const SMALL_CALLS: usize = 12;
 const FEW_CALLS: f64 = 4.0;
 const LARGE_CALLS: usize = 2;
 /// No more than so much may be wrong with what was measured.
-const MOST: f64 = 4.0;
-/// How often the way from the least to the most is halved: to 2 %.
-const HALVINGS: u32 = 7;
+const MOST: f64 = 8.0;
 
 /// Calls that all ranks make.
 struct Trial {
@@ -62,6 +61,7 @@ struct Effort {
 pub(super) fn calibrate(
     executor: &mut Executor,
     control: &Control,
+    places: &Places,
     mut candidates: Candidates,
     until: Instant,
 ) -> Result<Candidates> {
@@ -69,13 +69,19 @@ pub(super) fn calibrate(
     let Some(trial) = Trial::agreed(control, &candidates, until_small, small)? else {
         return Ok(candidates);
     };
-    let factors = trial.factors(executor, control, &candidates, until_small, |network, by| network.scaled(by, 1.0))?;
-    let middle = median(factors.clone());
-    let calls = trial.choices.iter().zip(factors).map(|(choice, factor)| (choice.algorithm, factor / middle));
-    candidates.network = Network { calls: calls.collect(), ..candidates.network.scaled(middle, 1.0) };
+    let latencies = trial.compared(executor, control, places, &candidates, until_small, Longer::latency_of)?;
+    candidates.network.calls.others.latency = median(latencies.clone());
+    for (choice, latency) in trial.choices.iter().zip(latencies) {
+        candidates.network.calls.tried_mut(choice.algorithm).latency = latency;
+    }
     if let Some(trial) = Trial::agreed(control, &candidates, until, large)? {
-        let factors = trial.factors(executor, control, &candidates, until, |network, by| network.scaled(1.0, by))?;
-        candidates.network = candidates.network.scaled(1.0, median(factors));
+        let bytes = trial.compared(executor, control, places, &candidates, until, Longer::byte_of)?;
+        if !bytes.is_empty() {
+            candidates.network.calls.set_byte(median(bytes.clone()));
+        }
+        for (choice, byte) in trial.choices.iter().zip(bytes) {
+            candidates.network.calls.tried_mut(choice.algorithm).byte = byte;
+        }
     }
     Ok(candidates)
 }
@@ -94,24 +100,39 @@ type Wanted = (usize, Vec<(Choice, f64)>);
 
 /// Small calls by those that may be the best, of no more than `call_ns` each.
 fn small(candidates: &Candidates, call_ns: f64) -> Wanted {
-    let mut all = candidates.algorithms(KIND, SMALL_BYTES);
-    if let Some((best, best_ns)) = all.first().copied() {
-        let (longest, most) = (call_ns.min(NEAR * best_ns), LINKS * candidates.links(KIND, &best));
-        all.retain(|(choice, ns)| *ns <= longest && candidates.links(KIND, choice) <= most);
+    let mut all = near(candidates, SMALL_BYTES);
+    all.retain(|(_, ns)| *ns <= call_ns);
+    if let Some((_, best_ns)) = all.first() {
         // Where a call takes long, fewer are tried, at last the best alone.
         all.truncate(((TRIAL_NS / (ROUNDS[0] as f64 * FEW_CALLS * best_ns)) as usize).clamp(1, TRIED));
     }
     (SMALL_BYTES, all)
 }
 
-/// The largest call of no more than `call_ns` by the best there.
-fn large(candidates: &Candidates, call_ns: f64) -> Wanted {
-    let with_best = |bytes| {
-        let best = candidates.best(KIND, bytes).map(|best| (best, candidates.time(KIND, bytes, &best)));
-        (bytes, Vec::from_iter(best))
-    };
-    let is_short = |(_, best): &Wanted| best.iter().all(|(_, ns)| *ns <= call_ns.min(LARGE_NS));
-    LARGE_BYTES.into_iter().rev().map(with_best).find(is_short).unwrap_or_default()
+/// Large calls by those that may be the best, of no more than `calls_ns` together, or, where these take longer, the largest that the best alone can make in that time.
+fn large(candidates: &Candidates, calls_ns: f64) -> Wanted {
+    let longest = calls_ns.min(LARGE_NS);
+    let is_short = |(_, all): &Wanted| all.iter().map(|(_, ns)| ns).sum::<f64>() <= longest;
+    let mut alone = None;
+    for bytes in LARGE_BYTES.into_iter().rev() {
+        let all = (bytes, near(candidates, bytes));
+        if is_short(&all) {
+            return all;
+        }
+        alone = alone.or_else(|| Some((bytes, all.1.into_iter().take(1).collect())).filter(is_short));
+    }
+    alone.unwrap_or_default()
+}
+
+/// Those by which calls of `bytes` may be the fastest; the fastest first.
+fn near(candidates: &Candidates, bytes: usize) -> Vec<(Choice, f64)> {
+    let mut all = candidates.algorithms(KIND, bytes);
+    if let Some((best, best_ns)) = all.first().copied() {
+        let most = LINKS * candidates.links(KIND, &best);
+        all.retain(|(choice, ns)| *ns <= NEAR * best_ns && candidates.links(KIND, choice) <= most);
+        all.truncate(TRIED);
+    }
+    all
 }
 
 impl Trial {
@@ -151,36 +172,38 @@ impl Trial {
         is_sound.then_some(trial)
     }
 
-    /// By choice that there was time for, what has to be multiplied, as `scaled` does it, for it to be predicted to take what it does. Each rank finds its share, and tells the others.
-    fn factors(
+    /// By choice that there was time for, what `of` makes of what is known so far of its calls, what they took, and what their messages do without bytes and with them. Each rank finds its share,
+    /// and tells the others.
+    fn compared(
         &self,
         executor: &mut Executor,
         control: &Control,
+        places: &Places,
         candidates: &Candidates,
         until: Instant,
-        scaled: impl Fn(&Network, f64) -> Network,
+        of: impl Fn(Longer, f64, [f64; 2]) -> f64,
     ) -> Result<Vec<f64>> {
-        let measured_ns = self.run(executor, control, until)?;
+        let measured_ns = self.run(executor, control, places, until)?;
+        let sound = |factor: f64| factor.clamp(1.0 / MOST, MOST);
         let (rank, size) = (control.rank() as usize, control.size() as usize);
         let share = |rank: usize| (0..measured_ns.len()).skip(rank).step_by(size);
-        let mine = share(rank).flat_map(|choice| {
-            let predicted_ns = |by| {
-                let network = scaled(&candidates.network, by);
-                Candidates { network, ..*candidates }.time(KIND, self.bytes, &self.choices[choice])
-            };
-            factor(measured_ns[choice], predicted_ns).to_le_bytes()
+        let mine = share(rank).flat_map(|at| {
+            let choice = &self.choices[at];
+            let longer = candidates.network.calls.of(KIND, choice.algorithm);
+            let times_ns = candidates.times_of_messages(KIND, self.bytes, choice);
+            sound(of(longer, measured_ns[at], times_ns)).to_le_bytes()
         });
         let told = control.exchange(&mine.collect::<Vec<u8>>())?;
-        let mut factors = vec![1.0; measured_ns.len()];
+        let mut all = vec![1.0; measured_ns.len()];
         for (rank, bytes) in told.iter().enumerate() {
             let numbers = numbers(rank, bytes, share(rank).len())?;
-            share(rank).zip(numbers).for_each(|(choice, factor)| factors[choice] = factor.clamp(1.0 / MOST, MOST));
+            share(rank).zip(numbers).for_each(|(at, number)| all[at] = sound(number));
         }
-        Ok(factors)
+        Ok(all)
     }
 
-    /// By choice that there was time for, what a call takes until the last rank is through.
-    fn run(&self, executor: &mut Executor, control: &Control, until: Instant) -> Result<Vec<f64>> {
+    /// By choice that there was time for, what a call takes until the last rank is through. Nothing of large calls if there was time for one.
+    fn run(&self, executor: &mut Executor, control: &Control, places: &Places, until: Instant) -> Result<Vec<f64>> {
         let mut data = vec![0; self.bytes];
         let tried = self.first_calls(executor, control, &mut data, until)?;
         let mut round = |calls: usize| -> Result<Vec<f64>> {
@@ -195,8 +218,13 @@ impl Trial {
         let mut rounds = vec![round(1)?];
         let most = if self.bytes == SMALL_BYTES { SMALL_CALLS } else { LARGE_CALLS };
         let effort = Effort::of(nanoseconds(began), left(until).as_nanos() as f64, most).agreed(control, most)?;
+        if effort.rounds == 0 && self.bytes != SMALL_BYTES {
+            // Of a single large call something may have been lost and sent again: what streams have shown is worth more.
+            return Ok(Vec::new());
+        }
         if effort.rounds > 0 {
-            rounds = (0..effort.rounds).map(|_| round(effort.calls)).collect::<Result<_>>()?;
+            let settled = |_| places.settle(control, |_| true).and_then(|()| round(effort.calls));
+            rounds = (0..effort.rounds).map(settled).collect::<Result<_>>()?;
         }
         let times = |choice: usize| rounds.iter().map(|times| times[choice]).collect();
         let mine: Vec<u8> = (0..tried).flat_map(|choice| undisturbed(times(choice)).to_le_bytes()).collect();
@@ -247,16 +275,6 @@ impl Effort {
     }
 }
 
-/// What has to be multiplied for `measured_ns` to be predicted; predictions grow with it.
-fn factor(measured_ns: f64, predicted_ns: impl Fn(f64) -> f64) -> f64 {
-    let (mut low, mut high) = (1.0 / MOST, MOST);
-    for _ in 0..HALVINGS {
-        let middle = f64::sqrt(low * high);
-        if predicted_ns(middle) < measured_ns { low = middle } else { high = middle }
-    }
-    f64::sqrt(low * high)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +308,24 @@ mod tests {
         ] {
             assert!(Trial::parse(odd, &candidates).is_none(), "{odd:?}");
         }
+    }
+
+    #[test]
+    fn large_calls_are_tried_by_all_that_may_be_the_best_or_by_the_best_alone_as_there_is_time() {
+        let candidates = of_two_hosts();
+        let together = |bytes| near(&candidates, bytes).iter().map(|(_, ns)| ns).sum::<f64>();
+        let best = |bytes| near(&candidates, bytes)[0];
+        let [least, .., most] = LARGE_BYTES;
+        let (bytes, all) = large(&candidates, together(least));
+        assert_eq!((bytes, all.len()), (least, near(&candidates, least).len()), "as long as they take");
+        assert!((2..=TRIED).contains(&all.len()) && all.is_sorted_by_key(|(_, ns)| *ns), "{all:?}");
+        // No time for all, even of the smallest: the largest for which the best has it.
+        let (bytes, alone) = large(&candidates, best(most).1.min(together(least) * 0.99));
+        assert_eq!((bytes > least, alone.len(), alone[0].0), (true, 1, best(bytes).0));
+        assert!(large(&candidates, best(least).1 * 0.99).1.is_empty(), "no time for one");
+        let (bytes, small) = small(&candidates, f64::INFINITY);
+        assert_eq!((bytes, &small[0]), (SMALL_BYTES, &best(SMALL_BYTES)));
+        assert!(small.iter().all(|(_, ns)| *ns <= NEAR * small[0].1) && small.len() > 1, "{small:?}");
     }
 
     #[test]
@@ -331,14 +367,6 @@ mod tests {
         }
         for (told, rounds, calls) in [(&[][..], 0, 1), (&[255, 0], 5, 1), (&[0, 255], 0, 12), (&[3], 3, 1)] {
             assert_eq!(Effort::told(told, SMALL_CALLS), Effort { rounds, calls }, "{told:?}");
-        }
-    }
-
-    #[test]
-    fn a_factor_makes_a_prediction_right_within_its_limits() {
-        for (measured, expected) in [(280.0, 1.8), (160.0, 0.6), (200.0, 1.0), (1e9, MOST), (0.0, 1.0 / MOST)] {
-            let factor = factor(measured, |by| 100.0 + 100.0 * by);
-            assert!((factor / expected - 1.0).abs() < 0.02, "{measured}: {factor}, not {expected}");
         }
     }
 }

@@ -8,9 +8,11 @@
 use super::compute::{cores, fold_byte_ns};
 use super::numbers::{least, median, numbers};
 use super::pair::{Found, Memory, Pair};
+use super::places::Places;
 use crate::bootstrap::Control;
 use crate::communicator::executor::Executor;
 use crate::error::Result;
+use crate::tune::calls::Calls;
 use crate::tune::network::{LinkCost, Network, SLOTS_MOST};
 use crate::types::Grouping;
 use std::time::Duration;
@@ -34,10 +36,11 @@ enum Round {
 }
 
 /// Measures the links of a communicator, as all its ranks do.
-pub(super) fn measure_links(executor: &mut Executor, control: &Control) -> Result<Network> {
+pub(super) fn measure_links(executor: &mut Executor, control: &Control, places: &Places) -> Result<Network> {
     let grouping = executor.grouping.clone();
     let rank = control.rank();
     let rounds = Round::all(&grouping);
+    places.settle(control, |_| true)?;
     let mut mine = vec![fold_byte_ns()];
     let mut memory = Memory::new();
     let partners: Vec<Option<u32>> = rounds.iter().map(|round| round.partner(rank, &grouping)).collect();
@@ -50,7 +53,8 @@ pub(super) fn measure_links(executor: &mut Executor, control: &Control) -> Resul
     let time = STREAMS / rounds.iter().map(|round| round.streams()).sum::<u32>().max(1);
     for (round, partner) in rounds.iter().zip(partners) {
         let pair = partner.map(|peer| Pair::of(executor, control, peer, &mut memory));
-        let found = round.measure(control, pair, time)?;
+        let together = || places.settle(control, |rank| round.partner(rank, &grouping).is_some());
+        let found = round.measure(pair, time, together)?;
         mine.extend([found.latency_ns, found.busy_ns, found.byte_ns, found.both_byte_ns, found.slots]);
     }
     let bytes: Vec<u8> = mine.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -90,8 +94,7 @@ impl Round {
 
     /// This rank measures if it is of a pair, streams for about so long each. Exchanges make all begin together: those who measure alone are disturbed by nobody's
     /// waiting, and those who share something do so throughout.
-    fn measure(self, control: &Control, pair: Option<Pair<'_>>, time: Duration) -> Result<Found> {
-        let together = || control.exchange(&[]).map(drop);
+    fn measure(self, pair: Option<Pair<'_>>, time: Duration, together: impl Fn() -> Result<()>) -> Result<Found> {
         together()?;
         let shares = matches!(self, Self::Shared { .. });
         let Some(mut pair) = pair else {
@@ -175,7 +178,7 @@ fn network(grouping: &Grouping, machines: Vec<u32>, cores: Vec<u32>, rounds: &[R
         shared_byte_ns: shared_byte_ns.collect(),
         fold_byte_ns: median(all.iter().map(|numbers| numbers[0]).collect()),
         grouping: grouping.clone(),
-        calls: Vec::new(),
+        calls: Calls::NONE,
         reads: None,
         room: Vec::new(),
     }

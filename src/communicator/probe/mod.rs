@@ -5,12 +5,14 @@ mod compute;
 mod links;
 mod numbers;
 mod pair;
+mod places;
 mod room;
 mod saved;
 
 use self::calibrate::calibrate;
 pub(super) use self::compute::cores;
 use self::links::measure_links;
+use self::places::Places;
 use self::room::measure_room;
 use self::saved::Saved;
 use super::config::{Config, Probe};
@@ -23,8 +25,9 @@ use crate::tune::{Candidates, Choice, Measured, Reach};
 use crate::types::CollectiveKind;
 use std::time::{Duration, Instant};
 
-/// How long links and then whole calls over them are measured, of up to two to the power of `DOUBLINGS` ranks, and in proportion of more. Links are measured even if that takes longer.
-const MEASURING: Duration = Duration::from_millis(100);
+/// How long links and then whole calls over them are measured, of up to two to the power of `DOUBLINGS` ranks, and in proportion of more: with the last round of calls and with pricing that is a tenth of a second. Links
+/// are measured even if that takes longer.
+const MEASURING: Duration = Duration::from_millis(70);
 const DOUBLINGS: u32 = 4;
 
 /// What the ranks know then, all of them the same; all of them call this before anything else.
@@ -58,12 +61,13 @@ pub(super) fn network(
     }
     executor.begin_measuring();
     let began = Instant::now();
+    let places = Places::of(control.rank(), executor.cards());
     let candidates = if executor.has_room() {
-        asked(measure_room(executor, control)?)
+        asked(measure_room(executor, control, &places)?)
     } else {
-        let links = measure_links(executor, control)?;
+        let links = measure_links(executor, control, &places)?;
         tracing::debug!(after = ?began.elapsed(), "the links are measured");
-        calibrate(executor, control, asked(links), began + time_for(control.size()))?
+        calibrate(executor, control, &places, asked(links), began + time_for(control.size()))?
     };
     tracing::debug!(after = ?began.elapsed(), "calls are measured");
     // Before what follows is told, so that nobody's first call comes earlier.
@@ -105,8 +109,8 @@ mod tests {
 
     #[test]
     fn more_ranks_may_measure_longer_by_their_doublings() {
-        for (ranks, milliseconds) in [(2, 100), (16, 100), (17, 125), (32, 125), (64, 150)] {
-            assert_eq!(time_for(ranks), Duration::from_millis(milliseconds), "{ranks} ranks");
+        for (ranks, part) in [(2, 4), (16, 4), (17, 5), (32, 5), (64, 6)] {
+            assert_eq!(time_for(ranks), MEASURING * part / 4, "{ranks} ranks");
         }
     }
 }

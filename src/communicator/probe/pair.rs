@@ -17,7 +17,7 @@ const BURST: usize = 24;
 /// Bytes of a large message.
 const PIECE_BYTES: usize = 128 << 10;
 /// The most of them in a row.
-const PIECES_MOST: usize = 16;
+const PIECES_MOST: usize = 8;
 /// About how long they take.
 const STREAM: Duration = Duration::from_millis(1);
 /// So many tries, of which one counts.
@@ -232,14 +232,14 @@ mod tests {
     #[test]
     fn streams_last_on_slow_links_and_are_short_on_fast_ones() {
         for (piece_ns, pieces, tries) in [
-            (40e3, 16, 3),
-            (100e3, 10, 3),
+            (40e3, 8, 3),
+            (100e3, 8, 3),
             (240e3, 4, 3),
-            (300e3, 16, 2),
+            (300e3, 8, 2),
             (1e6, 5, 2),
             (1.1e6, 4, 2),
             (11e6, 1, 2),
-            (0.0, 16, 3),
+            (0.0, 8, 3),
         ] {
             let streams = Streams::of(piece_ns, Duration::from_millis(20));
             assert_eq!(streams, Streams { pieces, tries }, "{piece_ns}");

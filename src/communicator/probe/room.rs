@@ -2,21 +2,21 @@
 
 use super::compute::{cores, fold_byte_ns};
 use super::numbers::{numbers, undisturbed};
+use super::places::Places;
 use crate::bootstrap::Control;
 use crate::communicator::executor::Executor;
 use crate::engine::room::READS;
 use crate::error::Result;
 use crate::schedule::Algorithm;
+use crate::tune::calls::Calls;
 use crate::tune::network::{Curve, LinkCost, Network};
 use crate::tune::{Choice, IN_ROOM};
 use crate::types::Reads;
-use std::collections::BTreeSet;
 use std::ops::Range;
-use std::time::{Duration, Instant};
-use zerocopy::IntoBytes;
+use std::time::Instant;
 
 /// What is measured: where one overtakes the other, and beyond.
-const SIZES: [usize; 8] = [8, 2 << 10, 8 << 10, 32 << 10, 128 << 10, 512 << 10, 1 << 20, 4 << 20];
+const SIZES: [usize; 9] = [8, 2 << 10, 8 << 10, 16 << 10, 32 << 10, 128 << 10, 512 << 10, 1 << 20, 4 << 20];
 /// The inputs of all ranks together are no more than this: what outgrows the caches goes on as it does.
 const INPUT_BYTES_MOST: usize = 16 << 20;
 /// What all ranks together read in a call is no more than this: beyond, reading everything has long been overtaken.
@@ -29,12 +29,6 @@ const MOVED_BYTES: usize = 96 << 20;
 const ROW_BYTES: usize = 4 << 20;
 const ROW_LEAST: usize = 2;
 const CALLS: usize = 32;
-
-/// Ranks that were just started may share a processor although others are free. They make so many calls of a size that keeps processors busy, over and over, until they have spread or so much time
-/// has passed.
-const SPREAD_BYTES: usize = 8 << 10;
-const SPREAD_CALLS: usize = 64;
-const SPREAD_MOST: Duration = Duration::from_millis(10);
 
 /// Blocks of an all-to-all that are read and carried, as long as all ranks together move no more than so much to others.
 const BLOCKS: [usize; 6] = [32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20, 2 << 20];
@@ -68,13 +62,13 @@ fn effort(algorithm: Algorithm, bytes: usize, ranks: usize) -> (usize, usize) {
 }
 
 /// Measures, as all ranks do.
-pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result<Network> {
+pub(super) fn measure_room(executor: &mut Executor, control: &Control, places: &Places) -> Result<Network> {
     let ranks = executor.grouping.size() as usize;
     let points = points(ranks);
     let largest = points.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
     // Memory that was never touched would be measured as well.
     let (given, mut taken) = (vec![1; largest], vec![2; largest]);
-    spread(executor, control, &given, &mut taken)?;
+    places.settle(control, |_| true)?;
     let mut mine = vec![fold_byte_ns()];
     for (algorithm, bytes) in &points {
         let (rounds, calls) = effort(*algorithm, *bytes, ranks);
@@ -111,33 +105,10 @@ pub(super) fn measure_room(executor: &mut Executor, control: &Control) -> Result
         machines: vec![0],
         cores: cores(&executor.grouping, &[0], executor.cards()),
         crowded_ns: 0.0,
-        calls: Vec::new(),
+        calls: Calls::NONE,
         reads: moves.reads(|way| slowest(1 + points.len() + way)),
         room: IN_ROOM.map(curve).into(),
     })
-}
-
-/// Lets ranks spread over processors, if there is one for each.
-fn spread(executor: &mut Executor, control: &Control, given: &[u8], taken: &mut [u8]) -> Result<()> {
-    let ranks = executor.grouping.size();
-    if cores(&executor.grouping, &[0], executor.cards())[0] < ranks {
-        return Ok(());
-    }
-    let choice = Choice::in_room(Algorithm::TwoShot);
-    let began = Instant::now();
-    loop {
-        for _ in 0..SPREAD_CALLS {
-            executor.try_all_reduce(control, &choice, Some(&given[..SPREAD_BYTES]), &mut taken[..SPREAD_BYTES])?;
-        }
-        // All go by rank 0's clock.
-        let is_late = u32::from(control.rank() == 0 && began.elapsed() > SPREAD_MOST);
-        let processor = rustix::thread::sched_getcpu() as u32;
-        let all = control.exchange([processor, is_late].as_bytes())?;
-        let processors: BTreeSet<&[u8]> = all.iter().map(|place| &place[..place.len() / 2]).collect();
-        if processors.len() == ranks as usize || !all[0].ends_with(0u32.as_bytes()) {
-            return Ok(());
-        }
-    }
 }
 
 /// What is run both ways, by bytes of a block or message.

@@ -1,5 +1,7 @@
 //! What prices say, beside formulas and beside running every slice.
 
+use super::super::Allowed;
+use super::super::calls::Calls;
 use super::super::network::{COSTS, LinkCost};
 use super::*;
 use crate::schedule::{Algorithm, Program};
@@ -21,7 +23,7 @@ fn network(sizes: &[u32]) -> Network {
         machines: vec![0; sizes.len()],
         cores: vec![64],
         crowded_ns: 0.0,
-        calls: Vec::new(),
+        calls: Calls::NONE,
         reads: None,
         room: Vec::new(),
     }
@@ -161,4 +163,50 @@ fn long_messages_take_about_as_long_as_running_every_slice() {
     }
     let mean = off.iter().sum::<f64>() / off.len() as f64;
     assert!(mean < 0.01 && worst < 0.15, "{mean} and {worst} off");
+}
+
+#[test]
+fn no_price_is_below_its_floor() {
+    let hosts_and_cores = [
+        (&[1u32, 1, 1, 1][..], 64, 0.0, 0.0),
+        (&[2, 2], 64, 0.1, 0.0),
+        (&[3, 1, 2], 2, 0.1, 500.0),
+        (&[4, 4, 4], 3, 0.1, 500.0),
+    ];
+    for (sizes, cores, fold_byte_ns, crowded_ns) in hosts_and_cores {
+        let mut network = network(sizes);
+        (network.fold_byte_ns, network.crowded_ns) = (fold_byte_ns, crowded_ns);
+        // The last host is on a machine of its own.
+        network.machines[sizes.len() - 1] = 1;
+        network.cores = vec![cores, 1];
+        (network.between.busy_ns, network.between.busy_byte_ns) = (3_000.0, 0.5);
+        let slice = 1 << 16;
+        for (bytes, slice_bytes, lanes) in [
+            (0, 1, 1),
+            (1 << 10, 1 << 10, 1),
+            (43 * slice / 10, slice, 1),
+            (801 * slice / 100, slice, 2),
+            (8 << 20, slice, 4),
+        ] {
+            for kind in CollectiveKind::ALL.into_iter().filter(|kind| *kind != CollectiveKind::Send) {
+                let blocks = if kind.is_of_blocks() { network.grouping.size() } else { 1 };
+                let sizes = Sizes { bytes, slice_bytes, lanes, blocks };
+                for algorithm in Allowed::default().of(kind) {
+                    let (floor, time) = floor_and_time(&network, kind, algorithm, sizes);
+                    assert!(floor <= time * 1.02, "{kind:?} by {algorithm}, {sizes:?}: {floor} and {time}");
+                    assert!(floor > 0.0, "{kind:?} by {algorithm}, {sizes:?}");
+                }
+            }
+        }
+    }
+    // A host of two ranks in a ring of four: each byte of the message leaves it one and a half times.
+    let bytes = 1 << 20;
+    let (floor, _) = floor_and_time(&network(&[2, 2]), CollectiveKind::AllReduce, Algorithm::Ring, whole(bytes));
+    about(floor, 1.5 * bytes as f64 * BYTE_NS);
+}
+
+fn floor_and_time(network: &Network, kind: CollectiveKind, algorithm: Algorithm, sizes: Sizes) -> (f64, f64) {
+    let program = |rank| Program::new(kind, 0, algorithm, rank, &network.grouping).expect("it serves the collective");
+    let programs: Vec<_> = (0..network.grouping.size()).map(program).collect();
+    (floor(network, &programs, sizes), time(network, &programs, sizes))
 }

@@ -1,0 +1,163 @@
+//! What whole calls take, over what their messages take that were measured by themselves.
+
+use super::network::{cost, words};
+use super::price::Price;
+use crate::schedule::Algorithm;
+use crate::types::CollectiveKind;
+
+/// By how much longer calls take than their messages are priced at; 1 is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Longer {
+    /// What it takes without bytes.
+    pub latency: f64,
+    /// What bytes add.
+    pub byte: f64,
+}
+
+impl Longer {
+    /// It takes what its messages do.
+    pub const NOT: Self = Self { latency: 1.0, byte: 1.0 };
+
+    /// What a call takes that is priced at `ns`, and at `empty_ns` without bytes.
+    pub(super) fn time(self, empty_ns: f64, ns: f64) -> f64 {
+        self.latency * empty_ns + self.byte * (ns - empty_ns).max(0.0)
+    }
+
+    /// No more than [`time`](Self::time) gives for any two that are no less.
+    pub(super) fn floor(self, empty_ns: f64, ns: f64) -> f64 {
+        if self.latency < self.byte { self.latency * ns } else { self.time(empty_ns, ns) }
+    }
+
+    /// The most that such a call may be priced at to take no longer than `limit_ns`. Where bytes add nothing, no price is too high: it is then not left infinite.
+    pub(super) fn within(self, empty_ns: f64, limit_ns: f64) -> f64 {
+        if self.byte > 0.0 { empty_ns + (limit_ns - self.latency * empty_ns) / self.byte } else { f64::INFINITY }
+    }
+
+    /// The latency with which a call is predicted to take `measured_ns` whose messages take so long without bytes and with them.
+    pub(crate) fn latency_of(self, measured_ns: f64, [empty_ns, ns]: [f64; 2]) -> f64 {
+        ratio(measured_ns - self.byte * (ns - empty_ns), empty_ns)
+    }
+
+    /// The same for its bytes.
+    pub(crate) fn byte_of(self, measured_ns: f64, [empty_ns, ns]: [f64; 2]) -> f64 {
+        ratio(measured_ns - self.latency * empty_ns, ns - empty_ns)
+    }
+
+    pub(super) fn price(self, price: Price) -> Price {
+        Price {
+            total_ns: self.time(price.latency_ns, price.total_ns),
+            latency_ns: self.latency * price.latency_ns,
+            bandwidth_ns: self.byte * price.bandwidth_ns,
+            reduction_ns: self.byte * price.reduction_ns,
+        }
+    }
+}
+
+/// No less than 0; 1 over nothing.
+fn ratio(over: f64, under: f64) -> f64 {
+    if under > 0.0 { (over / under).max(0.0) } else { 1.0 }
+}
+
+/// The same for all calls, and for the allreduces by those algorithms that were tried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calls {
+    /// Allreduces by these.
+    pub tried: Vec<(Algorithm, Longer)>,
+    /// All others.
+    pub others: Longer,
+}
+
+impl Calls {
+    /// None was made.
+    pub const NONE: Self = Self { tried: Vec::new(), others: Longer::NOT };
+
+    /// By how much longer those calls take.
+    pub fn of(&self, kind: CollectiveKind, algorithm: Algorithm) -> Longer {
+        let known = self.tried.iter().find(|(one, _)| kind == CollectiveKind::AllReduce && *one == algorithm);
+        known.map_or(self.others, |(_, longer)| *longer)
+    }
+
+    /// What is known of the allreduces by an algorithm, to be changed; until then they are as others.
+    pub(crate) fn tried_mut(&mut self, algorithm: Algorithm) -> &mut Longer {
+        let known = self.tried.iter().position(|(one, _)| *one == algorithm);
+        let place = known.unwrap_or(self.tried.len());
+        if known.is_none() {
+            self.tried.push((algorithm, self.others));
+        }
+        &mut self.tried[place].1
+    }
+
+    /// Sets what bytes of all of them take.
+    pub(crate) fn set_byte(&mut self, byte: f64) {
+        let tried = self.tried.iter_mut().map(|(_, longer)| longer);
+        tried.chain([&mut self.others]).for_each(|longer| longer.byte = byte);
+    }
+
+    /// A line each, none where nothing was tried.
+    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+        let others = (self.others != Longer::NOT).then_some((OTHERS, self.others));
+        let tried = self.tried.iter().map(|(algorithm, longer)| (algorithm.name(), *longer));
+        others
+            .into_iter()
+            .chain(tried)
+            .map(|(name, Longer { latency, byte })| format!("call {name}{}", words([latency, byte])))
+    }
+
+    /// From such lines; the error says what is wrong with one.
+    pub(super) fn parse(lines: &[&str]) -> Result<Self, String> {
+        let mut calls = Self::NONE;
+        for line in lines {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [_, name, latency, byte] = words[..] else { return Err(format!("{line:?} is not of calls")) };
+            let longer = Longer { latency: cost(latency)?, byte: cost(byte)? };
+            if name == OTHERS {
+                calls.others = longer;
+            } else {
+                let algorithm = Algorithm::parse(name).ok_or_else(|| format!("{name:?} is no algorithm"))?;
+                *calls.tried_mut(algorithm) = longer;
+            }
+        }
+        Ok(calls)
+    }
+}
+
+const OTHERS: &str = "others";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_by_an_algorithm_take_longer_by_their_own() {
+        let (tree, others) = (Longer { latency: 3.0, byte: 0.5 }, Longer { latency: 2.0, byte: 1.0 });
+        let mut calls = Calls { others, ..Calls::NONE };
+        assert_eq!(calls.of(CollectiveKind::AllReduce, Algorithm::Tree), others);
+        *calls.tried_mut(Algorithm::Tree) = tree;
+        assert_eq!(*calls.tried_mut(Algorithm::Ring), others, "until it is known");
+        assert_eq!(calls.of(CollectiveKind::AllReduce, Algorithm::Tree), tree);
+        assert_eq!(calls.of(CollectiveKind::Broadcast, Algorithm::Tree), others, "allreduces were tried");
+        let price = Price { total_ns: 110.0, latency_ns: 10.0, bandwidth_ns: 70.0, reduction_ns: 30.0 };
+        let expected = Price { total_ns: 80.0, latency_ns: 30.0, bandwidth_ns: 35.0, reduction_ns: 15.0 };
+        assert_eq!(tree.price(price), expected);
+        assert_eq!((tree.time(10.0, 110.0), tree.within(10.0, 80.0)), (80.0, 110.0));
+        assert_eq!(Longer { byte: 0.0, ..tree }.within(10.0, 80.0), f64::INFINITY, "bytes add nothing");
+        assert_eq!(Longer::NOT.price(price), price);
+        assert_eq!((others.latency_of(130.0, [10.0, 110.0]), others.byte_of(130.0, [10.0, 110.0])), (3.0, 1.1));
+        assert_eq!((others.latency_of(50.0, [10.0, 110.0]), others.byte_of(10.0, [10.0, 110.0])), (0.0, 0.0));
+        assert_eq!((others.latency_of(5.0, [0.0, 1.0]), others.byte_of(5.0, [1.0, 1.0])), (1.0, 1.0));
+        for longer in [tree, Longer { latency: 0.5, byte: 3.0 }, Longer::NOT] {
+            let floor = longer.floor(10.0, 110.0);
+            assert!(
+                floor > 0.0
+                    && [(10.0, 110.0), (110.0, 110.0), (60.0, 120.0)]
+                        .map(|(empty_ns, ns)| longer.time(empty_ns, ns))
+                        .iter()
+                        .all(|time| floor <= *time),
+                "{longer:?}"
+            );
+        }
+        calls.set_byte(4.0);
+        assert_eq!(calls.of(CollectiveKind::Gather, Algorithm::Direct), Longer { latency: 2.0, byte: 4.0 });
+        assert_eq!(calls.of(CollectiveKind::AllReduce, Algorithm::Tree), Longer { latency: 3.0, byte: 4.0 });
+    }
+}
