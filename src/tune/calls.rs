@@ -18,39 +18,60 @@ impl Longer {
     /// It takes what its messages do.
     pub const NOT: Self = Self { latency: 1.0, byte: 1.0 };
 
-    /// What a call takes that is priced at `ns`, and at `empty_ns` without bytes.
-    pub(super) fn time(self, empty_ns: f64, ns: f64) -> f64 {
-        self.latency * empty_ns + self.byte * (ns - empty_ns).max(0.0)
+    /// What a call takes that is priced so.
+    pub(super) fn time(self, Times { empty_ns, ns, wire_ns }: Times) -> f64 {
+        self.latency(empty_ns, wire_ns) + self.byte * (ns - empty_ns).max(0.0)
     }
 
-    /// No more than [`time`](Self::time) gives for any two that are no less.
-    pub(super) fn floor(self, empty_ns: f64, ns: f64) -> f64 {
-        if self.latency < self.byte { self.latency * ns } else { self.time(empty_ns, ns) }
+    /// What it takes for longer than its messages do without bytes, it waits for threads: as long as bytes are on wires, they are so meanwhile.
+    fn latency(self, empty_ns: f64, wire_ns: f64) -> f64 {
+        let all_ns = self.latency * empty_ns;
+        if self.latency > 1.0 { empty_ns.max(all_ns - wire_ns) } else { all_ns }
+    }
+
+    /// No more than [`time`](Self::time) gives for any that are no less, but as long on wires.
+    pub(super) fn floor(self, Times { empty_ns, ns, wire_ns }: Times) -> f64 {
+        let floor = |latency: f64| {
+            if latency < self.byte { latency * ns } else { latency * empty_ns + self.byte * (ns - empty_ns).max(0.0) }
+        };
+        if self.latency > 1.0 { floor(1.0).max(floor(self.latency) - wire_ns) } else { floor(self.latency) }
     }
 
     /// The most that such a call may be priced at to take no longer than `limit_ns`. Where bytes add nothing, no price is too high: it is then not left infinite.
-    pub(super) fn within(self, empty_ns: f64, limit_ns: f64) -> f64 {
-        if self.byte > 0.0 { empty_ns + (limit_ns - self.latency * empty_ns) / self.byte } else { f64::INFINITY }
+    pub(super) fn within(self, empty_ns: f64, wire_ns: f64, limit_ns: f64) -> f64 {
+        if self.byte > 0.0 {
+            empty_ns + (limit_ns - self.latency(empty_ns, wire_ns)) / self.byte
+        } else {
+            f64::INFINITY
+        }
     }
 
-    /// The latency with which a call is predicted to take `measured_ns` whose messages take so long without bytes and with them.
-    pub(crate) fn latency_of(self, measured_ns: f64, [empty_ns, ns]: [f64; 2]) -> f64 {
+    /// The latency with which a call is predicted to take `measured_ns` that is priced so; of small ones, whose bytes are on no wire for long.
+    pub(crate) fn latency_of(self, measured_ns: f64, Times { empty_ns, ns, .. }: Times) -> f64 {
         ratio(measured_ns - self.byte * (ns - empty_ns), empty_ns)
     }
 
-    /// The same for its bytes.
-    pub(crate) fn byte_of(self, measured_ns: f64, [empty_ns, ns]: [f64; 2]) -> f64 {
-        ratio(measured_ns - self.latency * empty_ns, ns - empty_ns)
+    /// What bytes have to be multiplied by for the same.
+    pub(crate) fn byte_of(self, measured_ns: f64, Times { empty_ns, ns, wire_ns }: Times) -> f64 {
+        ratio(measured_ns - self.latency(empty_ns, wire_ns), ns - empty_ns)
     }
 
-    pub(super) fn price(self, price: Price) -> Price {
-        Price {
-            total_ns: self.time(price.latency_ns, price.total_ns),
-            latency_ns: self.latency * price.latency_ns,
-            bandwidth_ns: self.byte * price.bandwidth_ns,
-            reduction_ns: self.byte * price.reduction_ns,
-        }
+    pub(super) fn price(self, price: Price, wire_ns: f64) -> Price {
+        let latency_ns = self.latency(price.latency_ns, wire_ns);
+        let (bandwidth_ns, reduction_ns) = (self.byte * price.bandwidth_ns, self.byte * price.reduction_ns);
+        let total_ns = latency_ns + self.byte * (price.total_ns - price.latency_ns).max(0.0);
+        Price { total_ns, latency_ns, bandwidth_ns, reduction_ns }
     }
+}
+
+/// What the messages of a call are priced at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Times {
+    /// Without bytes.
+    pub(crate) empty_ns: f64,
+    pub(crate) ns: f64,
+    /// How long what the ranks of a host share is busy with bytes, one way: the busiest.
+    pub(crate) wire_ns: f64,
 }
 
 /// No less than 0; 1 over nothing.
@@ -136,28 +157,47 @@ mod tests {
         assert_eq!(*calls.tried_mut(Algorithm::Ring), others, "until it is known");
         assert_eq!(calls.of(CollectiveKind::AllReduce, Algorithm::Tree), tree);
         assert_eq!(calls.of(CollectiveKind::Broadcast, Algorithm::Tree), others, "allreduces were tried");
-        let price = Price { total_ns: 110.0, latency_ns: 10.0, bandwidth_ns: 70.0, reduction_ns: 30.0 };
-        let expected = Price { total_ns: 80.0, latency_ns: 30.0, bandwidth_ns: 35.0, reduction_ns: 15.0 };
-        assert_eq!(tree.price(price), expected);
-        assert_eq!((tree.time(10.0, 110.0), tree.within(10.0, 80.0)), (80.0, 110.0));
-        assert_eq!(Longer { byte: 0.0, ..tree }.within(10.0, 80.0), f64::INFINITY, "bytes add nothing");
-        assert_eq!(Longer::NOT.price(price), price);
-        assert_eq!((others.latency_of(130.0, [10.0, 110.0]), others.byte_of(130.0, [10.0, 110.0])), (3.0, 1.1));
-        assert_eq!((others.latency_of(50.0, [10.0, 110.0]), others.byte_of(10.0, [10.0, 110.0])), (0.0, 0.0));
-        assert_eq!((others.latency_of(5.0, [0.0, 1.0]), others.byte_of(5.0, [1.0, 1.0])), (1.0, 1.0));
-        for longer in [tree, Longer { latency: 0.5, byte: 3.0 }, Longer::NOT] {
-            let floor = longer.floor(10.0, 110.0);
-            assert!(
-                floor > 0.0
-                    && [(10.0, 110.0), (110.0, 110.0), (60.0, 120.0)]
-                        .map(|(empty_ns, ns)| longer.time(empty_ns, ns))
-                        .iter()
-                        .all(|time| floor <= *time),
-                "{longer:?}"
-            );
-        }
         calls.set_byte(4.0);
         assert_eq!(calls.of(CollectiveKind::Gather, Algorithm::Direct), Longer { latency: 2.0, byte: 4.0 });
         assert_eq!(calls.of(CollectiveKind::AllReduce, Algorithm::Tree), Longer { latency: 3.0, byte: 4.0 });
+    }
+
+    #[test]
+    fn what_a_call_takes_longer_it_waits_while_bytes_are_on_wires() {
+        let (longer, shorter) = (Longer { latency: 3.0, byte: 0.5 }, Longer { latency: 0.5, byte: 2.0 });
+        let times = |wire_ns| Times { empty_ns: 10.0, ns: 110.0, wire_ns };
+        for (wire_ns, expected) in [(0.0, 80.0), (15.0, 65.0), (20.0, 60.0), (100.0, 60.0)] {
+            assert_eq!(longer.time(times(wire_ns)), expected, "{wire_ns} ns on wires");
+            assert_eq!(longer.within(10.0, wire_ns, expected), 110.0);
+            assert_eq!(longer.byte_of(expected, times(wire_ns)), 0.5);
+        }
+        assert_eq!(longer.latency_of(80.0, times(0.0)), 3.0);
+        assert_eq!(shorter.time(times(100.0)), 205.0, "it does not wait");
+        assert_eq!(Longer::NOT.time(times(100.0)), 110.0);
+        assert_eq!(Longer { byte: 0.0, ..longer }.within(10.0, 0.0, 80.0), f64::INFINITY, "bytes add nothing");
+        // Whatever disturbed a call, no factor is below nothing, and none comes of nothing.
+        assert_eq!((longer.latency_of(10.0, times(0.0)), longer.byte_of(10.0, times(0.0))), (0.0, 0.0));
+        let nothing = Times { empty_ns: 0.0, ns: 0.0, wire_ns: 0.0 };
+        assert_eq!((longer.latency_of(5.0, nothing), longer.byte_of(5.0, nothing)), (1.0, 1.0));
+        let price = Price { total_ns: 110.0, latency_ns: 10.0, bandwidth_ns: 70.0, reduction_ns: 30.0 };
+        let expected = Price { total_ns: 65.0, latency_ns: 15.0, bandwidth_ns: 35.0, reduction_ns: 15.0 };
+        assert_eq!(longer.price(price, 15.0), expected);
+        assert_eq!(Longer::NOT.price(price, 15.0), price);
+    }
+
+    #[test]
+    fn a_floor_is_below_what_more_takes() {
+        for longer in
+            [(3.0, 0.5), (2.0, 5.0), (0.5, 3.0), (0.9, 0.1), (1.0, 1.0)].map(|(latency, byte)| Longer { latency, byte })
+        {
+            for wire_ns in [0.0, 15.0, 100.0] {
+                let floor = longer.floor(Times { empty_ns: 10.0, ns: 110.0, wire_ns });
+                assert!(floor > 0.0, "{longer:?}");
+                for (empty_ns, ns) in [(10.0, 110.0), (110.0, 110.0), (60.0, 120.0), (1e3, 1e4)] {
+                    let time = longer.time(Times { empty_ns, ns, wire_ns });
+                    assert!(floor <= time, "{longer:?}, {wire_ns} on wires: {floor} and {time}");
+                }
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Every way in which a call may run, and what each is predicted to take.
 
+use super::calls::Times;
 use super::network::Network;
 use super::price::{Price, Sizes, floor, price, time, time_within};
 use super::{Allowed, Choice, IN_ROOM, Reach, sliced};
@@ -73,8 +74,10 @@ impl Candidates {
         match self.reach {
             Reach::Room { .. } => self.predict_in_room(kind, bytes, choice),
             Reach::Links { .. } => {
-                let price = price(&self.network, &self.programs(kind, choice), self.sizes(kind, bytes, choice));
-                Some(self.network.calls.of(kind, choice.algorithm).price(price))
+                let (programs, sizes) = (self.programs(kind, choice), self.sizes(kind, bytes, choice));
+                let wire_ns = floor(&self.network, &programs, sizes).wire_ns;
+                let longer = self.network.calls.of(kind, choice.algorithm);
+                Some(longer.price(price(&self.network, &programs, sizes), wire_ns))
             }
         }
     }
@@ -183,8 +186,9 @@ impl Candidates {
                 let longer = self.network.calls.of(kind, choice.algorithm);
                 let (programs, sizes) = (self.programs(kind, choice), self.sizes(kind, bytes, choice));
                 let empty_ns = time(&self.network, &programs, Sizes { bytes: 0, ..sizes });
-                let limit_ns = longer.within(empty_ns, limit_ns);
-                longer.time(empty_ns, time_within(&self.network, &programs, sizes, limit_ns))
+                let wire_ns = floor(&self.network, &programs, sizes).wire_ns;
+                let limit_ns = longer.within(empty_ns, wire_ns, limit_ns);
+                longer.time(Times { empty_ns, ns: time_within(&self.network, &programs, sizes, limit_ns), wire_ns })
             }
         }
     }
@@ -193,14 +197,16 @@ impl Candidates {
     fn floor(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> f64 {
         let Reach::Links { .. } = self.reach else { return 0.0 };
         let (programs, sizes) = (self.programs(kind, choice), self.sizes(kind, bytes, choice));
-        let floors = [0, bytes].map(|bytes| floor(&self.network, &programs, Sizes { bytes, ..sizes }));
-        self.network.calls.of(kind, choice.algorithm).floor(floors[0], floors[1])
+        let [empty, whole] = [0, bytes].map(|bytes| floor(&self.network, &programs, Sizes { bytes, ..sizes }));
+        let times = Times { empty_ns: empty.ns, ns: whole.ns, wire_ns: whole.wire_ns };
+        self.network.calls.of(kind, choice.algorithm).floor(times)
     }
 
-    /// What a call without bytes and what this one would take if it took what its messages do. Where ranks have links.
-    pub(crate) fn times_of_messages(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> [f64; 2] {
+    /// What such a call would take if it took what its messages do. Where ranks have links.
+    pub(crate) fn times_of_messages(&self, kind: CollectiveKind, bytes: usize, choice: &Choice) -> Times {
         let (programs, sizes) = (self.programs(kind, choice), self.sizes(kind, bytes, choice));
-        [0, bytes].map(|bytes| time(&self.network, &programs, Sizes { bytes, ..sizes }))
+        let [empty_ns, ns] = [0, bytes].map(|bytes| time(&self.network, &programs, Sizes { bytes, ..sizes }));
+        Times { empty_ns, ns, wire_ns: floor(&self.network, &programs, sizes).wire_ns }
     }
 
     /// Whether `choice` can run for `kind`.

@@ -10,7 +10,7 @@ use super::places::Places;
 use crate::bootstrap::Control;
 use crate::communicator::executor::Executor;
 use crate::error::{Error, Result};
-use crate::tune::calls::Longer;
+use crate::tune::calls::{Longer, Times};
 use crate::tune::{Candidates, Choice, Measured};
 use crate::types::CollectiveKind;
 use std::time::{Duration, Instant};
@@ -172,7 +172,7 @@ impl Trial {
         is_sound.then_some(trial)
     }
 
-    /// By choice that there was time for, what `of` makes of what is known so far of its calls, what they took, and what their messages do without bytes and with them. Each rank finds its share,
+    /// By choice that there was time for, what `of` makes of what is known so far of its calls, what they took, and what their messages are priced at. Each rank finds its share,
     /// and tells the others.
     fn compared(
         &self,
@@ -181,7 +181,7 @@ impl Trial {
         places: &Places,
         candidates: &Candidates,
         until: Instant,
-        of: impl Fn(Longer, f64, [f64; 2]) -> f64,
+        of: impl Fn(Longer, f64, Times) -> f64,
     ) -> Result<Vec<f64>> {
         let measured_ns = self.run(executor, control, places, until)?;
         let sound = |factor: f64| factor.clamp(1.0 / MOST, MOST);
@@ -190,8 +190,8 @@ impl Trial {
         let mine = share(rank).flat_map(|at| {
             let choice = &self.choices[at];
             let longer = candidates.network.calls.of(KIND, choice.algorithm);
-            let times_ns = candidates.times_of_messages(KIND, self.bytes, choice);
-            sound(of(longer, measured_ns[at], times_ns)).to_le_bytes()
+            let times = candidates.times_of_messages(KIND, self.bytes, choice);
+            sound(of(longer, measured_ns[at], times)).to_le_bytes()
         });
         let told = control.exchange(&mine.collect::<Vec<u8>>())?;
         let mut all = vec![1.0; measured_ns.len()];

@@ -5,8 +5,17 @@ use super::super::network::Network;
 use super::{Sizes, ranks_of_machines};
 use crate::schedule::{Schedule, Step};
 
-/// No price is less of what is run to its end; of more slices than are run, by some 2 % at most.
-pub(in crate::tune) fn floor<S: Schedule>(network: &Network, programs: &[S], sizes: Sizes) -> f64 {
+/// A call's least time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::tune) struct Floor {
+    /// No price is less of what is run to its end; of more slices than are run, by some 2 % at most.
+    pub(in crate::tune) ns: f64,
+    /// Of that, how long what the ranks of the busiest host share is busy with bytes, one way.
+    pub(in crate::tune) wire_ns: f64,
+}
+
+/// The floor of a call by these programs.
+pub(in crate::tune) fn floor<S: Schedule>(network: &Network, programs: &[S], sizes: Sizes) -> Floor {
     // The last may be a part of one.
     let slices = (sizes.bytes as f64 / sizes.slice_bytes.max(1) as f64).max(1.0);
     let (grouping, parts) = (&network.grouping, f64::from(programs[0].parts()));
@@ -39,5 +48,6 @@ pub(in crate::tune) fn floor<S: Schedule>(network: &Network, programs: &[S], siz
     }
     let cores = network.cores.iter().zip(ranks_of_machines(network)).map(|(cores, ranks)| f64::from(ranks.min(*cores)));
     let machines = machines_ns.into_iter().zip(cores).map(|(work_ns, cores)| work_ns / cores.max(1.0));
-    machines.chain(leaving).chain(coming).fold(busiest_ns, f64::max)
+    let wire_ns = leaving.into_iter().chain(coming).fold(0.0, f64::max);
+    Floor { ns: machines.chain([wire_ns]).fold(busiest_ns, f64::max), wire_ns }
 }

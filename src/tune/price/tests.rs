@@ -208,5 +208,5 @@ fn no_price_is_below_its_floor() {
 fn floor_and_time(network: &Network, kind: CollectiveKind, algorithm: Algorithm, sizes: Sizes) -> (f64, f64) {
     let program = |rank| Program::new(kind, 0, algorithm, rank, &network.grouping).expect("it serves the collective");
     let programs: Vec<_> = (0..network.grouping.size()).map(program).collect();
-    (floor(network, &programs, sizes), time(network, &programs, sizes))
+    (floor(network, &programs, sizes).ns, time(network, &programs, sizes))
 }
