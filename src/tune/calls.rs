@@ -20,44 +20,45 @@ impl Longer {
 
     /// What a call takes that is priced so.
     pub(super) fn time(self, Times { empty_ns, ns, wire_ns }: Times) -> f64 {
-        self.latency(empty_ns, wire_ns) + self.byte * (ns - empty_ns).max(0.0)
+        self.latency_ns(empty_ns, wire_ns) + self.byte * (ns - empty_ns).max(0.0)
     }
 
-    /// What it takes for longer than its messages do without bytes, it waits for threads: as long as bytes are on wires, they are so meanwhile.
-    fn latency(self, empty_ns: f64, wire_ns: f64) -> f64 {
+    /// What it takes without bytes beyond its messages is waiting for threads. That goes on while bytes are on wires: only what outlasts them is added.
+    fn latency_ns(self, empty_ns: f64, wire_ns: f64) -> f64 {
         let all_ns = self.latency * empty_ns;
         if self.latency > 1.0 { empty_ns.max(all_ns - wire_ns) } else { all_ns }
     }
 
     /// No more than [`time`](Self::time) gives for any that are no less, but as long on wires.
     pub(super) fn floor(self, Times { empty_ns, ns, wire_ns }: Times) -> f64 {
-        let floor = |latency: f64| {
+        let of = |latency: f64| {
             if latency < self.byte { latency * ns } else { latency * empty_ns + self.byte * (ns - empty_ns).max(0.0) }
         };
-        if self.latency > 1.0 { floor(1.0).max(floor(self.latency) - wire_ns) } else { floor(self.latency) }
+        if self.latency > 1.0 { of(1.0).max(of(self.latency) - wire_ns) } else { of(self.latency) }
     }
 
-    /// The most that such a call may be priced at to take no longer than `limit_ns`. Where bytes add nothing, no price is too high: it is then not left infinite.
+    /// The most that such a call may be priced at to take no longer than `limit_ns`. Where bytes add nothing, no price is too high: an infinite one times nothing would be no number.
     pub(super) fn within(self, empty_ns: f64, wire_ns: f64, limit_ns: f64) -> f64 {
         if self.byte > 0.0 {
-            empty_ns + (limit_ns - self.latency(empty_ns, wire_ns)) / self.byte
+            empty_ns + (limit_ns - self.latency_ns(empty_ns, wire_ns)) / self.byte
         } else {
             f64::INFINITY
         }
     }
 
-    /// The latency with which a call is predicted to take `measured_ns` that is priced so; of small ones, whose bytes are on no wire for long.
+    /// The latency with which a small call is predicted to take `measured_ns` that is priced so, but for as long as its bytes are on wires: a shaper lets so few pass at once, and the exact
+    /// factor would jump where a call takes what its messages do.
     pub(crate) fn latency_of(self, measured_ns: f64, Times { empty_ns, ns, .. }: Times) -> f64 {
-        ratio(measured_ns - self.byte * (ns - empty_ns), empty_ns)
+        ratio(measured_ns - self.byte * (ns - empty_ns).max(0.0), empty_ns)
     }
 
     /// What bytes have to be multiplied by for the same.
     pub(crate) fn byte_of(self, measured_ns: f64, Times { empty_ns, ns, wire_ns }: Times) -> f64 {
-        ratio(measured_ns - self.latency(empty_ns, wire_ns), ns - empty_ns)
+        ratio(measured_ns - self.latency_ns(empty_ns, wire_ns), ns - empty_ns)
     }
 
     pub(super) fn price(self, price: Price, wire_ns: f64) -> Price {
-        let latency_ns = self.latency(price.latency_ns, wire_ns);
+        let latency_ns = self.latency_ns(price.latency_ns, wire_ns);
         let (bandwidth_ns, reduction_ns) = (self.byte * price.bandwidth_ns, self.byte * price.reduction_ns);
         let total_ns = latency_ns + self.byte * (price.total_ns - price.latency_ns).max(0.0);
         Price { total_ns, latency_ns, bandwidth_ns, reduction_ns }
@@ -69,6 +70,7 @@ impl Longer {
 pub(crate) struct Times {
     /// Without bytes.
     pub(crate) empty_ns: f64,
+    /// With them.
     pub(crate) ns: f64,
     /// How long what the ranks of a host share is busy with bytes, one way: the busiest.
     pub(crate) wire_ns: f64,

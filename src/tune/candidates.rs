@@ -2,7 +2,7 @@
 
 use super::calls::Times;
 use super::network::Network;
-use super::price::{Price, Sizes, floor, price, time, time_within};
+use super::price::{FLOOR_OFF, Price, Sizes, floor, price, time, time_within};
 use super::{Allowed, Choice, IN_ROOM, Reach, sliced};
 use crate::schedule::{Algorithm, Program, Schedule, Step};
 use crate::types::CollectiveKind;
@@ -148,7 +148,7 @@ impl Candidates {
         let mut choices: Vec<_> = choices.map(|choice| (self.floor(kind, bytes, &choice), choice)).collect();
         choices.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         for (floor, choice) in choices {
-            if floor > most * least {
+            if floor > most * least * FLOOR_OFF {
                 break;
             }
             let ns = self.time_within(kind, bytes, &choice, most * least);
@@ -255,7 +255,7 @@ mod tests {
                 let timed: Vec<_> = all.iter().map(|choice| (*choice, candidates.time(kind, bytes, choice))).collect();
                 for (choice, ns) in &timed {
                     let floor = candidates.floor(kind, bytes, choice);
-                    assert!(floor <= ns * 1.02, "{kind:?}, {bytes} bytes by {choice}: {floor} and {ns}");
+                    assert!(floor <= ns * FLOOR_OFF, "{kind:?}, {bytes} bytes by {choice}: {floor} and {ns}");
                 }
                 let usual = all.chunk_by(|one, other| one.algorithm == other.algorithm).map(|way| way[0]);
                 let ns_of = |choice: &Choice| timed.iter().find(|(one, _)| one == choice).expect("it was timed").1;

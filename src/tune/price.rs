@@ -13,7 +13,7 @@
 
 mod floor;
 
-pub(super) use self::floor::floor;
+pub(super) use self::floor::{FLOOR_OFF, floor};
 use super::network::Network;
 use crate::schedule::{Schedule, Step};
 use std::cmp::Reverse;
@@ -37,7 +37,7 @@ pub struct Sizes {
 pub struct Price {
     /// Until the last rank is through.
     pub total_ns: f64,
-    /// Of it, what remains without bytes: messages on their way, and the work at their ends.
+    /// Of it, what does not come of bytes: messages on their way, the work at their ends, and what ranks wait for each other beyond the time that bytes are on wires.
     pub latency_ns: f64,
     /// What bytes add on links.
     pub bandwidth_ns: f64,

@@ -202,7 +202,7 @@ impl Trial {
         Ok(all)
     }
 
-    /// By choice that there was time for, what a call takes until the last rank is through. Nothing of large calls if there was time for one.
+    /// By choice that there was time for, what a call takes until the last rank is through. Nothing of large ones if there was no time for a second round.
     fn run(&self, executor: &mut Executor, control: &Control, places: &Places, until: Instant) -> Result<Vec<f64>> {
         let mut data = vec![0; self.bytes];
         let tried = self.first_calls(executor, control, &mut data, until)?;
@@ -222,9 +222,13 @@ impl Trial {
             // Of a single large call something may have been lost and sent again: what streams have shown is worth more.
             return Ok(Vec::new());
         }
-        if effort.rounds > 0 {
-            let settled = |_| places.settle(control, |_| true).and_then(|()| round(effort.calls));
-            rounds = (0..effort.rounds).map(settled).collect::<Result<_>>()?;
+        let settled = |_| places.settle(control, |_| true).and_then(|()| round(effort.calls));
+        let more: Vec<_> = (0..effort.rounds).map(settled).collect::<Result<_>>()?;
+        // The first small calls are slower than the next; of large ones all count, for they may be few.
+        if self.bytes == SMALL_BYTES && !more.is_empty() {
+            rounds = more;
+        } else {
+            rounds.extend(more);
         }
         let times = |choice: usize| rounds.iter().map(|times| times[choice]).collect();
         let mine: Vec<u8> = (0..tried).flat_map(|choice| undisturbed(times(choice)).to_le_bytes()).collect();

@@ -16,7 +16,7 @@ pub(super) struct Places {
     rank: u32,
     /// It and the others.
     alike: Vec<u32>,
-    /// Those processors; none where there is nobody to share them with, or the system does not tell.
+    /// Those processors, ascending; none where there is nobody to share them with, or the system does not tell.
     processors: Vec<Processor>,
 }
 
@@ -66,7 +66,10 @@ impl Places {
 
 /// Where each should go, for none of the `processors` to have two more than another. As few go as can be, to cores where as few are as can be.
 fn spread(mut places: Vec<u32>, processors: &[Processor]) -> Vec<u32> {
-    let core_of = |place: u32| processors.iter().find(|one| one.number == place).map_or(place, |one| one.core);
+    let core_of = |place: &u32| match processors.binary_search_by_key(place, |one| one.number) {
+        Ok(at) => processors[at].core,
+        Err(_) => *place,
+    };
     loop {
         let on = |one: &Processor| places.iter().filter(|place| **place == one.number).count();
         let loads: Vec<usize> = processors.iter().map(on).collect();
@@ -77,7 +80,8 @@ fn spread(mut places: Vec<u32>, processors: &[Processor]) -> Vec<u32> {
         let of_load = |wanted: usize| processors.iter().zip(&loads).filter(move |(_, load)| **load == wanted);
         let is_fullest = |place: &u32| of_load(*most).any(|(one, _)| one.number == *place);
         let mover = places.iter().rposition(is_fullest).expect("so many are there");
-        let on_core = |core: u32| places.iter().filter(|place| core_of(**place) == core).count();
+        let cores: Vec<u32> = places.iter().map(core_of).collect();
+        let on_core = |core: u32| cores.iter().filter(|one| **one == core).count();
         let (to, _) = of_load(*least).min_by_key(|(one, _)| on_core(one.core)).expect("one has the least");
         places[mover] = to.number;
     }

@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 const NAME: &str = "network-";
 
 /// What is measured and how it is priced: the number goes up with every change of either, and the optimised code and the other measure for themselves.
-const METHOD: &str = if cfg!(debug_assertions) { "serried network v11, to debug" } else { "serried network v11" };
+const METHOD: &str = if cfg!(debug_assertions) { "serried network v12, to debug" } else { "serried network v12" };
 
 /// Where the network of these ranks is kept.
 #[derive(Debug)]

@@ -5,10 +5,13 @@ use super::super::network::Network;
 use super::{Sizes, ranks_of_machines};
 use crate::schedule::{Schedule, Step};
 
+/// By how much an extrapolated price may be below its floor.
+pub(in crate::tune) const FLOOR_OFF: f64 = 1.02;
+
 /// A call's least time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::tune) struct Floor {
-    /// No price is less of what is run to its end; of more slices than are run, by some 2 % at most.
+    /// No price is less of what is run to its end; of more slices than are run, by [`FLOOR_OFF`] at most.
     pub(in crate::tune) ns: f64,
     /// Of that, how long what the ranks of the busiest host share is busy with bytes, one way.
     pub(in crate::tune) wire_ns: f64,

@@ -193,7 +193,7 @@ fn no_price_is_below_its_floor() {
                 let sizes = Sizes { bytes, slice_bytes, lanes, blocks };
                 for algorithm in Allowed::default().of(kind) {
                     let (floor, time) = floor_and_time(&network, kind, algorithm, sizes);
-                    assert!(floor <= time * 1.02, "{kind:?} by {algorithm}, {sizes:?}: {floor} and {time}");
+                    assert!(floor <= time * FLOOR_OFF, "{kind:?} by {algorithm}, {sizes:?}: {floor} and {time}");
                     assert!(floor > 0.0, "{kind:?} by {algorithm}, {sizes:?}");
                 }
             }

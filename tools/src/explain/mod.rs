@@ -35,7 +35,7 @@ Examples:
 
 The columns, in microseconds:
   predicted     what the prices say, and of it
-  latency       what remains if the message is empty,
+  latency       what its messages take without bytes, and waiting that outlasts the wire,
   bandwidth     what its bytes add on their way, and
   reduction     what reducing them adds
   measured      the median of several rounds, the slowest rank's (with --measure)
