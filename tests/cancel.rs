@@ -34,9 +34,10 @@ fn ends_by<T: Debug + Send>(waits: impl FnOnce() -> Result<T> + Send, end: impl 
     });
 }
 
-/// A launch of two ranks that meet at this port.
+/// A launch of two ranks that meet at this port. Ports are free before they are used: another process may have come upon the same one, and its ranks are not to join these.
 fn launch(rank: u32, port: u16) -> Launch {
     let variable = |name: &str| match name {
+        "SERRIED_SECRET" => Some(format!("of process {}", std::process::id())),
         "SERRIED_RANK" => Some(rank.to_string()),
         "SERRIED_SIZE" => Some("2".to_owned()),
         "SERRIED_ROOT" => Some(format!("127.0.0.1:{port}")),
