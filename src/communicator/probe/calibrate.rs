@@ -224,7 +224,7 @@ impl Trial {
         }
         let settled = |_| places.settle(control, |_| true).and_then(|()| round(effort.calls));
         let more: Vec<_> = (0..effort.rounds).map(settled).collect::<Result<_>>()?;
-        // The first small calls are slower than the next; of large ones all count, for they may be few.
+        // Small calls one by one are not like those in a row; of large ones all rounds count, for they may be few.
         if self.bytes == SMALL_BYTES && !more.is_empty() {
             rounds = more;
         } else {

@@ -49,7 +49,8 @@ impl Places {
         let told = control.exchange(&(sched_getcpu() as u32).to_le_bytes())?;
         let place = |rank: u32| {
             let place = <[u8; 4]>::try_from(told[rank as usize].as_slice()).map(u32::from_le_bytes);
-            let odd = |_| Error::InvalidArgument { what: format!("rank {rank} told of an odd processor") };
+            let what = || format!("rank {}: measuring the network: rank {rank} told of an odd processor", self.rank);
+            let odd = |_| Error::InvalidArgument { what: what() };
             Ok((rank, place.map_err(odd)?))
         };
         let awake = self.alike.iter().copied().filter(|rank| awake(*rank));
